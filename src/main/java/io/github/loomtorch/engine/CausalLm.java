@@ -1,0 +1,77 @@
+package io.github.loomtorch.engine;
+
+import java.util.List;
+
+/**
+ * A causal language model with its KV cache, as the engine needs it: one step at a time, a batch of chunks a step.
+ *
+ * <p>The cache is {@link #pageCount()} pages of {@link #pageSize()} tokens. Token {@code i} of a sequence lives in row
+ * {@code i % pageSize} of page {@code sequence.page(i / pageSize)}. The engine decides which sequence owns which page; the model writes
+ * and reads them. Several sequences may read one page.
+ *
+ * <p>Confined to the engine thread, {@link #close()} included.
+ */
+public interface CausalLm extends AutoCloseable {
+
+    /**
+     * The number of token ids.
+     *
+     * @return V, &gt;= 1
+     */
+    int vocabSize();
+
+    /**
+     * Most tokens that one sequence can hold, prompt and output together.
+     *
+     * @return &gt;= 1
+     */
+    int contextLength();
+
+    /**
+     * The token that ends a text.
+     *
+     * @return in {@code [0, V)}, or -1 if there is none
+     */
+    int endOfTextId();
+
+    /**
+     * Most sequences in one step; their slots are {@code [0, maxBatchSize)}.
+     *
+     * @return &gt;= 1
+     */
+    int maxBatchSize();
+
+    /**
+     * Tokens in one page of the KV cache.
+     *
+     * @return &gt;= 1
+     */
+    int pageSize();
+
+    /**
+     * Pages that sequences can own, {@code [0, pageCount)}.
+     *
+     * @return at least enough for one sequence of {@code contextLength} tokens
+     */
+    int pageCount();
+
+    /**
+     * Starts a step: computes the keys and values of every chunk's tokens and, for the chunks that sample, the next token. May return
+     * before the work is done; the chunks and their sequences must not change until {@link #await} returns.
+     *
+     * @param chunks at most {@code maxBatchSize}, of different sequences; those of one token first
+     * @throws RuntimeException if the step cannot start; nothing was sampled
+     */
+    void launch(List<Chunk> chunks);
+
+    /**
+     * Finishes the step that {@link #launch} started: gives each sampling chunk its token or its failure.
+     *
+     * @throws RuntimeException if the step failed as a whole; nothing was sampled
+     */
+    void await();
+
+    /** Frees the weights, the cache and all other native memory. Idempotent. */
+    @Override
+    void close();
+}

@@ -1,0 +1,346 @@
+package io.github.loomtorch.request;
+
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalLong;
+import java.util.Set;
+
+/**
+ * How one request's tokens are chosen from the model's logits. Immutable.
+ *
+ * <p>They apply in this order: logit bias, repetition penalty, frequency and presence penalty, temperature, top-k, top-p, min-p, draw
+ * (see {@code io.github.loomtorch.sampling}).
+ *
+ * @param maxNewTokens &gt;= 1; prompt and new tokens together must fit the model's context
+ * @param temperature &gt;= 0; 0 is greedy: the highest logit wins, the lowest id among equals
+ * @param topK &gt;= 0; keeps every token whose logit is not below the k-th largest; 0 keeps all
+ * @param topP in (0, 1]; keeps, in descending order, each token whose preceding cumulative probability is below it; 1 keeps all
+ * @param minP in [0, 1]; keeps tokens at least this fraction as probable as the most probable; 0 keeps all
+ * @param seed of the request's random numbers; if absent one is drawn and reported in the {@link Completion}
+ * @param stopTokenIds ids that end the generation; the end-of-text id does so too unless {@code ignoreEos}
+ * @param stopStrings non-empty texts that end the generation, matched across token borders, not part of the returned text
+ * @param repetitionPenalty &gt; 0; logits of tokens in the prompt or output are divided by it if positive, multiplied if negative
+ *     (CTRL, arXiv:1909.05858); 1 is off
+ * @param presencePenalty finite; subtracted once from the logit of each token in the output; 0 is off
+ * @param frequencyPenalty finite; subtracted once for each occurrence of the token in the output; 0 is off
+ * @param logitBias added to the logits of these ids; finite, or negative infinity to ban a token
+ * @param topLogprobs in [-1, 20]; how many of the most probable tokens to report for each output token; 0 reports the sampled token's
+ *     own logprob only, -1 (the default) none
+ * @param ignoreEos whether the end-of-text token does not end the generation
+ */
+public record SamplingParams(
+        int maxNewTokens,
+        float temperature,
+        int topK,
+        float topP,
+        float minP,
+        OptionalLong seed,
+        Set<Integer> stopTokenIds,
+        List<String> stopStrings,
+        float repetitionPenalty,
+        float presencePenalty,
+        float frequencyPenalty,
+        Map<Integer, Float> logitBias,
+        int topLogprobs,
+        boolean ignoreEos) {
+
+    /** Most tokens that {@code topLogprobs} can ask for. */
+    public static final int MAX_TOP_LOGPROBS = 20;
+
+    /**
+     * Validates and copies.
+     *
+     * @throws IllegalArgumentException naming the first parameter that is out of its range
+     */
+    public SamplingParams {
+        require(maxNewTokens >= 1, "maxNewTokens must be >= 1", maxNewTokens);
+        require(temperature >= 0 && Float.isFinite(temperature), "temperature must be >= 0 and finite", temperature);
+        require(topK >= 0, "topK must be >= 0", topK);
+        require(topP > 0 && topP <= 1, "topP must be in (0, 1]", topP);
+        require(minP >= 0 && minP <= 1, "minP must be in [0, 1]", minP);
+        require(
+                repetitionPenalty > 0 && Float.isFinite(repetitionPenalty),
+                "repetitionPenalty must be > 0 and finite",
+                repetitionPenalty);
+        require(Float.isFinite(presencePenalty), "presencePenalty must be finite", presencePenalty);
+        require(Float.isFinite(frequencyPenalty), "frequencyPenalty must be finite", frequencyPenalty);
+        require(
+                topLogprobs >= -1 && topLogprobs <= MAX_TOP_LOGPROBS,
+                "topLogprobs must be in [-1, " + MAX_TOP_LOGPROBS + "]",
+                topLogprobs);
+        for (int id : stopTokenIds) {
+            require(id >= 0, "stopTokenIds must be >= 0", id);
+        }
+        for (String stop : stopStrings) {
+            require(!stop.isEmpty(), "stopStrings must not be empty", "\"\"");
+        }
+        for (Map.Entry<Integer, Float> bias : logitBias.entrySet()) {
+            require(bias.getKey() >= 0, "logitBias ids must be >= 0", bias.getKey());
+            float value = bias.getValue();
+            require(
+                    Float.isFinite(value) || value == Float.NEGATIVE_INFINITY,
+                    "logitBias values must be finite or negative infinity",
+                    value);
+        }
+        stopTokenIds = Set.copyOf(stopTokenIds);
+        stopStrings = List.copyOf(stopStrings);
+        logitBias = Map.copyOf(logitBias);
+    }
+
+    private static void require(boolean holds, String rule, Object got) {
+        if (!holds) {
+            throw new IllegalArgumentException(rule + ", got " + got);
+        }
+    }
+
+    /**
+     * The most probable token each time.
+     *
+     * @param maxNewTokens &gt;= 1
+     * @return greedy parameters
+     * @throws IllegalArgumentException if {@code maxNewTokens} is out of range
+     */
+    public static SamplingParams greedy(int maxNewTokens) {
+        return builder().maxNewTokens(maxNewTokens).temperature(0).build();
+    }
+
+    /**
+     * The usual creative setting: 50 new tokens, temperature 0.7, top-k 50, top-p 0.95.
+     *
+     * @return the preset
+     */
+    public static SamplingParams creative() {
+        return builder().temperature(0.7f).topK(50).topP(0.95f).build();
+    }
+
+    /**
+     * A builder that starts from 50 new tokens drawn from the model's own distribution.
+     *
+     * @return a new builder
+     */
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    /**
+     * A builder that starts from these parameters.
+     *
+     * @return a new builder
+     */
+    public Builder toBuilder() {
+        Builder b = new Builder();
+        b.maxNewTokens = maxNewTokens;
+        b.temperature = temperature;
+        b.topK = topK;
+        b.topP = topP;
+        b.minP = minP;
+        b.seed = seed;
+        b.stopTokenIds = stopTokenIds;
+        b.stopStrings = stopStrings;
+        b.repetitionPenalty = repetitionPenalty;
+        b.presencePenalty = presencePenalty;
+        b.frequencyPenalty = frequencyPenalty;
+        b.logitBias = logitBias;
+        b.topLogprobs = topLogprobs;
+        b.ignoreEos = ignoreEos;
+        return b;
+    }
+
+    /** Collects parameters; the ranges are checked by {@link #build()}. Not thread-safe. */
+    public static final class Builder {
+        private int maxNewTokens = 50;
+        private float temperature = 1;
+        private int topK = 0;
+        private float topP = 1;
+        private float minP = 0;
+        private OptionalLong seed = OptionalLong.empty();
+        private Set<Integer> stopTokenIds = Set.of();
+        private List<String> stopStrings = List.of();
+        private float repetitionPenalty = 1;
+        private float presencePenalty = 0;
+        private float frequencyPenalty = 0;
+        private Map<Integer, Float> logitBias = Map.of();
+        private int topLogprobs = -1;
+        private boolean ignoreEos = false;
+
+        private Builder() {}
+
+        /**
+         * Sets {@link SamplingParams#maxNewTokens()}.
+         *
+         * @param maxNewTokens &gt;= 1
+         * @return this
+         */
+        public Builder maxNewTokens(int maxNewTokens) {
+            this.maxNewTokens = maxNewTokens;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#temperature()}.
+         *
+         * @param temperature &gt;= 0, 0 is greedy
+         * @return this
+         */
+        public Builder temperature(float temperature) {
+            this.temperature = temperature;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#topK()}.
+         *
+         * @param topK &gt;= 0, 0 keeps all
+         * @return this
+         */
+        public Builder topK(int topK) {
+            this.topK = topK;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#topP()}.
+         *
+         * @param topP in (0, 1], 1 keeps all
+         * @return this
+         */
+        public Builder topP(float topP) {
+            this.topP = topP;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#minP()}.
+         *
+         * @param minP in [0, 1], 0 keeps all
+         * @return this
+         */
+        public Builder minP(float minP) {
+            this.minP = minP;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#seed()}.
+         *
+         * @param seed of the random numbers
+         * @return this
+         */
+        public Builder seed(long seed) {
+            this.seed = OptionalLong.of(seed);
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#stopTokenIds()}.
+         *
+         * @param stopTokenIds ids that end the generation
+         * @return this
+         */
+        public Builder stopTokenIds(Set<Integer> stopTokenIds) {
+            this.stopTokenIds = stopTokenIds;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#stopStrings()}.
+         *
+         * @param stopStrings texts that end the generation
+         * @return this
+         */
+        public Builder stopStrings(List<String> stopStrings) {
+            this.stopStrings = stopStrings;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#repetitionPenalty()}.
+         *
+         * @param repetitionPenalty &gt; 0, 1 is off
+         * @return this
+         */
+        public Builder repetitionPenalty(float repetitionPenalty) {
+            this.repetitionPenalty = repetitionPenalty;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#presencePenalty()}.
+         *
+         * @param presencePenalty 0 is off
+         * @return this
+         */
+        public Builder presencePenalty(float presencePenalty) {
+            this.presencePenalty = presencePenalty;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#frequencyPenalty()}.
+         *
+         * @param frequencyPenalty 0 is off
+         * @return this
+         */
+        public Builder frequencyPenalty(float frequencyPenalty) {
+            this.frequencyPenalty = frequencyPenalty;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#logitBias()}.
+         *
+         * @param logitBias added to the logits of these ids
+         * @return this
+         */
+        public Builder logitBias(Map<Integer, Float> logitBias) {
+            this.logitBias = logitBias;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#topLogprobs()}.
+         *
+         * @param topLogprobs in [-1, 20], -1 reports none
+         * @return this
+         */
+        public Builder topLogprobs(int topLogprobs) {
+            this.topLogprobs = topLogprobs;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#ignoreEos()}.
+         *
+         * @param ignoreEos whether end-of-text does not end the generation
+         * @return this
+         */
+        public Builder ignoreEos(boolean ignoreEos) {
+            this.ignoreEos = ignoreEos;
+            return this;
+        }
+
+        /**
+         * The parameters.
+         *
+         * @return a new instance
+         * @throws IllegalArgumentException naming the first parameter that is out of its range
+         */
+        public SamplingParams build() {
+            return new SamplingParams(
+                    maxNewTokens,
+                    temperature,
+                    topK,
+                    topP,
+                    minP,
+                    seed,
+                    stopTokenIds,
+                    stopStrings,
+                    repetitionPenalty,
+                    presencePenalty,
+                    frequencyPenalty,
+                    logitBias,
+                    topLogprobs,
+                    ignoreEos);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+package io.github.loomtorch.request;
+
+/**
+ * One sampled token, as a stream sees it. Immutable.
+ *
+ * @param index position among the request's output tokens, from 0
+ * @param tokenId in {@code [0, V)}
+ * @param text what this token adds to the text; empty while a character or a possible stop string is still incomplete. The texts of
+ *     all events, in order, are {@link Completion#text()}
+ */
+public record TokenEvent(int index, int tokenId, String text) {}
