@@ -1,0 +1,197 @@
+package io.github.loomtorch.model;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/**
+ * The hyperparameters of a GPT-2 that its results depend on. Immutable.
+ *
+ * @param vocabSize V, the number of token ids, &gt;= 1 ({@code vocab_size})
+ * @param contextLength most tokens of one sequence, &gt;= 1 ({@code n_positions})
+ * @param hiddenSize C, &gt;= 1, a multiple of {@code headCount} ({@code n_embd})
+ * @param layerCount L, &gt;= 1 ({@code n_layer})
+ * @param headCount H, &gt;= 1 ({@code n_head})
+ * @param innerSize F, &gt;= 1, mostly {@code 4 * C} ({@code n_inner})
+ * @param activation of the feed-forward block ({@code activation_function})
+ * @param layerNormEpsilon added to the variance, &gt; 0 ({@code layer_norm_epsilon})
+ * @param scaleAttnWeights whether attention scores are divided by {@code sqrt(D)} ({@code scale_attn_weights})
+ * @param scaleAttnByInverseLayerIdx whether the scores of layer {@code l}, counted from 0, are divided by {@code l + 1} too
+ *     ({@code scale_attn_by_inverse_layer_idx})
+ * @param tieWordEmbeddings whether the head's weight is the token embedding itself ({@code tie_word_embeddings})
+ * @param endOfTextId the token that ends a text, in {@code [0, V)}, or -1 if there is none ({@code eos_token_id})
+ */
+public record Gpt2Config(
+        int vocabSize,
+        int contextLength,
+        int hiddenSize,
+        int layerCount,
+        int headCount,
+        int innerSize,
+        Activation activation,
+        double layerNormEpsilon,
+        boolean scaleAttnWeights,
+        boolean scaleAttnByInverseLayerIdx,
+        boolean tieWordEmbeddings,
+        int endOfTextId) {
+
+    private static final int GPT2_VOCAB_SIZE = 50257;
+    private static final int GPT2_CONTEXT_LENGTH = 1024;
+    private static final int GPT2_END_OF_TEXT_ID = 50256;
+
+    /**
+     * Validates.
+     *
+     * @throws IllegalArgumentException naming the first value that is out of its range
+     */
+    public Gpt2Config {
+        requirePositive("vocabSize (vocab_size)", vocabSize);
+        requirePositive("contextLength (n_positions)", contextLength);
+        requirePositive("hiddenSize (n_embd)", hiddenSize);
+        requirePositive("layerCount (n_layer)", layerCount);
+        requirePositive("headCount (n_head)", headCount);
+        requirePositive("innerSize (n_inner)", innerSize);
+        if (hiddenSize % headCount != 0) {
+            throw new IllegalArgumentException(
+                    "hiddenSize (n_embd) must be a multiple of headCount (n_head), got " + hiddenSize + " and " + headCount);
+        }
+        if (!(layerNormEpsilon > 0 && layerNormEpsilon < Double.POSITIVE_INFINITY)) {
+            throw new IllegalArgumentException(
+                    "layerNormEpsilon (layer_norm_epsilon) must be > 0 and finite, got " + layerNormEpsilon);
+        }
+        if (endOfTextId < -1 || endOfTextId >= vocabSize) {
+            throw new IllegalArgumentException(
+                    "endOfTextId (eos_token_id) must be in [0, " + vocabSize + ") or -1, got " + endOfTextId);
+        }
+    }
+
+    private static void requirePositive(String name, int value) {
+        if (value < 1) {
+            throw new IllegalArgumentException(name + " must be >= 1, got " + value);
+        }
+    }
+
+    /**
+     * The shape of a published model, without its weights.
+     *
+     * @param name {@code gpt2} (124M), {@code gpt2-medium} (355M), {@code gpt2-large} (774M), {@code gpt2-xl} (1.5B) or
+     *     {@code distilgpt2} (82M)
+     * @return its configuration
+     * @throws IllegalArgumentException if the name is another one
+     */
+    public static Gpt2Config shape(String name) {
+        return switch (name) {
+            case "gpt2" -> shape(768, 12, 12);
+            case "gpt2-medium" -> shape(1024, 24, 16);
+            case "gpt2-large" -> shape(1280, 36, 20);
+            case "gpt2-xl" -> shape(1600, 48, 25);
+            case "distilgpt2" -> shape(768, 6, 12);
+            default -> throw new IllegalArgumentException(
+                    "name must be gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2, got \"" + name + "\"");
+        };
+    }
+
+    private static Gpt2Config shape(int hiddenSize, int layerCount, int headCount) {
+        return new Gpt2Config(
+                GPT2_VOCAB_SIZE,
+                GPT2_CONTEXT_LENGTH,
+                hiddenSize,
+                layerCount,
+                headCount,
+                4 * hiddenSize,
+                Activation.GELU_TANH,
+                1e-5,
+                true,
+                false,
+                true,
+                GPT2_END_OF_TEXT_ID);
+    }
+
+    /**
+     * Reads a {@code config.json} with the keys and the defaults of Hugging Face's {@code GPT2Config}. Keys that do not change what the
+     * model computes are ignored. Of several {@code eos_token_id} the first counts; one outside the vocabulary, which no model can
+     * sample, means none.
+     *
+     * @param file a JSON object
+     * @return the configuration
+     * @throws IOException if the file cannot be read, a value has a wrong type or range, or it is not a GPT-2 that this library computes
+     */
+    public static Gpt2Config read(Path file) throws IOException {
+        Json json = Json.parse(file.toString(), Files.readAllBytes(file));
+        requireGpt2(json);
+        if (json.bool("add_cross_attention", false)) {
+            throw json.must("add_cross_attention", "be false");
+        }
+        int vocabSize = json.integer("vocab_size", GPT2_VOCAB_SIZE);
+        int hiddenSize = json.integer("n_embd", 768);
+        // n_ctx is what old files call n_positions
+        int contextLength = json.integer("n_positions", json.integer("n_ctx", GPT2_CONTEXT_LENGTH));
+        int innerSize = json.get("n_inner").isNull() ? 4 * hiddenSize : json.integer("n_inner", 4 * hiddenSize);
+        try {
+            return new Gpt2Config(
+                    vocabSize,
+                    contextLength,
+                    hiddenSize,
+                    json.integer("n_layer", 12),
+                    json.integer("n_head", 12),
+                    innerSize,
+                    Activation.of(json.string("activation_function", "gelu_new")),
+                    json.number("layer_norm_epsilon", 1e-5),
+                    json.bool("scale_attn_weights", true),
+                    json.bool("scale_attn_by_inverse_layer_idx", false),
+                    json.bool("tie_word_embeddings", true),
+                    endOfTextId(json, vocabSize));
+        } catch (IllegalArgumentException e) {
+            throw new IOException(file + ": " + e.getMessage(), e);
+        }
+    }
+
+    /** Without a model_type, as in files of 2019, the architecture or a key of GPT-2's own must tell. */
+    private static void requireGpt2(Json json) throws IOException {
+        boolean gpt2 = json.has("model_type")
+                ? json.string("model_type", "").equals("gpt2")
+                : json.has("architectures") ? json.get("architectures").path(0).asText().startsWith("GPT2") : json.has("n_embd");
+        if (!gpt2) {
+            throw json.must("model_type", "be \"gpt2\"");
+        }
+    }
+
+    private static int endOfTextId(Json json, int vocabSize) throws IOException {
+        JsonNode value = json.get("eos_token_id");
+        JsonNode first = value.isArray() ? value.path(0) : value;
+        int id;
+        if (value.isMissingNode()) {
+            id = GPT2_END_OF_TEXT_ID;
+        } else if (first.isNull() || first.isMissingNode()) {
+            id = -1;
+        } else if (first.isIntegralNumber() && first.canConvertToInt()) {
+            id = first.intValue();
+        } else {
+            throw json.must("eos_token_id", "be an integer, an array of integers or null");
+        }
+        return id >= 0 && id < vocabSize ? id : -1;
+    }
+
+    /**
+     * The width of one attention head.
+     *
+     * @return D, {@code C / H}
+     */
+    public int headSize() {
+        return hiddenSize / headCount;
+    }
+
+    /**
+     * The number of learned numbers; a tied head counts once.
+     *
+     * @return 124,439,808 for {@code gpt2}
+     */
+    public long parameterCount() {
+        long sum = 0;
+        for (long[] shape : Gpt2Weights.shapes(this).values()) {
+            sum += shape.length == 1 ? shape[0] : shape[0] * shape[1];
+        }
+        return sum;
+    }
+}

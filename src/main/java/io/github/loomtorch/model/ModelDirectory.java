@@ -1,0 +1,154 @@
+package io.github.loomtorch.model;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.stream.Stream;
+
+/**
+ * A directory that holds a model: {@code config.json}, and its weights ({@code model.safetensors}, or the shards of a
+ * {@code model.safetensors.index.json}) or the {@code model.ts} exported from them, or both; maybe a tokenizer too. Immutable and
+ * thread-safe.
+ */
+public final class ModelDirectory {
+    private static final String CONFIG = "config.json";
+    private static final String TORCH_SCRIPT = "model.ts";
+    /** The files of a GPT-2 tokenizer in the layouts it is published in; each layout is complete in itself. */
+    private static final List<List<String>> TOKENIZERS =
+            List.of(List.of("tokenizer.json"), List.of("vocab.json", "merges.txt"), List.of("encoder.json", "vocab.bpe"));
+
+    private final Path path;
+    private final Gpt2Config config;
+
+    private ModelDirectory(Path path, Gpt2Config config) {
+        this.path = path;
+        this.config = config;
+    }
+
+    /**
+     * Looks at a directory and reads its {@code config.json}.
+     *
+     * @param path the directory
+     * @return the model in it
+     * @throws IOException if it is no directory, {@code config.json} is missing or bad (see {@link Gpt2Config#read}), or there are
+     *     neither weights nor a {@code model.ts}
+     */
+    public static ModelDirectory open(Path path) throws IOException {
+        if (!Files.isDirectory(path)) {
+            throw new IOException(path + ": expected a model directory, got " + (Files.exists(path) ? "a file" : "nothing"));
+        }
+        if (!Files.isRegularFile(path.resolve(CONFIG))) {
+            throw new IOException(path + ": expected config.json, got a directory without it");
+        }
+        ModelDirectory directory = new ModelDirectory(path, Gpt2Config.read(path.resolve(CONFIG)));
+        if (!directory.hasWeights() && !Files.isRegularFile(directory.torchScript())) {
+            throw new IOException(
+                    path + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them"
+                            + (Files.exists(path.resolve("pytorch_model.bin"))
+                                    ? "; convert its pytorch_model.bin to safetensors"
+                                    : ""));
+        }
+        return directory;
+    }
+
+    /**
+     * The directory itself.
+     *
+     * @return as given to {@link #open}
+     */
+    public Path path() {
+        return path;
+    }
+
+    /**
+     * The model's configuration.
+     *
+     * @return as read by {@link #open}
+     */
+    public Gpt2Config config() {
+        return config;
+    }
+
+    /**
+     * Where the exported model lies or will lie.
+     *
+     * @return {@code model.ts} in this directory, which exists if {@link #hasWeights()} is false
+     */
+    public Path torchScript() {
+        return path.resolve(TORCH_SCRIPT);
+    }
+
+    /**
+     * Whether there are weights to export the model from.
+     *
+     * @return true if the directory has a safetensors checkpoint
+     */
+    public boolean hasWeights() {
+        return Stream.of(Safetensors.SINGLE, Safetensors.INDEX).anyMatch(this::has);
+    }
+
+    /**
+     * Opens the checkpoint.
+     *
+     * @return its tensors
+     * @throws IOException if there is none or it is bad (see {@link Safetensors#open})
+     */
+    public Safetensors openWeights() throws IOException {
+        return Safetensors.open(path);
+    }
+
+    /**
+     * Tells whether something made from this model, such as its {@code model.ts}, is still good: covers all of {@code config.json} and,
+     * for each file of the weights, its name, size, time of last modification and header. The weights' data is not read, so it takes
+     * milliseconds for a model of any size.
+     *
+     * @return 64 hexadecimal digits
+     * @throws IOException if a file cannot be read or the checkpoint is bad
+     */
+    public String fingerprint() throws IOException {
+        MessageDigest digest = sha256();
+        digest.update(sha256().digest(Files.readAllBytes(path.resolve(CONFIG))));
+        if (hasWeights()) {
+            Safetensors weights = openWeights();
+            if (!weights.files().contains(weights.path())) {
+                digest.update(sha256().digest(Files.readAllBytes(weights.path())));
+            }
+            for (Path file : weights.files()) {
+                BasicFileAttributes attributes = Files.readAttributes(file, BasicFileAttributes.class);
+                String facts = file.getFileName() + "\n" + attributes.size() + "\n" + attributes.lastModifiedTime() + "\n";
+                digest.update(facts.getBytes(StandardCharsets.UTF_8));
+                digest.update(sha256().digest(Safetensors.readHeader(file)));
+            }
+        }
+        return HexFormat.of().formatHex(digest.digest());
+    }
+
+    /**
+     * Where to read the tokenizer from.
+     *
+     * @param fallback the directory to take if this one has no tokenizer
+     * @return this directory if it has {@code tokenizer.json}, {@code vocab.json} and {@code merges.txt}, or {@code encoder.json} and
+     *     {@code vocab.bpe}; else the fallback
+     */
+    public Path tokenizerDirectory(Path fallback) {
+        return TOKENIZERS.stream().anyMatch(files -> files.stream().allMatch(this::has)) ? path : fallback;
+    }
+
+    private boolean has(String file) {
+        return Files.isRegularFile(path.resolve(file));
+    }
+
+    private static MessageDigest sha256() {
+        try {
+            return MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException e) {
+            throw new AssertionError("every Java platform has SHA-256", e);
+        }
+    }
+}
