@@ -1,0 +1,123 @@
+package io.github.loomtorch.model;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.model.Safetensors.DType;
+import io.github.loomtorch.testing.RandomCheckpoint;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class ModelDirectoryTest {
+    @TempDir
+    Path dir;
+
+    @BeforeEach
+    void writeModel() throws IOException {
+        RandomCheckpoint.write(dir, RandomCheckpoint.tinyConfig(), DType.F16, 1);
+    }
+
+    @Test
+    void opensADirectoryWithWeights() throws IOException {
+        ModelDirectory model = ModelDirectory.open(dir);
+        assertEquals(dir, model.path());
+        assertEquals(RandomCheckpoint.tinyConfig(), model.config());
+        assertTrue(model.hasWeights());
+        assertEquals(28, model.openWeights().names().size());
+        assertEquals(dir.resolve("model.ts"), model.torchScript());
+    }
+
+    @Test
+    void opensADirectoryWithAnExportedModelOnly() throws IOException {
+        Files.move(dir.resolve("model.safetensors"), dir.resolve("model.ts"));
+        ModelDirectory model = ModelDirectory.open(dir);
+        assertFalse(model.hasWeights());
+        assertEquals(64, model.fingerprint().length());
+        IOException e = assertThrows(IOException.class, model::openWeights);
+        assertEquals(dir.resolve("model.safetensors") + ": expected a file model.safetensors, got nothing", e.getMessage());
+    }
+
+    @Test
+    void namesWhatIsMissing() throws IOException {
+        assertFails(dir.resolve("x") + ": expected a model directory, got nothing", dir.resolve("x"));
+        assertFails(dir.resolve("config.json") + ": expected a model directory, got a file", dir.resolve("config.json"));
+        Files.delete(dir.resolve("model.safetensors"));
+        String weights = dir + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them";
+        assertFails(weights, dir);
+        Files.createFile(dir.resolve("pytorch_model.bin"));
+        assertFails(weights + "; convert its pytorch_model.bin to safetensors", dir);
+        Files.delete(dir.resolve("config.json"));
+        assertFails(dir + ": expected config.json, got a directory without it", dir);
+    }
+
+    @Test
+    void fingerprintStaysWhileNothingChanges() throws IOException {
+        String fingerprint = ModelDirectory.open(dir).fingerprint();
+        assertTrue(fingerprint.matches("[0-9a-f]{64}"), fingerprint);
+        Files.createFile(dir.resolve("model.ts"));
+        assertEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
+    }
+
+    @Test
+    void fingerprintChangesWithTheConfiguration() throws IOException {
+        String fingerprint = ModelDirectory.open(dir).fingerprint();
+        Path config = dir.resolve("config.json");
+        Files.writeString(config, Files.readString(config) + "\n");
+        assertNotEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
+    }
+
+    @Test
+    void fingerprintChangesWithTheTimeOrTheHeaderOfTheWeights() throws IOException {
+        Path weights = dir.resolve("model.safetensors");
+        FileTime time = Files.getLastModifiedTime(weights);
+        String fingerprint = ModelDirectory.open(dir).fingerprint();
+        Files.setLastModifiedTime(weights, FileTime.fromMillis(time.toMillis() + 5000));
+        assertNotEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
+
+        RandomCheckpoint.write(dir, RandomCheckpoint.tinyConfig(), DType.BF16, 1);
+        Files.setLastModifiedTime(weights, time);
+        assertNotEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
+
+        RandomCheckpoint.write(dir, RandomCheckpoint.tinyConfig(), DType.F16, 1);
+        Files.setLastModifiedTime(weights, time);
+        assertEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
+    }
+
+    @Test
+    void fingerprintCoversTheIndexAndTheShards() throws IOException {
+        Path shard = Files.move(dir.resolve("model.safetensors"), dir.resolve("1.safetensors"));
+        Path index = dir.resolve("model.safetensors.index.json");
+        Files.writeString(index, "{\"weight_map\": {\"wte.weight\": \"1.safetensors\"}}");
+        String fingerprint = ModelDirectory.open(dir).fingerprint();
+        Files.writeString(index, "{\"weight_map\": {\"wpe.weight\": \"1.safetensors\"}}");
+        String other = ModelDirectory.open(dir).fingerprint();
+        assertNotEquals(fingerprint, other);
+        Files.setLastModifiedTime(shard, FileTime.fromMillis(1000));
+        assertNotEquals(other, ModelDirectory.open(dir).fingerprint());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"tokenizer.json", "vocab.json merges.txt", "encoder.json vocab.bpe"})
+    void itsOwnTokenizerComesBeforeTheFallback(String files) throws IOException {
+        Path fallback = Path.of("tokenizer");
+        for (String file : files.split(" ")) {
+            assertEquals(fallback, ModelDirectory.open(dir).tokenizerDirectory(fallback));
+            Files.createFile(dir.resolve(file));
+        }
+        assertEquals(dir, ModelDirectory.open(dir).tokenizerDirectory(fallback));
+    }
+
+    private static void assertFails(String message, Path path) {
+        assertEquals(message, assertThrows(IOException.class, () -> ModelDirectory.open(path)).getMessage());
+    }
+}

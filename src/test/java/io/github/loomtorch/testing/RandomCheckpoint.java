@@ -1,0 +1,70 @@
+package io.github.loomtorch.testing;
+
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.model.Gpt2Weights;
+import io.github.loomtorch.model.Safetensors.DType;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Random;
+
+/** Model directories with random weights, for tests of what is made from them. */
+public final class RandomCheckpoint {
+    private RandomCheckpoint() {}
+
+    /** A model of a few thousand parameters: V 50, 32 positions, C 16, 2 layers, 2 heads. */
+    public static Gpt2Config tinyConfig() {
+        return new Gpt2Config(50, 32, 16, 2, 2, 64, Activation.GELU_TANH, 1e-5, true, false, true, 49);
+    }
+
+    /** Writes {@code config.json} and {@code model.safetensors}: normal weights of deviation 0.1, LayerNorm's around 1. */
+    public static Path write(Path directory, Gpt2Config config, DType dtype, long seed) throws IOException {
+        Files.createDirectories(directory);
+        writeConfig(directory.resolve("config.json"), config);
+        Random random = new Random(seed);
+        SafetensorsWriter writer = new SafetensorsWriter().metadata(Map.of("format", "pt"));
+        for (Map.Entry<String, long[]> tensor : Gpt2Weights.shapes(config).entrySet()) {
+            int size = 1;
+            for (long n : tensor.getValue()) {
+                size = Math.multiplyExact(size, Math.toIntExact(n));
+            }
+            float mean = tensor.getKey().matches(".*ln_(1|2|f)\\.weight") ? 1 : 0;
+            float[] values = new float[size];
+            for (int i = 0; i < size; i++) {
+                values[i] = mean + 0.1f * (float) random.nextGaussian();
+            }
+            writer.add(tensor.getKey(), dtype, tensor.getValue(), values);
+        }
+        writer.write(directory.resolve("model.safetensors"));
+        return directory;
+    }
+
+    /** Writes a {@code config.json} that reads back as {@code config}. */
+    public static void writeConfig(Path file, Gpt2Config config) throws IOException {
+        Map<String, Object> json = new HashMap<>();
+        json.put("model_type", "gpt2");
+        json.put("vocab_size", config.vocabSize());
+        json.put("n_positions", config.contextLength());
+        json.put("n_embd", config.hiddenSize());
+        json.put("n_layer", config.layerCount());
+        json.put("n_head", config.headCount());
+        json.put("n_inner", config.innerSize());
+        json.put(
+                "activation_function",
+                switch (config.activation()) {
+                    case GELU_TANH -> "gelu_new";
+                    case GELU -> "gelu";
+                    case RELU -> "relu";
+                });
+        json.put("layer_norm_epsilon", config.layerNormEpsilon());
+        json.put("scale_attn_weights", config.scaleAttnWeights());
+        json.put("scale_attn_by_inverse_layer_idx", config.scaleAttnByInverseLayerIdx());
+        json.put("tie_word_embeddings", config.tieWordEmbeddings());
+        json.put("eos_token_id", config.endOfTextId() < 0 ? null : config.endOfTextId());
+        JsonMapper.builder().build().writeValue(file.toFile(), json);
+    }
+}
