@@ -94,6 +94,21 @@ public record SamplingParams(
     }
 
     /**
+     * Checks the ids that only a model can judge.
+     *
+     * @param vocabSize V
+     * @throws IllegalArgumentException if an id of {@code logitBias} or {@code stopTokenIds} is not below it
+     */
+    public void checkTokenIds(int vocabSize) {
+        for (int id : stopTokenIds) {
+            require(id < vocabSize, "stopTokenIds must be in [0, " + vocabSize + ")", id);
+        }
+        for (int id : logitBias.keySet()) {
+            require(id < vocabSize, "logitBias ids must be in [0, " + vocabSize + ")", id);
+        }
+    }
+
+    /**
      * The most probable token each time.
      *
      * @param maxNewTokens &gt;= 1
