@@ -1,0 +1,21 @@
+package io.github.loomtorch.torch;
+
+/** The one place that tells libtorch's failures apart, which all arrive as a {@link RuntimeException} with a text. */
+final class Failures {
+
+    private Failures() {}
+
+    static boolean isOutOfMemory(RuntimeException e) {
+        String message = String.valueOf(e.getMessage());
+        return message.contains("out of memory") || message.contains("can't allocate memory");
+    }
+
+    /** Wraps what libtorch threw, with what was being done and what to do about it. */
+    static TorchException explain(String operation, RuntimeException e) {
+        if (e instanceof TorchException explained) {
+            return explained;
+        }
+        String advice = isOutOfMemory(e) ? "; reduce maxBatchSize, the KV cache or the prompts, or take a smaller dtype" : "";
+        return new TorchException(operation + " failed: " + Libtorch.firstLine(e) + advice, e);
+    }
+}

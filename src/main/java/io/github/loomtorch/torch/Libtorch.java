@@ -1,0 +1,74 @@
+package io.github.loomtorch.torch;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import org.bytedeco.javacpp.Loader;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/** The native library as a whole: loads it once and tells what the machine can do. Thread-safe. */
+final class Libtorch {
+    private static final Path CPU_INFO = Path.of("/proc/cpuinfo");
+
+    private Libtorch() {}
+
+    /**
+     * Loads libtorch; does nothing when it is loaded.
+     *
+     * @throws TorchException if the natives are missing or do not load
+     */
+    static void load() {
+        // JavaCPP otherwise caps native memory at a multiple of the heap, and stalls all threads in garbage collections at the cap.
+        setDefault("org.bytedeco.javacpp.maxBytes", "0");
+        setDefault("org.bytedeco.javacpp.maxPhysicalBytes", "0");
+        try {
+            Loader.load(torch.class);
+        } catch (LinkageError e) {
+            throw new TorchException(
+                    "libtorch could not be loaded for " + Loader.getPlatform() + ": " + firstLine(e)
+                            + "; put the natives org.bytedeco:pytorch, openblas and javacpp with this platform's classifier on the class"
+                            + " path, and for CUDA the CUDA 13, cuDNN 9 and NCCL libraries on the library path",
+                    e);
+        }
+    }
+
+    private static void setDefault(String property, String value) {
+        if (System.getProperty(property) == null) {
+            System.setProperty(property, value);
+        }
+    }
+
+    /** Devices named cuda:0, cuda:1, ...; 0 where libtorch has no CUDA or the machine no working GPU. */
+    static int cudaDeviceCount() {
+        return torch.hasCUDA() ? (int) torch.getNumGPUs() : 0;
+    }
+
+    /** Whether the processor multiplies bfloat16 matrices itself (AVX512-BF16 or AMX), so that bfloat16 beats float32. */
+    static boolean cpuHasBfloat16() {
+        try {
+            List<String> lines = Files.isReadable(CPU_INFO) ? Files.readAllLines(CPU_INFO) : List.of();
+            return lines.stream()
+                    .filter(line -> line.startsWith("flags"))
+                    .findFirst()
+                    .map(line -> Arrays.asList(line.split("\\s+")))
+                    .filter(flags -> flags.contains("avx512_bf16") || flags.contains("amx_bf16"))
+                    .isPresent();
+        } catch (IOException e) {
+            return false; // not Linux, or no such file: float32 is right everywhere
+        }
+    }
+
+    /** Bytes of one element. */
+    static int sizeBytes(ScalarType dtype) {
+        return dtype == ScalarType.Float ? 4 : 2;
+    }
+
+    static String firstLine(Throwable e) {
+        String message = String.valueOf(e.getMessage());
+        int end = message.indexOf('\n');
+        return end < 0 ? message : message.substring(0, end);
+    }
+}

@@ -1,0 +1,128 @@
+package io.github.loomtorch.torch;
+
+import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.Gpt2Config;
+
+/**
+ * The TorchScript program of a GPT-2: what {@code model.ts} holds beside the weights. The package documentation states its contract.
+ *
+ * <p>Written after OpenAI's {@code src/model.py} (github.com/openai/gpt-2).
+ */
+final class TorchScriptSource {
+
+    private TorchScriptSource() {}
+
+    static String of(Gpt2Config config) {
+        String activation =
+                switch (config.activation()) {
+                    case GELU -> "torch.gelu(x)";
+                    case RELU -> "torch.relu(x)";
+                    case GELU_TANH -> "torch.gelu(x, approximate=\"tanh\")";
+                };
+        int headSize = config.hiddenSize() / config.headCount();
+        String scale = String.valueOf(config.scaleAttnWeights() ? 1 / Math.sqrt(headSize) : 1.0);
+        if (config.scaleAttnByInverseLayerIdx()) {
+            scale += " / float(l + 1)";
+        }
+        return PROGRAM.replace("$activation", activation)
+                .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head")
+                .replace("$scale", scale)
+                .replace("$eps", String.valueOf(config.layerNormEpsilon()))
+                .replace("$V", String.valueOf(config.vocabSize()))
+                .replace("$C", String.valueOf(config.hiddenSize()))
+                .replace("$L", String.valueOf(config.layerCount()))
+                .replace("$H", String.valueOf(config.headCount()))
+                .replace("$D", String.valueOf(headSize));
+    }
+
+    /*
+     * In float32 on a CPU, OpenBLAS multiplies W x^T about twice as fast as x W^T, and one vector (addmv) up to ten times as fast as a
+     * matrix of one row, so `linear` takes that way round there.
+     */
+    private static final String PROGRAM =
+            """
+            def linear(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+                if x.is_cuda or x.dtype != torch.float32:
+                    return torch.linear(x, w, b)
+                if x.size(0) == 1:
+                    return torch.addmv(b, w, x[0]).unsqueeze(0)
+                return torch.addmm(b.unsqueeze(1), w, x.t()).t()
+
+            def norm(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+                return torch.layer_norm(x, [$C], w, b, $eps)
+
+            def activation(self, x: Tensor) -> Tensor:
+                return $activation
+
+            def embed(self, input_ids: Tensor, positions: Tensor) -> Tensor:
+                return torch.embedding(self.wte, input_ids) + torch.embedding(self.wpe, positions)
+
+            def qkv(self, x: Tensor, l: int) -> Tensor:
+                return self.linear(self.norm(x, self.ln1_w[l], self.ln1_b[l]), self.qkv_w[l], self.qkv_b[l])
+
+            def finish(self, x: Tensor, attended: Tensor, l: int) -> Tensor:
+                x = x + self.linear(attended, self.proj_w[l], self.proj_b[l])
+                h = self.activation(self.linear(self.norm(x, self.ln2_w[l], self.ln2_b[l]), self.fc_w[l], self.fc_b[l]))
+                return x + self.linear(h, self.out_w[l], self.out_b[l])
+
+            def head(self, x: Tensor) -> Tensor:
+                x = self.norm(x, self.lnf_w, self.lnf_b)
+                if x.is_cuda or x.dtype != torch.float32:
+                    logits = torch.linear(x, self.$head)
+                elif x.size(0) == 1:
+                    logits = torch.mv(self.$head, x[0]).unsqueeze(0)
+                else:
+                    logits = torch.mm(self.$head, x.t()).t()
+                return logits[:, :$V].to(torch.float32)
+
+            def decode(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor, cache: Tensor) -> Tensor:
+                B, S = read_rows.size(0), read_rows.size(1)
+                rows = read_rows.view(-1)
+                visible: Optional[Tensor] = None
+                if B > 1:
+                    visible = (torch.arange(S, device=rows.device) <= positions.unsqueeze(1)).view(B, 1, 1, S)
+                x = self.embed(input_ids, positions)
+                for l in range($L):
+                    q, k, v = self.qkv(x, l).split($C, 1)
+                    keys, values = cache[l, 0], cache[l, 1]  # [R, C]
+                    keys.index_copy_(0, write_rows, k)
+                    values.index_copy_(0, write_rows, v)
+                    k = keys.index_select(0, rows).view(B, S, $H, $D).transpose(1, 2)  # [B, H, S, D]
+                    v = values.index_select(0, rows).view(B, S, $H, $D).transpose(1, 2)
+                    q = q.reshape(B, 1, $H, $D).transpose(1, 2)  # [B, H, 1, D]
+                    attended = torch.scaled_dot_product_attention(q, k, v, visible, 0.0, False, scale=$scale)
+                    x = self.finish(x, attended.reshape(B, $C), l)
+                return self.head(x)
+
+            def prefill(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor,
+                        query_lengths: List[int], key_lengths: List[int], last: Tensor, cache: Tensor) -> Tensor:
+                masks: List[Optional[Tensor]] = []
+                start = 0
+                for i in range(len(query_lengths)):
+                    T, S = query_lengths[i], key_lengths[i]
+                    mask: Optional[Tensor] = None
+                    if T < S:
+                        mask = torch.arange(S, device=positions.device) <= positions[start:start + T].unsqueeze(1)
+                    masks.append(mask)
+                    start += T
+                x = self.embed(input_ids, positions)
+                for l in range($L):
+                    q, k, v = self.qkv(x, l).split($C, 1)
+                    keys, values = cache[l, 0], cache[l, 1]  # [R, C]
+                    keys.index_copy_(0, write_rows, k)
+                    values.index_copy_(0, write_rows, v)
+                    attended: List[Tensor] = []
+                    start, first = 0, 0
+                    for i in range(len(query_lengths)):
+                        T, S = query_lengths[i], key_lengths[i]
+                        rows = read_rows[first:first + S]
+                        ki = keys.index_select(0, rows).view(1, S, $H, $D).transpose(1, 2)  # [1, H, S, D]
+                        vi = values.index_select(0, rows).view(1, S, $H, $D).transpose(1, 2)
+                        qi = q[start:start + T].reshape(1, T, $H, $D).transpose(1, 2)  # [1, H, T, D]
+                        out = torch.scaled_dot_product_attention(qi, ki, vi, masks[i], 0.0, T == S, scale=$scale)
+                        attended.append(out.transpose(1, 2).reshape(T, $C))
+                        start, first = start + T, first + S
+                    x = self.finish(x, torch.cat(attended), l)
+                return self.head(x.index_select(0, last))
+            """;
+}
