@@ -338,7 +338,7 @@ public final class Safetensors {
         }
         long product = dtype.sizeBytes;
         for (long size : shape) {
-            if (Math.multiplyHigh(product, size) != 0 || product * size < 0) {
+            if (Math.multiplyHigh(product, size) != 0) { // beyond 64 bits, or negative already, beyond 63
                 return false;
             }
             product *= size;

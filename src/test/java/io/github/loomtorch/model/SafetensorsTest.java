@@ -72,6 +72,13 @@ class SafetensorsTest {
     }
 
     @Test
+    void ordersTensorsByTheirDataWhateverTheHeadersOrder() throws IOException {
+        String header = "{\"b\":" + tensor("U8", "[2]", "[4,6]") + ",\"a\":" + tensor("U8", "[4]", "[0,4]") + ",\"empty\":"
+                + tensor("U8", "[0]", "[0,0]") + "}";
+        assertEquals(List.of("empty", "a", "b"), List.copyOf(Safetensors.open(file(header, 6)).names()));
+    }
+
+    @Test
     void opensTheSingleFileOfADirectoryBeforeItsIndex() throws IOException {
         new SafetensorsWriter().add("a", DType.F32, new long[] {1}, 1).write(dir.resolve("model.safetensors"));
         Files.writeString(dir.resolve("model.safetensors.index.json"), "not read");
