@@ -10,15 +10,15 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import org.bytedeco.javacpp.FloatPointer;
+import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
-import org.bytedeco.pytorch.AbstractTensor;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.JitModule;
-import org.bytedeco.pytorch.LongList;
 import org.bytedeco.pytorch.Method;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -163,9 +163,18 @@ public final class TorchScriptGpt2 implements CausalLm {
         while (decodes < launched.size() && launched.get(decodes).count() == 1) {
             decodes++;
         }
-        torch.setGraphExecutorOptimize(false); // thread-local; its optimiser would compile anew for each shape
+        configureThread();
         run("decode", launched.subList(0, decodes), this::decode);
         run("prefill", launched.subList(decodes, launched.size()), this::prefill);
+    }
+
+    /** Settings that libtorch keeps for each thread. */
+    private void configureThread() {
+        torch.setGraphExecutorOptimize(false); // the optimiser would compile anew for each shape
+        if (!device.is_cuda() && dtype == ScalarType.Float) {
+            // OpenBLAS, which does the work here, has threads of its own, and OpenMP's would spin on the cores that those need.
+            torch.set_num_threads(1);
+        }
     }
 
     private interface Forward {
@@ -253,8 +262,7 @@ public final class TorchScriptGpt2 implements CausalLm {
         long[] positions = new long[n];
         long[] writeRows = new long[n];
         long[] readRows = new long[s];
-        long[] queryLengths = new long[chunks.size()];
-        long[] keyLengths = new long[chunks.size()];
+        long[] lengths = new long[2 * chunks.size()];
         List<Long> last = new ArrayList<>();
         int token = 0;
         int read = 0;
@@ -270,8 +278,8 @@ public final class TorchScriptGpt2 implements CausalLm {
             for (int position = 0; position < end; position++) {
                 readRows[read++] = KvCache.row(sequence, position);
             }
-            queryLengths[i] = chunk.count();
-            keyLengths[i] = end;
+            lengths[2 * i] = chunk.count();
+            lengths[2 * i + 1] = end;
             if (chunk.samples()) {
                 last.add((long) token - 1);
             }
@@ -282,8 +290,7 @@ public final class TorchScriptGpt2 implements CausalLm {
                         input(positions, n),
                         input(writeRows, n),
                         input(readRows, s),
-                        new IValue(new LongList(queryLengths)),
-                        new IValue(new LongList(keyLengths)),
+                        new IValue(hostTensor(lengths, chunks.size(), 2)),
                         input(lastRows, lastRows.length),
                         new IValue(cache.tensor())))
                 .toTensor(); // [M, V]
@@ -293,8 +300,12 @@ public final class TorchScriptGpt2 implements CausalLm {
         return new IValue(tensor(values, shape));
     }
 
+    private static Tensor hostTensor(long[] values, long... shape) {
+        return torch.from_blob(new LongPointer(values), shape, new TensorOptions(ScalarType.Long)); // memory of the step's scope
+    }
+
     private Tensor tensor(long[] values, long... shape) {
-        Tensor host = AbstractTensor.create(values, shape);
+        Tensor host = hostTensor(values, shape);
         return device.is_cuda() ? host.to(device, ScalarType.Long) : host;
     }
 

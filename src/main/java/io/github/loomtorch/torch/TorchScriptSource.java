@@ -2,6 +2,7 @@ package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.Gpt2Config;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The TorchScript program of a GPT-2: what {@code model.ts} holds beside the weights. The package documentation states its contract.
@@ -27,6 +28,7 @@ final class TorchScriptSource {
         return PROGRAM.replace("$activation", activation)
                 .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head")
                 .replace("$scale", scale)
+                .replace("$float32", String.valueOf(ScalarType.Float.value))
                 .replace("$eps", String.valueOf(config.layerNormEpsilon()))
                 .replace("$V", String.valueOf(config.vocabSize()))
                 .replace("$C", String.valueOf(config.hiddenSize()))
@@ -36,17 +38,18 @@ final class TorchScriptSource {
     }
 
     /*
-     * In float32 on a CPU, OpenBLAS multiplies W x^T about twice as fast as x W^T, and one vector (addmv) up to ten times as fast as a
-     * matrix of one row, so `linear` takes that way round there.
+     * OpenBLAS, which computes float32 on a CPU, multiplies a matrix of up to four rows slower than row by row (gemv): the weights are
+     * what takes the time, and gemm first copies them into its own order. `linear` and `head` take that way there.
      */
     private static final String PROGRAM =
             """
+            def row_by_row(self, x: Tensor) -> bool:
+                return x.size(0) <= 4 and x.dtype == $float32 and not x.is_cuda
+
             def linear(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-                if x.is_cuda or x.dtype != torch.float32:
-                    return torch.linear(x, w, b)
-                if x.size(0) == 1:
-                    return torch.addmv(b, w, x[0]).unsqueeze(0)
-                return torch.addmm(b.unsqueeze(1), w, x.t()).t()
+                if self.row_by_row(x):
+                    return torch.stack([torch.addmv(b, w, row) for row in x.unbind(0)])
+                return torch.linear(x, w, b)
 
             def norm(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
                 return torch.layer_norm(x, [$C], w, b, $eps)
@@ -67,13 +70,11 @@ final class TorchScriptSource {
 
             def head(self, x: Tensor) -> Tensor:
                 x = self.norm(x, self.lnf_w, self.lnf_b)
-                if x.is_cuda or x.dtype != torch.float32:
-                    logits = torch.linear(x, self.$head)
-                elif x.size(0) == 1:
-                    logits = torch.mv(self.$head, x[0]).unsqueeze(0)
+                if self.row_by_row(x):
+                    logits = torch.stack([torch.mv(self.$head, row) for row in x.unbind(0)])
                 else:
-                    logits = torch.mm(self.$head, x.t()).t()
-                return logits[:, :$V].to(torch.float32)
+                    logits = torch.linear(x, self.$head)
+                return logits[:, :$V].to($float32)
 
             def decode(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor, cache: Tensor) -> Tensor:
                 B, S = read_rows.size(0), read_rows.size(1)
@@ -95,11 +96,11 @@ final class TorchScriptSource {
                 return self.head(x)
 
             def prefill(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor,
-                        query_lengths: List[int], key_lengths: List[int], last: Tensor, cache: Tensor) -> Tensor:
+                        lengths: Tensor, last: Tensor, cache: Tensor) -> Tensor:
+                spans: List[List[int]] = lengths.tolist()
                 masks: List[Optional[Tensor]] = []
                 start = 0
-                for i in range(len(query_lengths)):
-                    T, S = query_lengths[i], key_lengths[i]
+                for T, S in spans:
                     mask: Optional[Tensor] = None
                     if T < S:
                         mask = torch.arange(S, device=positions.device) <= positions[start:start + T].unsqueeze(1)
@@ -113,8 +114,7 @@ final class TorchScriptSource {
                     values.index_copy_(0, write_rows, v)
                     attended: List[Tensor] = []
                     start, first = 0, 0
-                    for i in range(len(query_lengths)):
-                        T, S = query_lengths[i], key_lengths[i]
+                    for i, (T, S) in enumerate(spans):
                         rows = read_rows[first:first + S]
                         ki = keys.index_select(0, rows).view(1, S, $H, $D).transpose(1, 2)  # [1, H, S, D]
                         vi = values.index_select(0, rows).view(1, S, $H, $D).transpose(1, 2)
