@@ -9,7 +9,7 @@ import java.util.Map;
 
 /**
  * Chooses a token from a row of logits, exactly as the package description says. It reads the logits and never writes them; its scratch
- * memory, about 32 bytes per token id, is made once. Confined to the engine thread.
+ * memory, 36 bytes per token id, is made once. Confined to the engine thread.
  */
 public final class Sampler {
     /*
@@ -17,12 +17,8 @@ public final class Sampler {
      * mass alone, the sum of their integer weights, and one operation, "the first token whose cumulative mass exceeds x", does both
      * top-p and the draw. To find that token without sorting the vocabulary, the masses are first summed per bucket of weight, 32 to a
      * factor of two, and only the one bucket that x falls into is sorted.
-     *
-     * Logits are compared as integers: a float's bits, with the lower 31 flipped if it is negative, order as the floats do.
      */
     private static final int MAX_VOCAB_SIZE = 1 << 22; // times the largest weight, 2^40: their sum fits a long
-    private static final int POSITIVE_INFINITY_KEY = key(Float.POSITIVE_INFINITY);
-    private static final int NEGATIVE_INFINITY_KEY = key(Float.NEGATIVE_INFINITY);
 
     private static final double LOG2_E = 1 / StrictMath.log(2);
     private static final float LOWEST_EXPONENT = -41; // 2^-41 of the largest weight is 0
@@ -32,14 +28,14 @@ public final class Sampler {
     private final int vocabSize;
     private final float[] adjusted; // logits after bias and penalties
     private final int[] occurrences; // per id: 0 unseen, else 1 + occurrences in the output; all 0 between calls
-    private final int[] heap;
+    private final float[] heap;
 
     private final int[] ids; // the candidates, ascending ...
-    private final int[] keys; // ... their logits as keys ...
-    private final long[] weights; // ... their weights ...
-    private final int[] buckets; // ... and the buckets these are in
+    private final float[] candidates; // ... their logits ...
+    private final int[] mantissas; // ... and their weights
+    private final int[] buckets;
     private final long[] bucketMass = new long[BUCKETS];
-    private final long[] order; // the candidates of one bucket as sorted: ~key, then position
+    private final long[] order; // some candidates as sorted: by logit, then position
 
     private int found; // position of the candidate that find() found
     private long foundMass; // mass of the tokens up to it, itself included
@@ -57,10 +53,10 @@ public final class Sampler {
         this.vocabSize = vocabSize;
         adjusted = new float[vocabSize];
         occurrences = new int[vocabSize];
-        heap = new int[vocabSize];
+        heap = new float[vocabSize];
         ids = new int[vocabSize];
-        keys = new int[vocabSize];
-        weights = new long[vocabSize];
+        candidates = new float[vocabSize];
+        mantissas = new int[vocabSize];
         buckets = new int[vocabSize];
         order = new long[vocabSize];
     }
@@ -80,21 +76,21 @@ public final class Sampler {
      */
     public int sample(float[] logits, SamplingParams params, long seed, int[] tokens, int promptLength, int length) {
         float[] row = adjust(logits, params, tokens, promptLength, length);
-        int maxKey = readKeys(row, logits);
+        int best = argmax(row, logits);
         if (params.temperature() == 0) {
-            return firstOf(maxKey);
+            return best;
         }
+        float max = row[best];
         float scale = Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE);
 
-        int n = params.topK() > 0 && params.topK() < vocabSize ? keepTop(params.topK()) : keepAll();
-        weigh(n, maxKey, scale);
-        long mass = fillBuckets(n);
+        int n = params.topK() > 0 && params.topK() < vocabSize ? keepTop(params.topK(), row) : keepAll(row);
+        long mass = weigh(n, max, scale);
         if (params.topP() < 1) {
             find((long) Math.ceil(params.topP() * (double) mass) - 1, n);
             mass = foundMass;
         }
         if (params.minP() > 0) {
-            mass = Math.min(mass, massAbove((float) (StrictMath.log(params.minP()) * LOG2_E), n, maxKey, scale));
+            mass = Math.min(mass, massAbove((float) (StrictMath.log(params.minP()) * LOG2_E), n, max, scale));
         }
         find((long) (Philox.uniform(seed, length - promptLength) * (double) mass), n);
         return ids[found];
@@ -117,13 +113,13 @@ public final class Sampler {
         if (top < 0 || top > SamplingParams.MAX_TOP_LOGPROBS) {
             throw new IllegalArgumentException("top must be in [0, " + SamplingParams.MAX_TOP_LOGPROBS + "], got " + top);
         }
-        int maxKey = readKeys(checkSize(logits), logits);
-        weigh(vocabSize, maxKey, (float) LOG2_E);
-        double logSum = logit(maxKey) + StrictMath.log(sum(weights) * 0x1p-40);
+        float max = logits[argmax(checkSize(logits), logits)];
+        long mass = weigh(keepAll(logits), max, (float) LOG2_E);
+        double logSum = max + StrictMath.log(mass * 0x1p-40);
 
         List<TokenLogprobs.Entry> entries = new ArrayList<>(top);
         if (top > 0) {
-            int n = keepTop(Math.min(top, vocabSize));
+            int n = keepTop(Math.min(top, vocabSize), logits);
             for (int i = 0; i < n; i++) {
                 order[i] = orderOf(i);
             }
@@ -177,21 +173,24 @@ public final class Sampler {
                 : repeated - params.frequencyPenalty() * outputOccurrences - params.presencePenalty();
     }
 
-    // Reads the row into keys and returns the largest.
-    private int readKeys(float[] row, float[] logits) {
-        int max = Integer.MIN_VALUE;
-        int min = Integer.MAX_VALUE;
-        for (int i = 0; i < keys.length; i++) {
-            int key = key(row[i]);
-            keys[i] = key;
-            max = Math.max(max, key);
-            min = Math.min(min, key);
+    // The lowest id among those of the largest logit. One comparison a logit finds NaN and +infinity too.
+    private static int argmax(float[] row, float[] logits) {
+        int best = -1;
+        float max = Float.NEGATIVE_INFINITY;
+        for (int id = 0; id < row.length; id++) {
+            float logit = row[id];
+            if (!(logit <= max)) {
+                if (!(logit < Float.POSITIVE_INFINITY)) {
+                    throw unusable(row, logits);
+                }
+                max = logit;
+                best = id;
+            }
         }
-        // NaN lies beyond the infinities: above with its sign bit clear, below with it set.
-        if (max >= POSITIVE_INFINITY_KEY || min < NEGATIVE_INFINITY_KEY || max == NEGATIVE_INFINITY_KEY) {
+        if (best < 0) {
             throw unusable(row, logits);
         }
-        return max;
+        return best;
     }
 
     private static ArithmeticException unusable(float[] row, float[] logits) {
@@ -224,40 +223,33 @@ public final class Sampler {
         return i;
     }
 
-    private int firstOf(int key) {
-        int id = 0;
-        while (keys[id] != key) {
-            id++;
-        }
-        return id;
-    }
-
     // Makes every token a candidate; returns V.
-    private int keepAll() {
-        for (int i = 0; i < ids.length; i++) {
-            ids[i] = i;
+    private int keepAll(float[] row) {
+        System.arraycopy(row, 0, candidates, 0, vocabSize);
+        for (int id = 0; id < ids.length; id++) {
+            ids[id] = id;
         }
         return vocabSize;
     }
 
-    // Makes the tokens candidates whose key is not below the k-th largest; returns how many. One pass with a min-heap of the k largest
-    // keys so far; what passed while the heap was still low is dropped at the end.
-    private int keepTop(int k) {
-        for (int i = 0; i < k; i++) {
-            heap[i] = keys[i];
-            ids[i] = i;
+    // Makes the tokens candidates whose logit is not below the k-th largest; returns how many. One pass with a min-heap of the k largest
+    // so far; what passed while the heap was still low is dropped at the end.
+    private int keepTop(int k, float[] row) {
+        for (int id = 0; id < k; id++) {
+            heap[id] = row[id];
+            ids[id] = id;
         }
         for (int i = k / 2 - 1; i >= 0; i--) {
             siftDown(i, k);
         }
         int passed = k;
-        int threshold = heap[0];
-        for (int i = k; i < keys.length; i++) {
-            int key = keys[i];
-            if (key >= threshold) {
-                ids[passed++] = i;
-                if (key > threshold) {
-                    heap[0] = key;
+        float threshold = heap[0];
+        for (int id = k; id < row.length; id++) {
+            float logit = row[id];
+            if (logit >= threshold) {
+                ids[passed++] = id;
+                if (logit > threshold) {
+                    heap[0] = logit;
                     siftDown(0, k);
                     threshold = heap[0];
                 }
@@ -265,44 +257,52 @@ public final class Sampler {
         }
         int kept = 0;
         for (int i = 0; i < passed; i++) {
-            int key = keys[ids[i]];
-            if (key >= threshold) {
-                ids[kept] = ids[i];
-                keys[kept++] = key;
+            int id = ids[i];
+            if (row[id] >= threshold) {
+                ids[kept] = id;
+                candidates[kept++] = row[id];
             }
         }
         return kept;
     }
 
     private void siftDown(int i, int size) {
-        int key = heap[i];
+        float logit = heap[i];
         int child;
         while ((child = 2 * i + 1) < size) {
             if (child + 1 < size && heap[child + 1] < heap[child]) {
                 child++;
             }
-            if (heap[child] >= key) {
+            if (heap[child] >= logit) {
                 break;
             }
             heap[i] = heap[child];
             i = child;
         }
-        heap[i] = key;
+        heap[i] = logit;
     }
 
-    private void weigh(int n, int maxKey, float scale) {
-        float max = logit(maxKey);
-        for (int i = 0; i < n; i++) {
-            float exponent = Math.max((logit(keys[i]) - max) * scale, LOWEST_EXPONENT);
-            weights[i] = weight(exponent);
+    // Weighs the first n candidates and fills the buckets; returns their mass.
+    private long weigh(int n, float max, float scale) {
+        for (int i = 0; i < n; i++) { // a loop of its own, because it vectorises
+            float exponent = Math.max((candidates[i] - max) * scale, LOWEST_EXPONENT);
+            mantissas[i] = mantissa(exponent);
             buckets[i] = (int) (exponent * -BUCKETS_PER_OCTAVE);
         }
+        Arrays.fill(bucketMass, 0);
+        for (int i = 0; i < n; i++) {
+            bucketMass[buckets[i]] += weight(i);
+        }
+        long mass = 0;
+        for (long bucket : bucketMass) {
+            mass += bucket;
+        }
+        return mass;
     }
 
-    // 2^(40 + exponent) for an exponent in [-41, 0], by a polynomial of relative error below 2e-7; rounded down.
-    static long weight(float exponent) {
-        int whole = (int) exponent;
-        float f = exponent - whole; // in (-1, 0]
+    // 2^(24 + f), where f in (-1, 0] is the fraction of the exponent, by a polynomial of relative error below 2e-7; rounded down.
+    static int mantissa(float exponent) {
+        float f = exponent - (int) exponent;
         float power = 1.14919952e-4f;
         power = power * f + 1.29163684e-3f;
         power = power * f + 9.59703512e-3f;
@@ -310,32 +310,18 @@ public final class Sampler {
         power = power * f + 2.40226090e-1f;
         power = power * f + 6.93147182e-1f;
         power = power * f + 1;
-        return (long) (power * 0x1p24f) << 16 >> -whole;
+        return (int) (power * 0x1p24f);
     }
 
-    private static long sum(long[] weights) {
-        long sum = 0;
-        for (long weight : weights) {
-            sum += weight;
-        }
-        return sum;
+    private long weight(int position) {
+        return (long) mantissas[position] << 16 >> buckets[position] / BUCKETS_PER_OCTAVE;
     }
 
-    // Returns the mass of all candidates.
-    private long fillBuckets(int n) {
-        Arrays.fill(bucketMass, 0);
-        for (int i = 0; i < n; i++) {
-            bucketMass[buckets[i]] += weights[i];
-        }
-        return sum(bucketMass);
-    }
-
-    private long massAbove(float minExponent, int n, int maxKey, float scale) {
-        float max = logit(maxKey);
+    private long massAbove(float minExponent, int n, float max, float scale) {
         long mass = 0;
         for (int i = 0; i < n; i++) {
-            if ((logit(keys[i]) - max) * scale >= minExponent) {
-                mass += weights[i];
+            if ((candidates[i] - max) * scale >= minExponent) {
+                mass += weight(i);
             }
         }
         return mass;
@@ -360,24 +346,15 @@ public final class Sampler {
         int next = 0;
         do {
             found = (int) order[next++];
-            mass += weights[found];
+            mass += weight(found);
         } while (mass <= target);
         foundMass = mass;
     }
 
+    // Sorts by descending logit, then by position. A float's bits, with the lower 31 flipped if it is negative, order as the floats do.
     private long orderOf(int position) {
-        return (long) ~keys[position] << 32 | position;
-    }
-
-    private static int key(float logit) {
-        return flip(Float.floatToRawIntBits(logit + 0f)); // + 0 makes -0 equal to 0
-    }
-
-    private static float logit(int key) {
-        return Float.intBitsToFloat(flip(key));
-    }
-
-    private static int flip(int bits) {
-        return bits ^ (bits >> 31 >>> 1);
+        int bits = Float.floatToRawIntBits(candidates[position] + 0f); // + 0 makes -0 equal to 0
+        int ascending = bits ^ (bits >> 31 >>> 1);
+        return (long) ~ascending << 32 | position;
     }
 }

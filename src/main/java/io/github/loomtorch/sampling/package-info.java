@@ -12,7 +12,7 @@
  *       other once.
  *   <li>Temperature T: 0 takes the token of rank 0 and ends here. Otherwise a token's exponent is
  *       {@code e = (logit - max) * s}, {@code s = min(log2(e) / T, largest float)}, and its weight the integer
- *       2<sup>40 + e</sup>, rounded down; {@code Sampler.weight} fixes the polynomial. Sums of weights are exact, in any order.
+ *       2<sup>40 + e</sup>, rounded down; {@code Sampler.mantissa} fixes the polynomial. Sums of weights are exact, in any order.
  *   <li>Top-k (<a href="https://arxiv.org/abs/1805.04833">arXiv:1805.04833</a>): keeps the tokens whose logit is not below the k-th
  *       largest. Let M be the sum of their weights.
  *   <li>Top-p (<a href="https://arxiv.org/abs/1904.09751">arXiv:1904.09751</a>): of these, in rank order, keeps each whose preceding

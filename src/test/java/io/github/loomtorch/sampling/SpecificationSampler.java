@@ -36,7 +36,7 @@ final class SpecificationSampler {
         for (int id = 0; id < x.length; id++) {
             kept.add(id);
         }
-        kept.sort(Comparator.comparing((Integer id) -> -x[id] + 0f).thenComparing(id -> id));
+        kept.sort(Comparator.comparing((Integer id) -> 0f - x[id]).thenComparing(id -> id));
         if (params.temperature() == 0) {
             return kept.getFirst();
         }
@@ -53,14 +53,14 @@ final class SpecificationSampler {
             if (preceding < limit) {
                 nucleus.add(id);
             }
-            preceding += Sampler.weight(Math.max((x[id] - max) * scale, -41));
+            preceding += weight((x[id] - max) * scale);
         }
         float minExponent = (float) (StrictMath.log(params.minP()) / StrictMath.log(2));
         nucleus.removeIf(id -> (x[id] - max) * scale < minExponent);
         double target = Math.floor(u * (double) mass(nucleus, x, max, scale));
         long sum = 0;
         for (int id : nucleus) {
-            sum += Sampler.weight(Math.max((x[id] - max) * scale, -41));
+            sum += weight((x[id] - max) * scale);
             if (sum > target) {
                 return id;
             }
@@ -68,7 +68,11 @@ final class SpecificationSampler {
         throw new AssertionError("the sum must exceed " + target);
     }
 
+    static long weight(float exponent) {
+        return exponent < -41 ? 0 : (long) Sampler.mantissa(exponent) << 16 >> -(int) exponent;
+    }
+
     private static long mass(List<Integer> ids, float[] x, float max, float scale) {
-        return ids.stream().mapToLong(id -> Sampler.weight(Math.max((x[id] - max) * scale, -41))).sum();
+        return ids.stream().mapToLong(id -> weight((x[id] - max) * scale)).sum();
     }
 }
