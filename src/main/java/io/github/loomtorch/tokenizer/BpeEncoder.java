@@ -7,17 +7,20 @@ import java.util.Arrays;
  */
 final class BpeEncoder {
     /*
-     * A piece that is a token is found by one look-up. Otherwise its bytes are merged, always the leftmost pair of the lowest rank.
-     * Short pieces keep ranks in an array and scan it for each merge. For long ones that would be quadratic: a tree of minima over the
+     * A piece that is a token is found by one look-up. Otherwise it is cut between bytes that no token holds side by side, as no merge
+     * can reach across: so text in scripts that GPT-2 knows little of falls into characters. A part that is no token either is merged
+     * from its bytes, always the leftmost pair of the lowest rank.
+     *
+     * Short parts keep ranks in an array and scan it for each merge. For long ones that would be quadratic: a tree of minima over the
      * positions finds the next merge, and repairs itself after it, in O(log n).
      */
 
-    /** Longest piece, in bytes, that is merged by scanning. */
+    /** Longest part, in bytes, that is merged by scanning. */
     private static final int SCANNED_BYTES = 64;
 
     private final TokenTable words;
     private final MergeTable merges;
-    private final int[] byteIds;
+    private final BytePairs bytePairs;
 
     private final int[] pieceIds = new int[SCANNED_BYTES];
     private final long[] pieceMerges = new long[SCANNED_BYTES];
@@ -29,13 +32,12 @@ final class BpeEncoder {
      * An encoder without ids yet.
      *
      * @param words tokens that merging their bytes leads to
-     * @param byteIds id of each single byte
      * @param capacity ids to make room for at first
      */
-    BpeEncoder(TokenTable words, MergeTable merges, int[] byteIds, int capacity) {
+    BpeEncoder(TokenTable words, MergeTable merges, BytePairs bytePairs, int capacity) {
         this.words = words;
         this.merges = merges;
-        this.byteIds = byteIds;
+        this.bytePairs = bytePairs;
         ids = new int[capacity];
     }
 
@@ -47,13 +49,27 @@ final class BpeEncoder {
             if (word >= 0) {
                 add(word);
             } else {
-                merge(utf8, start, end);
+                encodeParts(utf8, start, end);
             }
             start = end;
         }
     }
 
-    /** Encodes one piece by its merges alone. */
+    private void encodeParts(byte[] utf8, int start, int end) {
+        for (int i = start + 1; i <= end; i++) {
+            if (i == end || !bytePairs.inToken(utf8[i - 1], utf8[i])) {
+                int word = words.get(utf8, start, i);
+                if (word >= 0) {
+                    add(word);
+                } else {
+                    merge(utf8, start, i);
+                }
+                start = i;
+            }
+        }
+    }
+
+    /** Encodes one part by its merges alone. */
     void merge(byte[] utf8, int start, int end) {
         if (end - start <= SCANNED_BYTES) {
             mergeByScan(utf8, start, end);
@@ -81,10 +97,10 @@ final class BpeEncoder {
         int[] piece = pieceIds;
         long[] pairs = pieceMerges; // pairs[i] is the merge of piece[i] and piece[i + 1]
         int last = end - start - 1;
-        piece[0] = byteIds[utf8[start] & 0xFF];
+        piece[0] = bytePairs.id(utf8[start]);
         for (int i = 0; i < last; i++) {
-            piece[i + 1] = byteIds[utf8[start + i + 1] & 0xFF];
-            pairs[i] = merges.get(piece[i], piece[i + 1]);
+            piece[i + 1] = bytePairs.id(utf8[start + i + 1]);
+            pairs[i] = bytePairs.merge(utf8[start + i], utf8[start + i + 1]);
         }
         while (true) {
             long best = MergeTable.NONE;
@@ -120,7 +136,7 @@ final class BpeEncoder {
         int[] next = new int[length]; // positions of the neighbouring tokens
         int[] previous = new int[length];
         for (int i = 0; i < length; i++) {
-            piece[i] = byteIds[utf8[start + i] & 0xFF];
+            piece[i] = bytePairs.id(utf8[start + i]);
             next[i] = i + 1;
             previous[i] = i - 1;
         }

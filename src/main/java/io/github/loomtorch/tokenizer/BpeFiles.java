@@ -178,6 +178,7 @@ final class BpeFiles {
         expect(json, JsonToken.START_OBJECT, "", "an object");
         ObjectMapper mapper = new ObjectMapper();
         JsonNode preTokenizer = mapper.missingNode();
+        boolean model = false;
         while (json.nextToken() == JsonToken.FIELD_NAME) {
             String field = json.currentName();
             json.nextToken();
@@ -185,9 +186,15 @@ final class BpeFiles {
                 case "added_tokens" -> readAddedTokens(mapper.readTree(json));
                 case "normalizer" -> require(mapper.readTree(json), " normalizer", "null", JsonNode::isNull);
                 case "pre_tokenizer" -> preTokenizer = mapper.readTree(json);
-                case "model" -> readModel(json, mapper);
+                case "model" -> {
+                    readModel(json, mapper);
+                    model = true;
+                }
                 default -> json.skipChildren(); // decides nothing about which ids a text has
             }
+        }
+        if (!model) {
+            throw new IOException(file + " model: expected an object, got none");
         }
         require(preTokenizer.path("type"), " pre_tokenizer.type", "\"ByteLevel\"", node -> node.asText().equals("ByteLevel"));
         require(preTokenizer.path("add_prefix_space"), " pre_tokenizer.add_prefix_space", "false", node -> !node.asBoolean(true));

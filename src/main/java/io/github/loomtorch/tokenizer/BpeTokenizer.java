@@ -25,7 +25,7 @@ public final class BpeTokenizer implements Tokenizer {
 
     private final byte[][] tokens;
     private final MergeTable merges;
-    private final int[] byteIds = new int[256];
+    private final BytePairs bytePairs;
 
     /** The tokens that merging their bytes leads to. */
     private final TokenTable words;
@@ -39,9 +39,7 @@ public final class BpeTokenizer implements Tokenizer {
     BpeTokenizer(BpeModel model) {
         tokens = model.tokens();
         merges = model.merges();
-        for (int b = 0; b < 256; b++) {
-            byteIds[b] = model.vocabulary().get(new byte[] {(byte) b}, 0, 1);
-        }
+        bytePairs = new BytePairs(model);
         words = mergeableTokens(model);
         specialTokens = model.specialTokens().keySet().stream()
                 .sorted(Comparator.comparingInt(String::length).reversed())
@@ -53,7 +51,7 @@ public final class BpeTokenizer implements Tokenizer {
     /** A vocabulary may hold tokens that their own bytes do not merge to: a look-up must not find these. */
     private TokenTable mergeableTokens(BpeModel model) {
         TokenTable mergeable = new TokenTable(tokens);
-        BpeEncoder encoder = new BpeEncoder(mergeable, merges, byteIds, 256);
+        BpeEncoder encoder = new BpeEncoder(mergeable, merges, bytePairs, 256);
         for (int id = 0; id < tokens.length; id++) {
             byte[] token = tokens[id];
             if (model.vocabulary().get(token, 0, token.length) == id) {
@@ -128,7 +126,7 @@ public final class BpeTokenizer implements Tokenizer {
     }
 
     private BpeEncoder encoder(int textBytes) {
-        return new BpeEncoder(words, merges, byteIds, textBytes / 3 + 8); // most text has fewer than one token in three bytes
+        return new BpeEncoder(words, merges, bytePairs, textBytes / 3 + 8); // most text has fewer than one token in three bytes
     }
 
     @Override
