@@ -1,20 +1,93 @@
 package io.github.loomtorch.engine;
 
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.RequestTimings;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenEvent;
+import io.github.loomtorch.request.TokenLogprobs;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
 
-/** One request's state: its tokens so far, its pages of the KV cache and its place in the batch. Confined to the engine thread. */
-public final class Sequence {
+/**
+ * One request's state: its tokens so far, its pages of the KV cache and its place in the batch. Confined to the engine thread, but for
+ * {@link #cancel()}.
+ */
+public final class Sequence implements Comparable<Sequence> {
+    private static final int NO_SLOT = -1;
+
     private final GenerationRequest request;
     private final long seed;
+    private final SequenceListener listener;
+    private final OutputText text;
+    private final int[] stopIds; // ascending
+    private final long submittedNanos;
+    private final long deadlineNanos;
+    private final double urgency;
+    private volatile boolean cancelled;
+    private long arrival;
+    private int batchNumber;
+
     private final int[] tokens;
     private int length;
+    private final List<TokenLogprobs> logprobs;
 
-    Sequence(GenerationRequest request, long seed) {
+    private int slot = NO_SLOT;
+    private final int[] pages;
+    private int pageCount;
+    private int computed; // tokens in the cache
+    private int sharedPages; // of them, full and known to KvPages
+    private long content = KvPages.ROOT; // of the last of those
+
+    private boolean started; // once, even if it waits again after a preemption
+    private long startedNanos;
+    private long firstTokenNanos;
+    private long finishedNanos;
+    private FinishReason finishReason; // null until it ends
+    private RuntimeException failure; // with ERROR only
+    private boolean tokenUnpublished;
+    private boolean endUnpublished;
+
+    Sequence(
+            GenerationRequest request,
+            long seed,
+            SequenceListener listener,
+            OutputText text,
+            int endOfTextId,
+            int pageSize,
+            long submittedNanos,
+            long ageingNanos) {
         this.request = request;
         this.seed = seed;
-        this.length = request.promptTokenIds().length;
-        this.tokens = java.util.Arrays.copyOf(request.promptTokenIds(), length + request.sampling().maxNewTokens());
+        this.listener = listener;
+        this.text = text;
+        this.submittedNanos = submittedNanos;
+        SamplingParams sampling = request.sampling();
+        length = request.promptTokenIds().length;
+        tokens = Arrays.copyOf(request.promptTokenIds(), length + sampling.maxNewTokens());
+        pages = new int[(tokens.length + pageSize - 1) / pageSize];
+        logprobs = sampling.topLogprobs() < 0 ? List.of() : new ArrayList<>();
+        int[] ids = sampling.stopTokenIds().stream().mapToInt(Integer::intValue).toArray();
+        if (!sampling.ignoreEos()) {
+            ids = Arrays.copyOf(ids, ids.length + 1);
+            ids[ids.length - 1] = endOfTextId;
+        }
+        Arrays.sort(ids);
+        stopIds = ids;
+        long timeoutNanos = request.timeout().toNanos();
+        deadlineNanos = submittedNanos > Long.MAX_VALUE - timeoutNanos ? Long.MAX_VALUE : submittedNanos + timeoutNanos;
+        urgency = submittedNanos - (double) request.priority() * ageingNanos;
+    }
+
+    /**
+     * What was asked for.
+     *
+     * @return the request
+     */
+    public GenerationRequest request() {
+        return request;
     }
 
     /**
@@ -63,21 +136,243 @@ public final class Sequence {
     }
 
     /**
+     * Most tokens that it can come to hold: the prompt and {@code maxNewTokens}.
+     *
+     * @return &gt;= 2
+     */
+    public int maxLength() {
+        return tokens.length;
+    }
+
+    /**
      * This sequence's place in the batch while it runs; no other running sequence has it.
      *
      * @return in {@code [0, maxBatchSize)}
      */
     public int slot() {
-        return 0;
+        assert slot != NO_SLOT;
+        return slot;
     }
 
     /**
-     * A page of the KV cache that belongs to this sequence.
+     * A page of the KV cache that belongs to this sequence while it runs.
      *
      * @param index page {@code i} holds the tokens {@code [i * pageSize, (i + 1) * pageSize)}
      * @return in {@code [0, pageCount)}
      */
     public int page(int index) {
-        return 0;
+        assert index < pageCount;
+        return pages[index];
+    }
+
+    /**
+     * When it was submitted.
+     *
+     * @return nanoseconds of the engine's clock
+     */
+    public long submittedNanos() {
+        return submittedNanos;
+    }
+
+    /**
+     * When it must have ended.
+     *
+     * @return nanoseconds of the engine's clock; {@link Long#MAX_VALUE} if there is no deadline
+     */
+    public long deadlineNanos() {
+        return deadlineNanos;
+    }
+
+    /** Asks for its end; a running sequence ends with its step, a waiting one is its scheduler's business. Thread-safe. */
+    public void cancel() {
+        cancelled = true;
+    }
+
+    /**
+     * Whether its end was asked for. Thread-safe.
+     *
+     * @return true after {@link #cancel()}
+     */
+    public boolean isCancelled() {
+        return cancelled;
+    }
+
+    /**
+     * The batch that it belongs to.
+     *
+     * @return from 1; 0 before {@link #batchNumber(int)}
+     */
+    public int batchNumber() {
+        return batchNumber;
+    }
+
+    /**
+     * Makes it part of a batch.
+     *
+     * @param batchNumber to be reported in the {@link Completion}
+     */
+    public void batchNumber(int batchNumber) {
+        this.batchNumber = batchNumber;
+    }
+
+    /**
+     * Its place in a scheduler's order of arrival.
+     *
+     * @return as given to {@link #arrival(long)}
+     */
+    public long arrival() {
+        return arrival;
+    }
+
+    /**
+     * Called by a scheduler as it takes the sequence.
+     *
+     * @param arrival of no other sequence in that scheduler
+     */
+    public void arrival(long arrival) {
+        this.arrival = arrival;
+    }
+
+    /**
+     * Orders by urgency: a level of priority is worth one {@link EngineConfig#ageingInterval()} of waiting, so that whoever waits long
+     * enough comes before any newcomer; in other words, a request counts as submitted that much earlier per level. Equals are ordered by
+     * arrival.
+     *
+     * @param other of the same scheduler
+     * @return negative if this is the more urgent
+     */
+    @Override
+    public int compareTo(Sequence other) {
+        int byUrgency = Double.compare(urgency, other.urgency);
+        return byUrgency != 0 ? byUrgency : Long.compare(arrival, other.arrival);
+    }
+
+    // What follows is the engine's.
+
+    int computed() {
+        return computed;
+    }
+
+    int pageCount() {
+        return pageCount;
+    }
+
+    void addPage(int page) {
+        pages[pageCount++] = page;
+    }
+
+    /** Adds a page whose tokens another sequence computed. */
+    void addSharedPage(int page, long pageContent, int pageSize) {
+        addPage(page);
+        content = pageContent;
+        sharedPages = pageCount;
+        computed = pageCount * pageSize;
+    }
+
+    /** Content of the last shared page. */
+    long content() {
+        return content;
+    }
+
+    /** The tokens before {@code end} are in the cache now; lets others use the pages that became full. */
+    void computed(int end, KvPages kvPages, int pageSize) {
+        computed = end;
+        while ((sharedPages + 1) * pageSize <= end) {
+            content = kvPages.share(pages[sharedPages], content, tokens, sharedPages * pageSize);
+            sharedPages++;
+        }
+    }
+
+    void releasePages(KvPages kvPages) {
+        while (pageCount > 0) {
+            kvPages.release(pages[--pageCount]);
+        }
+        computed = 0;
+        sharedPages = 0;
+        content = KvPages.ROOT;
+    }
+
+    boolean isRunning() {
+        return slot != NO_SLOT;
+    }
+
+    void start(int freeSlot, long now) {
+        slot = freeSlot;
+        if (!started) {
+            started = true;
+            startedNanos = now;
+        }
+    }
+
+    void stop() {
+        slot = NO_SLOT;
+    }
+
+    boolean hasEnded() {
+        return finishReason != null;
+    }
+
+    /** Adds a sampled token and sees whether it is the last. */
+    void append(int id, TokenLogprobs tokenLogprobs, long now) {
+        if (length == promptLength()) {
+            firstTokenNanos = now;
+        }
+        tokens[length++] = id;
+        tokenUnpublished = true;
+        if (sampling().topLogprobs() >= 0) {
+            logprobs.add(tokenLogprobs);
+        }
+        boolean atStopString = hasStopStrings() && text.append(id);
+        if (atStopString || Arrays.binarySearch(stopIds, id) >= 0) {
+            finish(FinishReason.STOP, now);
+        } else if (length == tokens.length) {
+            finish(FinishReason.LENGTH, now);
+        }
+    }
+
+    void finish(FinishReason reason, long now) {
+        finishReason = reason;
+        finishedNanos = now;
+        endUnpublished = true;
+    }
+
+    void fail(RuntimeException cause, long now) {
+        failure = cause;
+        finish(FinishReason.ERROR, now);
+    }
+
+    /** Tells the listener what is new. Text without stop strings is decoded here, while the device works. */
+    void publish() {
+        if (tokenUnpublished) {
+            tokenUnpublished = false;
+            int id = tokens[length - 1];
+            if (!hasStopStrings()) {
+                text.append(id);
+            }
+            listener.onToken(new TokenEvent(length - promptLength() - 1, id, text.take(hasEnded())));
+        }
+        if (endUnpublished) {
+            endUnpublished = false;
+            if (finishReason == FinishReason.ERROR) {
+                listener.onFailed(failure);
+            } else {
+                listener.onFinished(completion());
+            }
+        }
+    }
+
+    private boolean hasStopStrings() {
+        return !sampling().stopStrings().isEmpty();
+    }
+
+    private Completion completion() {
+        int[] output = Arrays.copyOfRange(tokens, promptLength(), length);
+        RequestTimings timings = new RequestTimings(
+                submittedNanos,
+                started ? startedNanos : finishedNanos,
+                output.length > 0 ? firstTokenNanos : finishedNanos,
+                finishedNanos);
+        return new Completion(
+                request.promptTokenIds(), output, text.taken(), finishReason, seed, logprobs, timings, batchNumber);
     }
 }

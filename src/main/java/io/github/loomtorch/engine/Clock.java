@@ -1,0 +1,53 @@
+package io.github.loomtorch.engine;
+
+import java.util.concurrent.locks.LockSupport;
+
+/** Time, and waiting for it: the one source of both for an engine and its scheduler, so that a test can move it. Thread-safe. */
+public interface Clock {
+
+    /**
+     * The time.
+     *
+     * @return monotonic nanoseconds since an arbitrary origin
+     */
+    long nanoTime();
+
+    /**
+     * Waits until {@link #unpark} was called for the current thread, since it last returned from here, or until the time has passed. May
+     * return early for no reason.
+     *
+     * @param nanos &gt; 0
+     */
+    void park(long nanos);
+
+    /**
+     * Ends that thread's {@link #park}, the next one if it is not parked now.
+     *
+     * @param thread to wake
+     */
+    void unpark(Thread thread);
+
+    /**
+     * The clock of this process.
+     *
+     * @return {@link System#nanoTime} and {@link LockSupport}
+     */
+    static Clock system() {
+        return new Clock() {
+            @Override
+            public long nanoTime() {
+                return System.nanoTime();
+            }
+
+            @Override
+            public void park(long nanos) {
+                LockSupport.parkNanos(this, nanos);
+            }
+
+            @Override
+            public void unpark(Thread thread) {
+                LockSupport.unpark(thread);
+            }
+        };
+    }
+}

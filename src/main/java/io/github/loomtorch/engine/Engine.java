@@ -1,0 +1,564 @@
+package io.github.loomtorch.engine;
+
+import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.tokenizer.Tokenizer;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Function;
+
+/**
+ * The sequences that run, their slots and pages, and the step that gives each of them a token. Who waits, and who runs next, is the
+ * schedulers' business:
+ *
+ * <pre>{@code
+ * while (!waiting.isEmpty() || !engine.isIdle()) {
+ *     while (!waiting.isEmpty() && engine.tryAdmit(waiting.peek()) == Engine.Admission.ADMITTED) {
+ *         waiting.remove();
+ *     }
+ *     engine.step().forEach(waiting::addFirst);
+ * }
+ * }</pre>
+ *
+ * <p>Confined to one thread at a time, but for {@link #newSequence} and the limits. It owns its model: {@link #close()} closes it.
+ */
+public final class Engine implements AutoCloseable {
+    /*
+     * A step computes the one token that each decoding sequence sampled last, and, of those still in prefill, as many tokens as the
+     * budget allows: iteration-level scheduling [1] with chunked prefill [2]. The tokens of a step are published while the device
+     * computes the next one.
+     *
+     * When the cache is full the least urgent running sequence loses its pages. It is computed again from its tokens later, and goes on
+     * as though nothing had been: random numbers depend on the output index only.
+     *
+     * [1] Orca: A Distributed Serving System for Transformer-Based Generative Models, https://www.usenix.org/conference/osdi22/presentation/yu
+     * [2] SARATHI: Efficient LLM Inference by Piggybacking Decodes with Chunked Prefills, https://arxiv.org/abs/2308.16369
+     */
+
+    /** What became of a sequence that was to be admitted. */
+    public enum Admission {
+        /** It runs. */
+        ADMITTED,
+        /** There is room, but a running sequence is about to compute tokens that both begin with; try again after the next step. */
+        DEFERRED,
+        /** No slot is free, or too few pages are. */
+        FULL
+    }
+
+    private final CausalLm lm;
+    private final EngineConfig config;
+    private final Function<SamplingParams, OutputText> texts;
+    private final boolean hasTokenizer;
+    private final int vocabSize;
+    private final int contextLength;
+    private final int endOfTextId;
+    private final int maxBatchSize;
+    private final int pageSize;
+    private final long ageingNanos;
+
+    private final KvPages pages;
+    private final int[] freeSlots;
+    private int freeSlotCount;
+    private final List<Sequence> running = new ArrayList<>(); // in order of admission
+    private final List<Sequence> preempted = new ArrayList<>();
+    private final List<Sequence> unpublished = new ArrayList<>();
+    private final List<Chunk> chunks = new ArrayList<>();
+    private long runningTokens;
+    private int failedSteps;
+    private RuntimeException lastFailure = new IllegalStateException("no step has failed");
+    private boolean closed;
+
+    /**
+     * An engine that turns tokens into text.
+     *
+     * @param lm owned by the engine from now on
+     * @param tokenizer of the model
+     * @param config how to run
+     * @throws IllegalArgumentException if the tokenizer has fewer ids than the model
+     */
+    public Engine(CausalLm lm, Tokenizer tokenizer, EngineConfig config) {
+        this(lm, config, true, sampling -> new DecodedText(tokenizer, lm.endOfTextId(), sampling.stopStrings()));
+        if (tokenizer.vocabSize() < vocabSize) {
+            throw new IllegalArgumentException(
+                    "tokenizer.vocabSize must be >= the model's (" + vocabSize + "), got " + tokenizer.vocabSize());
+        }
+    }
+
+    /**
+     * An engine of token ids only: all texts are empty, and stop strings are refused.
+     *
+     * @param lm owned by the engine from now on
+     * @param config how to run
+     */
+    public Engine(CausalLm lm, EngineConfig config) {
+        this(lm, config, false, sampling -> OutputText.NONE);
+    }
+
+    private Engine(CausalLm lm, EngineConfig config, boolean hasTokenizer, Function<SamplingParams, OutputText> texts) {
+        this.lm = lm;
+        this.config = config;
+        this.hasTokenizer = hasTokenizer;
+        this.texts = texts;
+        vocabSize = lm.vocabSize();
+        contextLength = lm.contextLength();
+        endOfTextId = lm.endOfTextId();
+        maxBatchSize = lm.maxBatchSize();
+        pageSize = lm.pageSize();
+        ageingNanos = nanos(config.ageingInterval());
+        pages = new KvPages(lm.pageCount(), pageSize, config.prefixCaching());
+        freeSlots = new int[maxBatchSize];
+        for (int slot = maxBatchSize - 1; slot >= 0; slot--) {
+            freeSlots[freeSlotCount++] = slot;
+        }
+    }
+
+    private static long nanos(Duration duration) {
+        return duration.compareTo(GenerationRequest.NO_TIMEOUT) > 0 ? Long.MAX_VALUE : duration.toNanos();
+    }
+
+    /**
+     * Most sequences that can run at once. Thread-safe.
+     *
+     * @return &gt;= 1
+     */
+    public int maxBatchSize() {
+        return maxBatchSize;
+    }
+
+    /**
+     * Most tokens of one sequence, prompt and output together. Thread-safe.
+     *
+     * @return &gt;= 1
+     */
+    public int contextLength() {
+        return contextLength;
+    }
+
+    /**
+     * The clock of all its times. Thread-safe.
+     *
+     * @return the configuration's
+     */
+    public Clock clock() {
+        return config.clock();
+    }
+
+    /**
+     * Checks a request and makes the sequence that will be its state, submitted now. Thread-safe.
+     *
+     * @param request what is asked for
+     * @param listener told of its tokens and its end
+     * @return a sequence that does not run yet
+     * @throws IllegalArgumentException if the model cannot serve the request: an id out of the vocabulary, more tokens than the context
+     *     holds, or stop strings where there is no tokenizer
+     */
+    public Sequence newSequence(GenerationRequest request, SequenceListener listener) {
+        SamplingParams sampling = request.sampling();
+        int[] prompt = request.promptTokenIds();
+        for (int i = 0; i < prompt.length; i++) {
+            requireId(prompt[i], "promptTokenIds[" + i + "]");
+        }
+        for (int id : sampling.stopTokenIds()) {
+            requireId(id, "stopTokenIds");
+        }
+        for (int id : sampling.logitBias().keySet()) {
+            requireId(id, "logitBias ids");
+        }
+        long total = (long) prompt.length + sampling.maxNewTokens();
+        if (total > contextLength) {
+            throw new IllegalArgumentException("promptTokenIds (" + prompt.length + ") + maxNewTokens ("
+                    + sampling.maxNewTokens() + ") must be <= contextLength (" + contextLength + "), got " + total);
+        }
+        if (!hasTokenizer && !sampling.stopStrings().isEmpty()) {
+            throw new IllegalArgumentException(
+                    "stopStrings must be empty where there is no tokenizer, got " + sampling.stopStrings());
+        }
+        long seed = sampling.seed().orElseGet(config.seeds());
+        return new Sequence(
+                request,
+                seed,
+                listener,
+                texts.apply(sampling),
+                endOfTextId,
+                pageSize,
+                config.clock().nanoTime(),
+                ageingNanos);
+    }
+
+    private void requireId(int id, String name) {
+        if (id >= vocabSize) {
+            throw new IllegalArgumentException(name + " must be in [0, " + vocabSize + "), got " + id);
+        }
+    }
+
+    /**
+     * Makes a waiting sequence run from the next step on, if there is room: a slot, and pages for its tokens so far and one more. It
+     * takes over what the cache holds of its beginning.
+     *
+     * @param sequence that does not run
+     * @return what became of it; unless it was admitted, nothing has changed
+     * @throws IllegalStateException if the engine is closed
+     */
+    public Admission tryAdmit(Sequence sequence) {
+        if (closed) {
+            throw new IllegalStateException("engine is closed");
+        }
+        assert !sequence.isRunning() && !sequence.hasEnded();
+        if (freeSlotCount == 0) {
+            return Admission.FULL;
+        }
+        reusePrefix(sequence);
+        if (isNextPageBeingComputed(sequence)) {
+            sequence.releasePages(pages);
+            return Admission.DEFERRED;
+        }
+        // The last token that it can come to hold is never an input.
+        int wanted = pages.pagesFor(Math.min(sequence.length() + 1, sequence.maxLength() - 1));
+        if (pages.available() < wanted - sequence.pageCount()) {
+            sequence.releasePages(pages);
+            return Admission.FULL;
+        }
+        while (sequence.pageCount() < wanted) {
+            sequence.addPage(pages.allocate());
+        }
+        sequence.start(freeSlots[--freeSlotCount], config.clock().nanoTime());
+        running.add(sequence);
+        runningTokens += sequence.maxLength();
+        return Admission.ADMITTED;
+    }
+
+    /** Takes the pages of the longest cached beginning; not all tokens, as the last one has to yield logits. */
+    private void reusePrefix(Sequence sequence) {
+        for (int end = pageSize; end < sequence.length(); end += pageSize) {
+            int page = pages.find(sequence.content(), sequence.tokens(), end - pageSize);
+            if (page == KvPages.NONE) {
+                return;
+            }
+            pages.retain(page);
+            sequence.addSharedPage(page, pages.content(page), pageSize);
+        }
+    }
+
+    private boolean isNextPageBeingComputed(Sequence sequence) {
+        int end = (sequence.pageCount() + 1) * pageSize;
+        if (!config.prefixCaching() || end >= sequence.length()) {
+            return false;
+        }
+        for (Sequence other : running) {
+            if (other.computed() < end
+                    && end <= other.length()
+                    && Arrays.equals(other.tokens(), 0, end, sequence.tokens(), 0, end)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /**
+     * Makes room for a sequence that found none: the least urgent running sequence, if it has a lower priority and has not waited itself
+     * to be the more urgent of the two, stops and loses its pages.
+     *
+     * @param waiting to be admitted instead
+     * @return the sequence that was stopped, to be admitted again later; empty if none gives way
+     */
+    public Optional<Sequence> preemptFor(Sequence waiting) {
+        if (running.isEmpty()) {
+            return Optional.empty();
+        }
+        Sequence victim = leastUrgent();
+        if (victim.request().priority() >= waiting.request().priority() || victim.compareTo(waiting) < 0) {
+            return Optional.empty();
+        }
+        stop(victim);
+        running.remove(victim);
+        return Optional.of(victim);
+    }
+
+    /**
+     * Gives each running sequence its next token, or computes a part of its prompt, and publishes the tokens of the step before. A
+     * sequence that ends leaves at once. If the step as a whole fails, so do all that were running, and what the cache holds is
+     * forgotten; the engine stays usable. An {@link Error} fails those that were preempted too, and is thrown.
+     *
+     * @return the sequences that had to give up their pages, least urgent first, to be admitted again later; valid until the next step
+     */
+    public List<Sequence> step() {
+        preempted.clear();
+        growPages();
+        buildChunks();
+        if (chunks.isEmpty()) {
+            return preempted;
+        }
+        long startNanos = config.clock().nanoTime();
+        try {
+            lm.launch(chunks);
+            publish();
+            lm.await();
+        } catch (RuntimeException e) {
+            failedSteps++;
+            lastFailure = e;
+            failAll(e);
+            report(startNanos, 0, true);
+            return preempted;
+        } catch (Error e) {
+            IllegalStateException cause = new IllegalStateException("step failed: " + e, e);
+            failAll(cause);
+            preempted.forEach(sequence -> fail(sequence, cause));
+            throw e;
+        }
+        failedSteps = 0;
+        int sampled = update();
+        report(startNanos, sampled, false);
+        if (running.isEmpty()) {
+            publish();
+        }
+        return preempted;
+    }
+
+    /** Gives a page to each sequence whose next token begins one. */
+    private void growPages() {
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            int wanted = pages.pagesFor(sequence.length());
+            while (sequence.isRunning() && sequence.pageCount() < wanted) {
+                if (pages.available() > 0) {
+                    sequence.addPage(pages.allocate());
+                } else {
+                    Sequence victim = leastUrgent();
+                    stop(victim);
+                    preempted.add(victim);
+                }
+            }
+        }
+        if (!preempted.isEmpty()) {
+            running.removeIf(sequence -> !sequence.isRunning());
+        }
+    }
+
+    private Sequence leastUrgent() {
+        Sequence least = null;
+        for (Sequence sequence : running) {
+            if (sequence.isRunning() && (least == null || sequence.compareTo(least) >= 0)) {
+                least = sequence;
+            }
+        }
+        return least;
+    }
+
+    private void buildChunks() {
+        chunks.clear();
+        for (Sequence sequence : running) {
+            if (sequence.length() - sequence.computed() == 1) {
+                chunks.add(new Chunk(sequence, sequence.computed(), 1));
+            }
+        }
+        int budget = config.maxPrefillTokensPerStep();
+        for (int i = 0; i < running.size() && budget > 0; i++) {
+            Sequence sequence = running.get(i);
+            int left = sequence.length() - sequence.computed();
+            if (left > 1) {
+                int count = Math.min(left, budget);
+                if (count == 1 && budget < config.maxPrefillTokensPerStep()) {
+                    break; // chunks of one token come first
+                }
+                chunks.add(new Chunk(sequence, sequence.computed(), count));
+                budget -= count;
+            }
+        }
+    }
+
+    /** Takes the results of a step; returns how many tokens were sampled. */
+    private int update() {
+        long now = config.clock().nanoTime();
+        int sampled = 0;
+        for (int i = 0; i < chunks.size(); i++) {
+            Chunk chunk = chunks.get(i);
+            Sequence sequence = chunk.sequence();
+            if (chunk.failure() != null) {
+                sequence.fail(chunk.failure(), now);
+                continue;
+            }
+            sequence.computed(chunk.start() + chunk.count(), pages, pageSize);
+            if (chunk.samples()) {
+                assert chunk.tokenId() >= 0 && chunk.tokenId() < vocabSize;
+                sequence.append(chunk.tokenId(), chunk.logprobs(), now);
+                unpublished.add(sequence);
+                sampled++;
+            }
+        }
+        int kept = 0;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (!sequence.hasEnded()) {
+                if (sequence.isCancelled()) {
+                    sequence.finish(FinishReason.CANCELLED, now);
+                } else if (sequence.deadlineNanos() <= now) {
+                    sequence.finish(FinishReason.DEADLINE, now);
+                } else {
+                    running.set(kept++, sequence);
+                    continue;
+                }
+            }
+            stop(sequence);
+            unpublished.add(sequence);
+        }
+        running.subList(kept, running.size()).clear();
+        return sampled;
+    }
+
+    /** Takes slot and pages from a running sequence; the caller removes it from the list. */
+    private void stop(Sequence sequence) {
+        freeSlots[freeSlotCount++] = sequence.slot();
+        sequence.stop();
+        sequence.releasePages(pages);
+        runningTokens -= sequence.maxLength();
+    }
+
+    private void publish() {
+        for (int i = 0; i < unpublished.size(); i++) {
+            unpublished.get(i).publish();
+        }
+        unpublished.clear();
+    }
+
+    private void report(long startNanos, int sampled, boolean failed) {
+        int computed = 0;
+        for (int i = 0; i < chunks.size(); i++) {
+            computed += chunks.get(i).count();
+        }
+        config.listener()
+                .onStep(new StepStats(
+                        chunks.size(),
+                        computed,
+                        sampled,
+                        running.size(),
+                        preempted.size(),
+                        pages.available(),
+                        config.clock().nanoTime() - startNanos,
+                        failed));
+    }
+
+    /**
+     * Ends a sequence that does not run, with what it has.
+     *
+     * @param waiting that was never admitted, or was preempted
+     * @param reason why it ends
+     */
+    public void finish(Sequence waiting, FinishReason reason) {
+        assert !waiting.isRunning() && !waiting.hasEnded();
+        waiting.finish(reason, config.clock().nanoTime());
+        waiting.publish();
+    }
+
+    /**
+     * Fails a sequence that does not run.
+     *
+     * @param waiting that was never admitted, or was preempted
+     * @param cause why
+     */
+    public void fail(Sequence waiting, RuntimeException cause) {
+        assert !waiting.isRunning() && !waiting.hasEnded();
+        waiting.fail(cause, config.clock().nanoTime());
+        waiting.publish();
+    }
+
+    /** Cancels all running sequences: they end with the next step. */
+    public void cancelAll() {
+        running.forEach(Sequence::cancel);
+    }
+
+    /**
+     * Fails all running sequences at once, and forgets what the cache holds.
+     *
+     * @param cause why
+     */
+    public void failAll(RuntimeException cause) {
+        long now = config.clock().nanoTime();
+        for (Sequence sequence : running) {
+            if (!sequence.hasEnded()) {
+                sequence.fail(cause, now);
+            }
+            stop(sequence);
+            unpublished.add(sequence);
+        }
+        running.clear();
+        pages.forgetAll();
+        publish();
+    }
+
+    /**
+     * Whether nothing runs.
+     *
+     * @return true if a step would do nothing
+     */
+    public boolean isIdle() {
+        return running.isEmpty();
+    }
+
+    /**
+     * Whether no slot is free.
+     *
+     * @return true if nothing can be admitted
+     */
+    public boolean isFull() {
+        return freeSlotCount == 0;
+    }
+
+    /**
+     * How many sequences run.
+     *
+     * @return in {@code [0, maxBatchSize]}
+     */
+    public int runningSequences() {
+        return running.size();
+    }
+
+    /**
+     * Most tokens that the running sequences can come to hold together.
+     *
+     * @return the sum of their {@link Sequence#maxLength()}
+     */
+    public long runningTokens() {
+        return runningTokens;
+    }
+
+    /**
+     * Pages of the KV cache that are free, or cached and in nobody's use.
+     *
+     * @return in {@code [0, pageCount]}
+     */
+    public int availablePages() {
+        return pages.available();
+    }
+
+    /**
+     * How many steps failed since the last that did not.
+     *
+     * @return &gt;= 0
+     */
+    public int failedSteps() {
+        return failedSteps;
+    }
+
+    /**
+     * Why the last failed step failed.
+     *
+     * @return what the model threw; an {@link IllegalStateException} if none has failed
+     */
+    public RuntimeException lastFailure() {
+        return lastFailure;
+    }
+
+    /** Fails what still runs and closes the model. Idempotent. */
+    @Override
+    public void close() {
+        if (!closed) {
+            closed = true;
+            failAll(new IllegalStateException("engine is closed"));
+            lm.close();
+        }
+    }
+}

@@ -1,0 +1,13 @@
+package io.github.loomtorch.engine;
+
+/** Watches an engine. Called on the engine thread, so it must return fast, and must not throw. */
+@FunctionalInterface
+public interface EngineListener {
+
+    /**
+     * A step ended.
+     *
+     * @param stats what it did
+     */
+    void onStep(StepStats stats);
+}

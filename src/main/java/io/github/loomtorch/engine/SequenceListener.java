@@ -1,0 +1,32 @@
+package io.github.loomtorch.engine;
+
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.TokenEvent;
+
+/**
+ * Takes what the engine makes of one sequence: its tokens in order, then either of the two ends, once. Called on the engine thread while
+ * the device computes the next step, so it must return fast, and must not throw.
+ */
+public interface SequenceListener {
+
+    /**
+     * A token was sampled.
+     *
+     * @param event the token and the text that it adds
+     */
+    void onToken(TokenEvent event);
+
+    /**
+     * The sequence came to its end.
+     *
+     * @param completion what was produced
+     */
+    void onFinished(Completion completion);
+
+    /**
+     * The sequence failed.
+     *
+     * @param cause why
+     */
+    void onFailed(RuntimeException cause);
+}

@@ -1,0 +1,130 @@
+package io.github.loomtorch.scheduler;
+
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.TokenListener;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ThreadFactory;
+
+/**
+ * Continuous batching on a thread of its own, for callers on virtual threads: before each step, whoever waits joins the batch as there is
+ * room, the most urgent first.
+ *
+ * <pre>{@code
+ * EngineFactory factory = () -> new Engine(loadModel(), tokenizer, EngineConfig.defaults());
+ * try (ContinuousScheduler scheduler = new ContinuousScheduler(factory)) {
+ *     for (TokenEvent event : scheduler.submit(request).tokens()) {
+ *         print(event.text());
+ *     }
+ * }
+ * }</pre>
+ *
+ * <p>Higher priorities run first, equal ones in order of arrival; waiting makes a request more urgent
+ * ({@link io.github.loomtorch.engine.EngineConfig#ageingInterval()}), so none starves. Where there is no room, a request preempts running
+ * ones of lower priority that are less urgent; those wait again, and later go on with the same tokens. The queue is bounded
+ * ({@link QueueConfig}). Cancellations and deadlines take effect between steps, for those that wait too. A failing step fails those that
+ * run, not those that wait. Thread-safe.
+ */
+public final class ContinuousScheduler implements Scheduler {
+    private static final QueueConfig DEFAULT_QUEUE =
+            new QueueConfig(1024, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT);
+
+    private final EngineThread thread;
+
+    /**
+     * Starts a platform thread named {@code engine} and waits until it has made the engine. At most 1024 requests wait; more are
+     * rejected.
+     *
+     * @param factory makes the engine, which the scheduler then owns
+     * @throws IOException if the factory throws it; its unchecked exceptions pass too
+     */
+    public ContinuousScheduler(EngineFactory factory) throws IOException {
+        this(factory, DEFAULT_QUEUE, Thread.ofPlatform().name("engine").factory());
+    }
+
+    /**
+     * Starts a thread and waits until it has made the engine.
+     *
+     * @param factory makes the engine, which the scheduler then owns
+     * @param queue how much may wait
+     * @param threads makes the engine's thread; a platform thread, as native calls pin virtual ones
+     * @throws IOException if the factory throws it; its unchecked exceptions pass too
+     */
+    public ContinuousScheduler(EngineFactory factory, QueueConfig queue, ThreadFactory threads) throws IOException {
+        thread = new EngineThread(factory, threads, queue, Comparator.naturalOrder(), ContinuousScheduler::admit);
+    }
+
+    private static long admit(Engine engine, WaitingQueue waiting, long nowNanos, boolean closing) {
+        if (waiting.isEmpty()) {
+            return Long.MAX_VALUE;
+        }
+        List<Sequence> preempted = new ArrayList<>();
+        int deferred = 0;
+        for (Iterator<Sequence> turn = waiting.iterator(); turn.hasNext() && deferred <= engine.maxBatchSize(); ) {
+            Sequence sequence = turn.next();
+            Engine.Admission admission = engine.tryAdmit(sequence);
+            while (admission == Engine.Admission.FULL) {
+                Optional<Sequence> victim = engine.preemptFor(sequence);
+                if (victim.isEmpty()) {
+                    break;
+                }
+                preempted.add(victim.get());
+                admission = engine.tryAdmit(sequence);
+            }
+            if (admission == Engine.Admission.FULL) {
+                break;
+            }
+            if (admission == Engine.Admission.DEFERRED) {
+                deferred++;
+            } else {
+                turn.remove();
+            }
+        }
+        preempted.forEach(waiting::add);
+        return Long.MAX_VALUE;
+    }
+
+    EngineThread thread() {
+        return thread;
+    }
+
+    /**
+     * Takes a request.
+     *
+     * @throws IllegalArgumentException if the model cannot serve the request
+     * @throws IllegalStateException if the scheduler is closed, or its engine is lost
+     * @throws RejectedExecutionException if the queue is full and its rule is {@link QueueConfig.WhenFull#REJECT}
+     * @throws CancellationException if interrupted while waiting for room, with {@link QueueConfig.WhenFull#BLOCK}
+     */
+    @Override
+    public Generation submit(GenerationRequest request, TokenListener listener) {
+        return thread.submit(request, listener);
+    }
+
+    /**
+     * How many requests wait.
+     *
+     * @return &gt;= 0; those that run are not counted
+     */
+    public int queuedRequests() {
+        return thread.queuedRequests();
+    }
+
+    @Override
+    public void close() {
+        thread.close(false);
+    }
+
+    @Override
+    public void closeNow() {
+        thread.close(true);
+    }
+}

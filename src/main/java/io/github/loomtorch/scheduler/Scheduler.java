@@ -1,0 +1,75 @@
+package io.github.loomtorch.scheduler;
+
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenListener;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.OptionalLong;
+
+/** Turns requests into generations. It owns its engine and the model: {@link #close()} frees them. Thread-safe. */
+public interface Scheduler extends AutoCloseable {
+
+    /**
+     * Takes a request.
+     *
+     * @param request what to generate
+     * @return the generation
+     * @throws IllegalArgumentException if the model cannot serve the request, see
+     *     {@link io.github.loomtorch.engine.Engine#newSequence}
+     * @throws IllegalStateException if the scheduler is closed
+     */
+    default Generation submit(GenerationRequest request) {
+        return submit(request, Generation.NO_LISTENER);
+    }
+
+    /**
+     * Takes a request whose tokens are to be seen as they come. The generation completes after the listener has seen the last of them. A
+     * listener that throws is logged and sees no more; the generation goes on.
+     *
+     * @param request what to generate
+     * @param listener sees the tokens
+     * @return the generation
+     * @throws IllegalArgumentException if the model cannot serve the request, see
+     *     {@link io.github.loomtorch.engine.Engine#newSequence}
+     * @throws IllegalStateException if the scheduler is closed
+     */
+    Generation submit(GenerationRequest request, TokenListener listener);
+
+    /**
+     * Takes one request several times, for several continuations of one prompt; with prefix caching the prompt is computed once. If the
+     * request has a seed, number {@code i} runs with {@code seed + i}; otherwise each draws its own.
+     *
+     * @param request what to generate
+     * @param n how many, &gt;= 1
+     * @return n generations
+     * @throws IllegalArgumentException if n is less than 1, or the model cannot serve the request
+     * @throws IllegalStateException if the scheduler is closed
+     */
+    default List<Generation> submit(GenerationRequest request, int n) {
+        if (n < 1) {
+            throw new IllegalArgumentException("n must be >= 1, got " + n);
+        }
+        SamplingParams sampling = request.sampling();
+        OptionalLong seed = sampling.seed();
+        List<Generation> generations = new ArrayList<>(n);
+        for (int i = 0; i < n; i++) {
+            SamplingParams own =
+                    seed.isPresent() ? sampling.toBuilder().seed(seed.getAsLong() + i).build() : sampling;
+            generations.add(submit(new GenerationRequest(
+                    request.promptTokenIds(), own, request.priority(), request.timeout())));
+        }
+        return generations;
+    }
+
+    /**
+     * Takes no more requests, finishes those it has, and frees the engine and the model. Returns when that is done; calls after the first
+     * wait for it too. A call that waits for another thread to do it and is interrupted goes on as {@link #closeNow()}, as
+     * {@link java.util.concurrent.ExecutorService#close()} does, and leaves the interrupt flag set.
+     */
+    @Override
+    void close();
+
+    /** As {@link #close()}, but cancels what waits and runs instead of finishing it. */
+    void closeNow();
+}
