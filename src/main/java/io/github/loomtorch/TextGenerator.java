@@ -1,0 +1,244 @@
+package io.github.loomtorch;
+
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenListener;
+import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.scheduler.Generation;
+import io.github.loomtorch.scheduler.Scheduler;
+import io.github.loomtorch.scheduler.SchedulerFactory;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
+import io.github.loomtorch.tokenizer.Tokenizer;
+import io.github.loomtorch.torch.Dtype;
+import io.github.loomtorch.torch.TorchOptions;
+import io.github.loomtorch.torch.TorchScriptGpt2;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.concurrent.CompletionException;
+
+/**
+ * Text in, text out: a model directory made ready to serve many threads at once.
+ *
+ * <pre>{@code
+ * try (TextGenerator gpt2 = TextGenerator.load(Path.of("models/tales"))) {
+ *     System.out.println(gpt2.generate("Once upon a time", SamplingParams.creative()).text());
+ * }
+ * }</pre>
+ *
+ * <p>Thread-safe; made for callers on virtual threads, which wait without holding a platform thread.
+ */
+public final class TextGenerator implements AutoCloseable {
+    private static final Path DEFAULT_TOKENIZER = Path.of("tokenizer");
+
+    private final Tokenizer tokenizer;
+    private final Scheduler scheduler;
+
+    private TextGenerator(Tokenizer tokenizer, Scheduler scheduler) {
+        this.tokenizer = tokenizer;
+        this.scheduler = scheduler;
+    }
+
+    /**
+     * Loads a model with the usual options: the first GPU if there is one, continuous batching.
+     *
+     * @param modelDirectory {@code config.json} and {@code model.safetensors} or {@code model.ts}, and the tokenizer's files, else those in
+     *     the folder {@code tokenizer} are taken
+     * @return a generator, to be closed
+     * @throws IOException if a file is missing or malformed
+     * @throws io.github.loomtorch.torch.TorchException if libtorch is missing or memory runs out
+     */
+    public static TextGenerator load(Path modelDirectory) throws IOException {
+        return builder(modelDirectory).build();
+    }
+
+    /**
+     * A builder that starts from the options of {@link #load}.
+     *
+     * @param modelDirectory see {@link #load}
+     * @return a new builder
+     */
+    public static Builder builder(Path modelDirectory) {
+        return new Builder(modelDirectory);
+    }
+
+    /**
+     * Continues a prompt and waits for the result.
+     *
+     * @param prompt at least one character
+     * @param sampling how
+     * @return the new tokens and their text
+     * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
+     * @throws IllegalStateException if the generator is closed
+     * @throws CompletionException if the generation failed; its cause says why
+     */
+    public Completion generate(String prompt, SamplingParams sampling) {
+        return submit(prompt, sampling).join();
+    }
+
+    /**
+     * Continues a prompt without waiting.
+     *
+     * @param prompt at least one character
+     * @param sampling how
+     * @return the generation in flight
+     * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
+     * @throws IllegalStateException if the generator is closed
+     */
+    public Generation submit(String prompt, SamplingParams sampling) {
+        return scheduler.submit(request(prompt, sampling));
+    }
+
+    /**
+     * Continues a prompt without waiting, and shows the tokens as they come.
+     *
+     * @param prompt at least one character
+     * @param sampling how
+     * @param listener sees the tokens
+     * @return the generation in flight
+     * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
+     * @throws IllegalStateException if the generator is closed
+     */
+    public Generation submit(String prompt, SamplingParams sampling, TokenListener listener) {
+        return scheduler.submit(request(prompt, sampling), listener);
+    }
+
+    /**
+     * Makes a request for {@link #scheduler()}, where priority and timeout can be added. Special tokens in the prompt are plain text.
+     *
+     * @param prompt at least one character
+     * @param sampling how to continue it
+     * @return the request
+     * @throws IllegalArgumentException if the prompt is empty
+     */
+    public GenerationRequest request(String prompt, SamplingParams sampling) {
+        if (prompt.isEmpty()) {
+            throw new IllegalArgumentException("prompt must not be empty");
+        }
+        return new GenerationRequest(tokenizer.encode(prompt), sampling);
+    }
+
+    /**
+     * The model's tokenizer.
+     *
+     * @return thread-safe
+     */
+    public Tokenizer tokenizer() {
+        return tokenizer;
+    }
+
+    /**
+     * What runs the requests, for those made of token ids.
+     *
+     * @return owned by this generator
+     */
+    public Scheduler scheduler() {
+        return scheduler;
+    }
+
+    /** Takes no more requests, finishes those in flight and frees the model. Idempotent. */
+    @Override
+    public void close() {
+        scheduler.close();
+    }
+
+    /** Collects options. Not thread-safe. */
+    public static final class Builder {
+        private final Path modelDirectory;
+        private Path tokenizer;
+        private String device = "auto";
+        private Dtype dtype = Dtype.AUTO;
+        private int maxBatchSize = 16;
+        private EngineConfig engine = EngineConfig.defaults();
+        private SchedulerFactory scheduler = ContinuousScheduler::new;
+
+        private Builder(Path modelDirectory) {
+            this.modelDirectory = modelDirectory;
+        }
+
+        /**
+         * Takes the tokenizer from another place than the model directory.
+         *
+         * @param tokenizer a directory or a {@code tokenizer.json}
+         * @return this
+         */
+        public Builder tokenizer(Path tokenizer) {
+            this.tokenizer = tokenizer;
+            return this;
+        }
+
+        /**
+         * Chooses where the model runs.
+         *
+         * @param device {@code auto}, {@code cpu}, {@code cuda} or {@code cuda:n}
+         * @return this
+         */
+        public Builder device(String device) {
+            this.device = device;
+            return this;
+        }
+
+        /**
+         * Chooses the number format.
+         *
+         * @param dtype of weights, cache and computation
+         * @return this
+         */
+        public Builder dtype(Dtype dtype) {
+            this.dtype = dtype;
+            return this;
+        }
+
+        /**
+         * Limits how many sequences run at once; 16 unless set.
+         *
+         * @param maxBatchSize in [1, 1024]
+         * @return this
+         */
+        public Builder maxBatchSize(int maxBatchSize) {
+            this.maxBatchSize = maxBatchSize;
+            return this;
+        }
+
+        /**
+         * Sets the options of the engine.
+         *
+         * @param engine its configuration
+         * @return this
+         */
+        public Builder engine(EngineConfig engine) {
+            this.engine = engine;
+            return this;
+        }
+
+        /**
+         * Chooses the scheduler; continuous batching unless set.
+         *
+         * @param scheduler makes it
+         * @return this
+         */
+        public Builder scheduler(SchedulerFactory scheduler) {
+            this.scheduler = scheduler;
+            return this;
+        }
+
+        /**
+         * Loads everything.
+         *
+         * @return a generator, to be closed
+         * @throws IOException if a file is missing or malformed
+         * @throws IllegalArgumentException if an option is out of its range
+         * @throws io.github.loomtorch.torch.TorchException if libtorch or CUDA is missing, or memory runs out
+         */
+        public TextGenerator build() throws IOException {
+            TorchOptions options = new TorchOptions(device, dtype, maxBatchSize);
+            ModelDirectory model = ModelDirectory.open(modelDirectory);
+            Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? model.tokenizerDirectory(DEFAULT_TOKENIZER) : tokenizer);
+            return new TextGenerator(
+                    bpe, scheduler.create(() -> new Engine(TorchScriptGpt2.load(model, options), bpe, engine)));
+        }
+    }
+}
