@@ -45,7 +45,7 @@ public final class TorchScriptExporter {
 
     private static final Logger LOG = LoggerFactory.getLogger(TorchScriptExporter.class);
     private static final String STAMP = "loomtorch";
-    private static final int VOCAB_MULTIPLE = 64;
+    private static final int VOCAB_MULTIPLE = 64; // of the head's rows: other sizes fall back to slow matrix products on CUDA
 
     private TorchScriptExporter() {}
 
@@ -136,9 +136,14 @@ public final class TorchScriptExporter {
         return module;
     }
 
+    /** VP: rows of the token embedding and of the head, the last of them zero. */
+    static int paddedVocabSize(Gpt2Config config) {
+        return Math.ceilDiv(config.vocabSize(), VOCAB_MULTIPLE) * VOCAB_MULTIPLE;
+    }
+
     /** Names and shapes of the module's parameters. */
     private static Map<String, long[]> parameters(Gpt2Config config) {
-        long v = (config.vocabSize() + VOCAB_MULTIPLE - 1L) / VOCAB_MULTIPLE * VOCAB_MULTIPLE;
+        long v = paddedVocabSize(config);
         long l = config.layerCount();
         long c = config.hiddenSize();
         long f = config.innerSize();
@@ -227,9 +232,9 @@ public final class TorchScriptExporter {
 
     private static void save(JitModule module, ModelDirectory directory) throws IOException {
         Path file = directory.torchScript();
-        Path temporary;
+        Path temporary = directory.path().resolve("model.ts." + ProcessHandle.current().pid() + ".tmp");
         try {
-            temporary = Files.createTempFile(directory.path(), "model.ts.", ".tmp");
+            Files.newOutputStream(temporary).close(); // libtorch's own failure would not say why
         } catch (IOException e) {
             throw new IOException(file + " could not be written: " + e, e);
         }
