@@ -19,6 +19,7 @@ import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.Method;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.cuda.DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair;
 import org.bytedeco.pytorch.cuda.MemPool;
 import org.bytedeco.pytorch.cuda.StreamFilter;
 import org.bytedeco.pytorch.global.torch;
@@ -47,7 +48,7 @@ final class CudaGpt2 extends Gpt2 {
     private final DeviceSampler sampler;
     private final StepRows decodeRows;
     private final StepRows prefillRows;
-    private final MemPool pool;
+    private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
     private final StreamFilter everyStream;
     private final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by batch size
     private final List<Pointer> owned = new ArrayList<>();
@@ -59,7 +60,12 @@ final class CudaGpt2 extends Gpt2 {
     private Tensor prefillLogits;
 
     /** A recorded decode step, and the logits that it leaves. */
-    private record Graph(CUgraphExec_st exec, Tensor logits) {}
+    private record Graph(CUgraphExec_st exec, Tensor logits) {
+        void close() {
+            cudart.cudaGraphExecDestroy(exec);
+            logits.releaseReference();
+        }
+    }
 
     /** On this GPU with kernels of our own; without them, and with a warning, if they cannot be had. */
     static Gpt2 create(TorchScriptProgram program, TorchOptions options) {
@@ -126,7 +132,8 @@ final class CudaGpt2 extends Gpt2 {
             sampler = new DeviceSampler(rows, config.vocabSize(), program.device(), stream, architecture, macros);
             decodeRows = new StepRows(rows, rowSize, program.device(), stream);
             prefillRows = new StepRows(rows, rowSize, program.device(), stream);
-            pool = keep(new MemPool());
+            // The presets give the id, two integers, a type whose deallocator would crash: it is never freed.
+            poolId = keep(new MemPool()).id().retainReference();
             everyStream = keep(new StreamFilter() {
                 @Override
                 public boolean call(Pointer other) {
@@ -165,14 +172,14 @@ final class CudaGpt2 extends Gpt2 {
                 Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
                 CUgraph_st graph = new CUgraph_st();
                 Tensor logits;
-                torch_cuda.beginAllocateToPool(device, pool.id(), everyStream);
+                torch_cuda.beginAllocateToPool(device, poolId, everyStream);
                 try {
                     Cuda.check(
                             cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-                    logits = keep(decode(batch));
+                    logits = own(decode(batch));
                     Cuda.check(cudart.cudaStreamEndCapture(stream, graph), "cudaStreamEndCapture");
                 } finally {
-                    torch_cuda.endAllocateToPool(device, pool.id());
+                    torch_cuda.endAllocateToPool(device, poolId);
                 }
                 CUgraphExec_st exec = new CUgraphExec_st();
                 Cuda.check(cudart.cudaGraphInstantiate(exec, graph, 0), "cudaGraphInstantiate");
@@ -271,9 +278,14 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private Tensor hold(Tensor logits) {
-        logits.retainReference();
-        stepLogits.add(logits);
-        return logits;
+        Tensor held = own(logits);
+        stepLogits.add(held);
+        return held;
+    }
+
+    /** A reference of its own to a tensor that a method returned, which belongs to the method's result. */
+    private static Tensor own(Tensor tensor) {
+        return new Tensor(tensor).retainReference();
     }
 
     private void releaseLogits() {
@@ -308,7 +320,7 @@ final class CudaGpt2 extends Gpt2 {
         if (owned.isEmpty()) {
             return;
         }
-        graphs.values().forEach(graph -> cudart.cudaGraphExecDestroy(graph.exec()));
+        graphs.values().forEach(Graph::close);
         graphs.clear();
         decodeRows.close();
         prefillRows.close();
