@@ -148,6 +148,19 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
+     * Whether a sequence made by one of the two engines can run in the other. Thread-safe.
+     *
+     * @param other engine
+     * @return true if vocabulary, context length, end-of-text token and page size are the same
+     */
+    public boolean isInterchangeableWith(Engine other) {
+        return vocabSize == other.vocabSize
+                && contextLength == other.contextLength
+                && endOfTextId == other.endOfTextId
+                && pageSize == other.pageSize;
+    }
+
+    /**
      * Checks a request and makes the sequence that will be its state, submitted now. Thread-safe.
      *
      * @param request what is asked for

@@ -17,6 +17,8 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Runs an engine on a thread of its own: what the asynchronous schedulers share. Thread-safe. */
 final class EngineThread {
@@ -24,6 +26,8 @@ final class EngineThread {
      * Submitters put sequences into the inbox, under the lock. The engine thread takes them out once per step, and from then on they are
      * its own. It parks when nothing runs and nothing is due; whoever puts something into an empty inbox wakes it.
      */
+
+    private static final Logger LOG = LoggerFactory.getLogger(EngineThread.class);
 
     private final AdmissionRule rule;
     private final WaitingQueue waiting;
@@ -216,6 +220,16 @@ final class EngineThread {
         }
     }
 
+    /** Whether the engine failed for good. */
+    boolean isLost() {
+        lock.lock();
+        try {
+            return failure != null;
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** Takes no more requests. */
     void stopAdmission(boolean cancel) {
         lock.lock();
@@ -360,6 +374,7 @@ final class EngineThread {
         } finally {
             lock.unlock();
         }
+        LOG.error("{} lost its engine; {} waiting requests are handed over or fail", thread.getName(), left.size(), cause);
         next.accept(own, left, cause);
     }
 

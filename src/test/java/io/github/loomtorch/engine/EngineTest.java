@@ -1,5 +1,7 @@
 package io.github.loomtorch.engine;
 
+import static io.github.loomtorch.testing.Requests.prompt;
+import static io.github.loomtorch.testing.Requests.request;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -18,6 +20,7 @@ import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
 import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.RecordingListener;
+import io.github.loomtorch.testing.Requests;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -50,17 +53,6 @@ class EngineTest {
     private void use(FakeCausalLm model) {
         lm = model;
         engine = engine();
-    }
-
-    private static int[] prompt(int length) {
-        return IntStream.range(0, length).map(i -> (i * 7 + length) % 90).toArray();
-    }
-
-    /** Ends with LENGTH. */
-    private static GenerationRequest request(int promptLength, int maxNewTokens) {
-        return new GenerationRequest(
-                prompt(promptLength),
-                SamplingParams.builder().maxNewTokens(maxNewTokens).ignoreEos(true).build());
     }
 
     private static final class Run {
@@ -697,7 +689,7 @@ class EngineTest {
             List<Run> all = new ArrayList<>();
             List<Sequence> waiting = new ArrayList<>();
             for (int i = 0; i < 25; i++) {
-                Run run = sequence(randomRequest(random));
+                Run run = sequence(Requests.random(random));
                 all.add(run);
                 waiting.add(run.sequence);
             }
@@ -726,16 +718,5 @@ class EngineTest {
             }
         }
         assertTrue(complete > 500, "complete " + complete);
-    }
-
-    private static GenerationRequest randomRequest(Random random) {
-        int[] prompt = random.ints(1 + random.nextInt(40), 0, 90).toArray();
-        Arrays.fill(prompt, 0, random.nextInt(prompt.length + 1), 5); // a common beginning
-        SamplingParams sampling = SamplingParams.builder()
-                .maxNewTokens(1 + random.nextInt(24))
-                .temperature(random.nextInt(2))
-                .ignoreEos(random.nextBoolean())
-                .build();
-        return new GenerationRequest(prompt, sampling).withPriority(random.nextInt(3));
     }
 }
