@@ -369,6 +369,9 @@ final class EngineThread {
             ended = true;
             left.addAll(inbox);
             inbox.clear();
+            queuedRequests = 0;
+            queuedTokens = 0;
+            runningTokens = 0;
             next = successor;
             room.signalAll();
         } finally {
