@@ -65,6 +65,11 @@ final class EngineThread {
         void accept(Engine lost, List<Sequence> sequences, RuntimeException cause);
     }
 
+    /** Platform threads named {@code engine}; like those of an executor, they keep the process alive until it is closed. */
+    static ThreadFactory defaultThreads() {
+        return Thread.ofPlatform().name("engine").daemon(false).factory();
+    }
+
     /**
      * Starts the thread and waits until it has its engine.
      *
@@ -305,7 +310,7 @@ final class EngineThread {
                 if (own.failedSteps() >= maxFailedSteps) {
                     throw own.lastFailure();
                 }
-            } else if (!closing || !waiting.isEmpty()) {
+            } else if (!closing) {
                 long until = Math.min(askAgain, waiting.nextDeadlineNanos());
                 clock.park(until == Long.MAX_VALUE ? until : Math.max(1, until - now));
                 Thread.interrupted(); // means nothing here, but would keep it from parking

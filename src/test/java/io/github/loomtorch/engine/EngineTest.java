@@ -62,6 +62,8 @@ class EngineTest {
         void assertComplete() {
             assertArrayEquals(FakeCausalLm.expected(sequence.request(), SEED), listener.completion().outputTokenIds());
             assertArrayEquals(listener.completion().outputTokenIds(), listener.tokenIds());
+            int[] textIds = Arrays.stream(listener.tokenIds()).filter(id -> id != FakeCausalLm.END_OF_TEXT).toArray();
+            assertEquals(new FakeTokenizer().decode(textIds), listener.completion().text());
             assertEquals(listener.text(), listener.completion().text());
         }
     }
@@ -284,9 +286,11 @@ class EngineTest {
     }
 
     @Test
-    void equalPriorityDoesNotGiveWay() {
+    void equalPriorityDoesNotGiveWayEvenToWhoHasWaitedLonger() {
+        Run waiting = sequence(request(5, 8));
+        clock.advance(Duration.ofSeconds(60));
         admitted(request(3, 8));
-        assertEquals(Optional.empty(), engine.preemptFor(sequence(request(5, 8)).sequence));
+        assertEquals(Optional.empty(), engine.preemptFor(waiting.sequence));
     }
 
     @Test
@@ -563,6 +567,19 @@ class EngineTest {
     }
 
     @Test
+    void errorFailsThoseThatWerePreemptedForTheStepToo() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        List<Run> runs = List.of(admitted(request(8, 40)), admitted(request(9, 40)), admitted(request(10, 40)));
+        lm.onLaunch(chunks -> {
+            if (chunks.size() < 3) {
+                throw new StackOverflowError();
+            }
+        });
+        assertThrows(StackOverflowError.class, this::runToEnd);
+        runs.forEach(run -> assertEquals("step failed: java.lang.StackOverflowError", run.listener.failure().getMessage()));
+    }
+
+    @Test
     void stepOfNothingDoesNothing() {
         assertEquals(List.of(), engine.step());
         assertEquals(0, lm.steps());
@@ -619,7 +636,7 @@ class EngineTest {
                 SamplingParams.builder().stopStrings(List.of("x")).build());
         Run run = admitted(request(3, 5));
         runToEnd();
-        run.assertComplete();
+        assertArrayEquals(output(request(3, 5)), run.listener.completion().outputTokenIds());
         assertEquals("", run.listener.completion().text());
     }
 
@@ -660,6 +677,14 @@ class EngineTest {
                 "tokenizer.vocabSize must be >= the model's (100), got 99",
                 assertThrows(IllegalArgumentException.class, () -> new Engine(lm, small, config.build()))
                         .getMessage());
+    }
+
+    @Test
+    void refusesModelThatCannotHoldItsLongestSequence() {
+        CausalLm small = new FakeCausalLm(2, 4, 15, 64);
+        assertEquals(
+                "pageCount must be >= 16 to hold one sequence of contextLength (64), got 15",
+                assertThrows(IllegalArgumentException.class, () -> new Engine(small, config.build())).getMessage());
     }
 
     @Test

@@ -207,7 +207,10 @@ class AsyncNaiveSchedulerTest {
         start(model -> model.onAwait(chunks -> gate.pass()));
         List<Generation> generations = scheduler.submit(request(3, 40), 5);
         gate.awaitStep();
-        Thread closing = Thread.startVirtualThread(scheduler::closeNow);
+        Thread closing = Thread.ofPlatform().start(scheduler::closeNow);
+        while (closing.getState() != Thread.State.WAITING) { // for the end
+            Thread.onSpinWait();
+        }
         gate.open();
         for (Generation generation : generations) {
             assertEquals(FinishReason.CANCELLED, generation.join().finishReason());

@@ -39,6 +39,7 @@ class ContinuousSchedulerTest {
     private final FakeClock clock = new FakeClock();
     private final StepGate gate = new StepGate();
     private final List<StepStats> stats = Collections.synchronizedList(new ArrayList<>());
+    private final EngineConfig.Builder config = EngineConfig.builder().clock(clock).listener(stats::add);
     private final AtomicReference<Thread> engineThread = new AtomicReference<>();
     private volatile FakeCausalLm lm;
     private volatile Engine engine;
@@ -49,9 +50,7 @@ class ContinuousSchedulerTest {
                 () -> {
                     engineThread.set(Thread.currentThread());
                     lm = hooks.apply(new FakeCausalLm(2, 4, 32, 64));
-                    EngineConfig config =
-                            EngineConfig.builder().clock(clock).listener(stats::add).build();
-                    engine = new Engine(lm, new FakeTokenizer(), config);
+                    engine = new Engine(lm, new FakeTokenizer(), config.build());
                     return engine;
                 },
                 queue,
@@ -217,27 +216,27 @@ class ContinuousSchedulerTest {
 
     @Test
     void deferredRequestsLetOthersPass() throws Exception {
+        config.maxPrefillTokensPerStep(8);
         start();
         Generation first = scheduler.submit(request(40, 3));
         gate.awaitStep();
         Generation same = scheduler.submit(request(40, 3));
-        Generation other = scheduler.submit(request(5, 1));
+        Generation other = scheduler.submit(request(1, 1));
+        gate.nextStep(); // the other runs beside the prefill of the first
+        gate.nextStep();
+        assertYield(request(1, 1), other.join());
         gate.open();
         assertYield(request(40, 3), first.join());
         assertYield(request(40, 3), same.join());
-        assertYield(request(5, 1), other.join());
     }
 
     @Test
-    void rejectsWhenTooManyRequestsWait() throws Exception {
+    void cancelsTheFirstOfSeveralCompletionsIfOneIsRejected() throws Exception {
         start(new QueueConfig(2, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT));
         fillSlots();
-        scheduler.submit(request(1, 1));
-        scheduler.submit(request(1, 1));
-        assertEquals(2, scheduler.queuedRequests());
-        assertEquals(
-                "queue is full: 2 requests waiting (maxQueuedRequests=2)",
-                assertThrows(RejectedExecutionException.class, () -> scheduler.submit(request(1, 1))).getMessage());
+        assertThrows(RejectedExecutionException.class, () -> scheduler.submit(request(1, 1), 3));
+        gate.nextStep();
+        assertEquals(0, scheduler.queuedRequests());
     }
 
     @Test

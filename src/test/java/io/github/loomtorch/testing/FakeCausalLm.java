@@ -17,20 +17,20 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 
 /**
- * A model whose next token is a function of all tokens before it, as it reads them from its pages: any mix-up of slots, pages or shared
- * beginnings changes the ids. It checks what the engine promises to a {@link CausalLm}, and the test what it generates against
- * {@link #expected}.
+ * A model whose next token is a function of all tokens before it, as it reads them from its pages: each row holds a hash of its token and
+ * of the row before, so any mix-up of slots, pages or shared beginnings changes the ids. It checks what the engine promises to a
+ * {@link CausalLm}; tests compare what comes out with {@link #expected}.
  */
 public final class FakeCausalLm implements CausalLm {
     public static final int VOCAB_SIZE = 100;
     public static final int END_OF_TEXT = 99;
-    private static final int EMPTY = -1;
+    private static final long EMPTY = 0;
 
     private final int maxBatchSize;
     private final int pageSize;
     private final int pageCount;
     private final int contextLength;
-    private final int[] store; // [pageCount, pageSize]
+    private final long[] rows; // [pageCount, pageSize]
     private Thread owner = Thread.currentThread();
     private List<Chunk> launched = List.of();
     private int[] launchedLengths = {};
@@ -50,8 +50,7 @@ public final class FakeCausalLm implements CausalLm {
         this.pageSize = pageSize;
         this.pageCount = pageCount;
         this.contextLength = contextLength;
-        store = new int[pageSize * pageCount];
-        Arrays.fill(store, EMPTY);
+        rows = new long[pageSize * pageCount];
     }
 
     /** Pages of 4 tokens, enough for all sequences at their longest, 64 tokens. */
@@ -62,26 +61,32 @@ public final class FakeCausalLm implements CausalLm {
     /** The output of a request that runs alone, by definition. */
     public static int[] expected(GenerationRequest request, long seed) {
         SamplingParams sampling = request.sampling();
-        int[] tokens = request.promptTokenIds();
-        int promptLength = tokens.length;
-        while (tokens.length < promptLength + sampling.maxNewTokens()) {
-            int id = next(tokens, tokens.length, sampling.temperature() == 0 ? 0 : seed, tokens.length - promptLength);
-            tokens = Arrays.copyOf(tokens, tokens.length + 1);
-            tokens[tokens.length - 1] = id;
-            if (sampling.stopTokenIds().contains(id) || id == END_OF_TEXT && !sampling.ignoreEos()) {
-                break;
-            }
+        int[] prompt = request.promptTokenIds();
+        int[] output = new int[sampling.maxNewTokens()];
+        long row = EMPTY;
+        for (int id : prompt) {
+            row = row(row, id);
         }
-        return Arrays.copyOfRange(tokens, promptLength, tokens.length);
+        for (int i = 0; i < output.length; i++) {
+            int id = sample(row, sampling, seed, i);
+            output[i] = id;
+            if (sampling.stopTokenIds().contains(id) || id == END_OF_TEXT && !sampling.ignoreEos()) {
+                return Arrays.copyOf(output, i + 1);
+            }
+            row = row(row, id);
+        }
+        return output;
     }
 
-    private static int next(int[] history, int length, long seed, int index) {
-        long hash = seed * 31 + index;
-        for (int i = 0; i < length; i++) {
-            hash = (hash + history[i] + 1) * 0x9E3779B97F4A7C15L;
-            hash ^= hash >>> 29;
-        }
-        return (int) Math.floorMod(hash, (long) VOCAB_SIZE);
+    /** What the cache holds for a token: all that is before it counts. */
+    private static long row(long before, int id) {
+        long hash = (before + id + 1) * 0x9E3779B97F4A7C15L;
+        return hash ^ hash >>> 29;
+    }
+
+    private static int sample(long row, SamplingParams sampling, long seed, int index) {
+        long random = sampling.temperature() == 0 ? 0 : row(seed, index);
+        return (int) Math.floorMod(row + random, (long) VOCAB_SIZE);
     }
 
     /** Called before each step is launched, and may throw. */
@@ -190,9 +195,9 @@ public final class FakeCausalLm implements CausalLm {
                 chunk.failed(failure);
                 continue;
             }
-            int[] history = read(sequence, sequence.length());
-            long seed = sequence.sampling().temperature() == 0 ? 0 : sequence.seed();
-            int id = next(history, history.length, seed, history.length - sequence.promptLength());
+            int last = sequence.length() - 1;
+            int index = sequence.length() - sequence.promptLength();
+            int id = sample(rows[place(sequence, last)], sequence.sampling(), sequence.seed(), index);
             if (sequence.sampling().topLogprobs() >= 0) {
                 chunk.sampled(id, new TokenLogprobs(-id, List.of()));
             } else {
@@ -220,10 +225,11 @@ public final class FakeCausalLm implements CausalLm {
             for (int i = 0; i <= (chunk.start() + chunk.count() - 1) / pageSize; i++) {
                 readers.merge(sequence.page(i), 1, Integer::sum);
             }
-            int[] cached = read(sequence, chunk.start());
-            check(
-                    Arrays.equals(cached, 0, chunk.start(), sequence.tokens(), 0, chunk.start()),
-                    "the cache does not hold the tokens before " + chunk.start());
+            long row = EMPTY;
+            for (int i = 0; i < chunk.start(); i++) {
+                row = row(row, sequence.tokens()[i]);
+                check(rows[place(sequence, i)] == row, "the cache does not hold token " + i);
+            }
         }
         for (Chunk chunk : chunks) {
             for (int i = chunk.start() / pageSize; i <= (chunk.start() + chunk.count() - 1) / pageSize; i++) {
@@ -233,18 +239,15 @@ public final class FakeCausalLm implements CausalLm {
     }
 
     private void write(Chunk chunk) {
+        Sequence sequence = chunk.sequence();
         for (int i = chunk.start(); i < chunk.start() + chunk.count(); i++) {
-            store[chunk.sequence().page(i / pageSize) * pageSize + i % pageSize] =
-                    chunk.sequence().tokens()[i];
+            long before = i == 0 ? EMPTY : rows[place(sequence, i - 1)];
+            rows[place(sequence, i)] = row(before, sequence.tokens()[i]);
         }
     }
 
-    private int[] read(Sequence sequence, int count) {
-        int[] tokens = new int[count];
-        for (int i = 0; i < count; i++) {
-            tokens[i] = store[sequence.page(i / pageSize) * pageSize + i % pageSize];
-        }
-        return tokens;
+    private int place(Sequence sequence, int position) {
+        return sequence.page(position / pageSize) * pageSize + position % pageSize;
     }
 
     private void checkThread() {
