@@ -122,6 +122,24 @@ public final class TorchScriptGpt2 implements CausalLm {
         return new Device(DeviceType.CUDA, (byte) index);
     }
 
+    /**
+     * Where it runs.
+     *
+     * @return {@code cpu} or {@code cuda:n}
+     */
+    public String device() {
+        return device.is_cuda() ? "cuda:" + device.index() : "cpu";
+    }
+
+    /**
+     * The number format that it computes in.
+     *
+     * @return not {@link Dtype#AUTO}
+     */
+    public Dtype dtype() {
+        return dtype == ScalarType.Half ? Dtype.FLOAT16 : dtype == ScalarType.BFloat16 ? Dtype.BFLOAT16 : Dtype.FLOAT32;
+    }
+
     @Override
     public int vocabSize() {
         return config.vocabSize();
