@@ -4,8 +4,9 @@ import picocli.CommandLine.Command;
 
 @Command(
         name = "bench",
-        description = "Measures speed.",
+        header = "Measures speed.",
         synopsisSubcommandLabel = "COMMAND",
+        subcommands = {BenchNaiveCommand.class},
         footer = {"  loomtorch bench naive"})
 final class BenchCommand {
 }

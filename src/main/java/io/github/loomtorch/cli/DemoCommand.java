@@ -14,8 +14,8 @@ import picocli.CommandLine.Spec;
 
 @Command(
         name = "demo",
-        description = "Shows the batching schedulers on five prompts: first the synchronous one, then the asynchronous one, which"
-                + " streams.",
+        header = "Shows the batching schedulers on five prompts.",
+        description = "First the synchronous one, then the asynchronous one, whose texts stream.",
         footer = {"  loomtorch demo", "  loomtorch demo --model gpt2 --device cuda"})
 final class DemoCommand implements Callable<Integer> {
     @Spec

@@ -2,12 +2,7 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.torch.Dtype;
 import io.github.loomtorch.torch.TorchOptions;
-import java.util.Arrays;
-import java.util.Locale;
-import java.util.stream.Collectors;
-import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.TypeConversionException;
 
 /** Where a model runs, and in which numbers. */
 final class DeviceOptions {
@@ -20,7 +15,7 @@ final class DeviceOptions {
     @Option(
             names = "--dtype",
             paramLabel = "TYPE",
-            converter = DtypeConverter.class,
+            converter = NamedConverter.OfDtype.class,
             description = "auto, float32, float16 or bfloat16; auto is float16 on a GPU, and on a CPU bfloat16 if it computes with it,"
                     + " else float32 (default: auto).")
     private Dtype dtype = Dtype.AUTO;
@@ -32,21 +27,5 @@ final class DeviceOptions {
      */
     TorchOptions torch(int maxBatchSize) {
         return new TorchOptions(device, dtype, maxBatchSize);
-    }
-
-    static final class DtypeConverter implements ITypeConverter<Dtype> {
-        @Override
-        public Dtype convert(String value) {
-            return Arrays.stream(Dtype.values())
-                    .filter(dtype -> nameOf(dtype).equals(value))
-                    .findFirst()
-                    .orElseThrow(() -> new TypeConversionException("expected "
-                            + Arrays.stream(Dtype.values()).map(DtypeConverter::nameOf).collect(Collectors.joining(", "))
-                            + ", got '" + value + "'"));
-        }
-
-        private static String nameOf(Dtype dtype) {
-            return dtype.name().toLowerCase(Locale.ROOT);
-        }
     }
 }

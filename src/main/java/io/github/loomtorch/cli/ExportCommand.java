@@ -15,8 +15,8 @@ import picocli.CommandLine.Spec;
 
 @Command(
         name = "export",
-        description = "Writes model.ts, the TorchScript form of a model, beside its weights.%n%n"
-                + "The other commands do it too when they first load a model. A directory with config.json and model.ts needs no weights.",
+        header = "Writes model.ts, the TorchScript form of a model, beside its weights.",
+        description = "The other commands do it too when they first load a model. A directory with config.json and model.ts needs no weights.",
         footer = {"  loomtorch export --model models/tales", "  loomtorch export --model gpt2 --force"})
 final class ExportCommand implements Callable<Integer> {
     @Spec

@@ -34,8 +34,8 @@ import picocli.CommandLine.Spec;
 
 @Command(
         name = "generate",
-        description = "Continues a prompt, and prints the new text as it comes.%n%n"
-                + "Without --temperature, --top-k, --top-p and --min-p, these are 0.7, 50, 0.95 and 0. With any of them the others are"
+        header = "Continues a prompt, and prints the new text as it comes.",
+        description = "Without --temperature, --top-k, --top-p and --min-p, these are 0.7, 50, 0.95 and 0. With any of them the others are"
                 + " off, and the temperature is 1.",
         footer = {
             "  loomtorch generate --prompt \"Once upon a time\"",
@@ -73,10 +73,10 @@ final class GenerateCommand implements Callable<Integer> {
 
         @Option(
                 names = "--prompt-ids",
+                converter = TokenIds.Converter.class,
                 paramLabel = "IDS",
-                split = ",",
                 description = "Token ids to continue, separated by commas. Needs no tokenizer.")
-        private int[] ids;
+        private TokenIds ids;
     }
 
     /** What --json prints. */
@@ -130,7 +130,7 @@ final class GenerateCommand implements Callable<Integer> {
 
     private int[] promptIds(Optional<Tokenizer> tokenizer) {
         if (prompt.ids != null) {
-            return prompt.ids;
+            return prompt.ids.values();
         }
         if (prompt.text.isEmpty()) {
             throw new IllegalArgumentException("prompt must not be empty");

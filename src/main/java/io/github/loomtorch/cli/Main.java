@@ -21,7 +21,7 @@ import picocli.CommandLine.ScopeType;
 /** The command line's entry. */
 @Command(
         name = "loomtorch",
-        description = "Runs GPT-2 in the JVM, on libtorch.",
+        header = "Runs GPT-2 in the JVM, on libtorch.",
         subcommands = {
             GenerateCommand.class,
             TokenizeCommand.class,
@@ -34,6 +34,12 @@ import picocli.CommandLine.ScopeType;
         versionProvider = Main.Version.class,
         synopsisSubcommandLabel = "COMMAND",
         sortOptions = false,
+        sortSynopsis = false,
+        footer = {
+            "  loomtorch generate --prompt \"Once upon a time\"",
+            "  loomtorch generate --help",
+            "%n'loomtorch' stands for: java -jar target/loomtorch.jar"
+        },
         usageHelpAutoWidth = true,
         descriptionHeading = "%n",
         optionListHeading = "%nOptions:%n",
@@ -99,7 +105,7 @@ public final class Main {
         }
         boolean usage = cause instanceof ParameterException || cause instanceof IllegalArgumentException;
         String message = usage
-                ? OptionNames.inMessage(cause.getMessage(), command.getCommandSpec())
+                ? OptionNames.inMessage(cause.getMessage(), command.getCommandSpec()).replaceFirst("^Error: ", "")
                         + "; see " + command.getCommandSpec().qualifiedName() + " --help"
                 : describe(cause);
         PrintWriter err = command.getErr();

@@ -23,6 +23,10 @@ final class ModelOptions {
                     + " else tokenizer).")
     private Path tokenizer;
 
+    boolean isModelNamed() {
+        return model != null;
+    }
+
     ModelDirectory open() throws IOException {
         return ModelDirectory.open(model == null ? MODEL : model);
     }

@@ -29,8 +29,8 @@ import picocli.CommandLine.Spec;
 
 @Command(
         name = "tokenize",
-        description = "Turns text into token ids, or with --decode ids into text.%n%n"
-                + "Reads standard input unless there is an argument. Text is taken and written exactly, with no line end added.",
+        header = "Turns text into token ids, or with --decode ids into text.",
+        description = "Reads standard input unless there is an argument. Text is taken and written exactly, with no line end added.",
         footer = {
             "  loomtorch tokenize \"Hello world\"",
             "  loomtorch tokenize --decode 15496 995",
