@@ -8,8 +8,7 @@ import java.util.Locale;
 
 /** What the demo looks like. Thread-safe, for streams that grow at once. */
 final class DemoPage {
-    private static final int WIDTH = 100;
-    private static final int STREAM_WIDTH = 79; // a line that wraps could not be drawn again in place
+    private static final int WIDTH = 79; // of a narrow terminal: a line that wraps could not be drawn again in place
     private static final int PIECE_LENGTH = 60;
 
     private final PrintWriter out;
@@ -84,7 +83,7 @@ final class DemoPage {
     private void drawStreams() {
         for (int i = 0; i < streams.length; i++) {
             String label = "  " + (i + 1) + " ";
-            int room = STREAM_WIDTH - label.length();
+            int room = WIDTH - label.length();
             int start = Math.max(0, streams[i].length() - room);
             out.println("\033[2K" + styled("36", label) + streams[i].substring(start)); // the line anew
         }

@@ -90,7 +90,7 @@ public record NaiveBenchmark(AsyncNaiveScheduler scheduler, Tokenizer tokenizer,
                     "");
         } catch (RuntimeException e) {
             Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
-            return NaiveResult.failed(run, seq, ids.length, prompt, cause.toString());
+            return NaiveResult.failed(run, seq, ids.length, prompt, cause.getMessage() == null ? cause.toString() : cause.getMessage());
         }
     }
 }

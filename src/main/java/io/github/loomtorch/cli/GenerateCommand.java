@@ -25,6 +25,8 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -100,11 +102,11 @@ final class GenerateCommand implements Callable<Integer> {
                 .build();
         TorchOptions options = device.torch(1);
         ModelDirectory directory = model.open();
-        Optional<Tokenizer> tokenizer = tokenizer(directory);
-        GenerationRequest request = new GenerationRequest(promptIds(tokenizer), params);
+        // While it is read, the engine's thread loads the model.
+        CompletableFuture<Optional<Tokenizer>> tokenizer = CompletableFuture.supplyAsync(() -> tokenizer(directory));
         try (Scheduler scheduler = new ContinuousScheduler(() -> engine(directory, options, tokenizer))) {
             double loadMillis = (System.nanoTime() - startNanos) / 1e6;
-            Generation generation = scheduler.submit(request);
+            Generation generation = scheduler.submit(new GenerationRequest(promptIds(tokenizer.join()), params));
             PrintWriter out = spec.commandLine().getOut();
             if (json) {
                 out.println(new ObjectMapper().writeValueAsString(output(generation.join(), loadMillis)));
@@ -116,16 +118,19 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     /** Empty if token ids are all that is asked for, and no tokenizer of their vocabulary is there. */
-    private Optional<Tokenizer> tokenizer(ModelDirectory directory) throws IOException {
+    private Optional<Tokenizer> tokenizer(ModelDirectory directory) {
         Path path = model.tokenizerOf(directory);
-        if (prompt.ids != null && !model.hasOwnTokenizer(directory)) {
-            if (!Files.isDirectory(path)) {
-                return Optional.empty();
-            }
-            Tokenizer usual = BpeTokenizer.load(path);
-            return usual.vocabSize() == directory.config().vocabSize() ? Optional.of(usual) : Optional.empty();
+        boolean isOptional = prompt.ids != null && !model.hasOwnTokenizer(directory);
+        if (isOptional && !Files.isDirectory(path)) {
+            return Optional.empty();
         }
-        return Optional.of(BpeTokenizer.load(path));
+        try {
+            Tokenizer tokenizer = BpeTokenizer.load(path);
+            boolean fits = tokenizer.vocabSize() == directory.config().vocabSize();
+            return isOptional && !fits ? Optional.empty() : Optional.of(tokenizer);
+        } catch (IOException e) {
+            throw new CompletionException(e);
+        }
     }
 
     private int[] promptIds(Optional<Tokenizer> tokenizer) {
@@ -138,10 +143,11 @@ final class GenerateCommand implements Callable<Integer> {
         return tokenizer.orElseThrow().encode(prompt.text);
     }
 
-    private static Engine engine(ModelDirectory directory, TorchOptions options, Optional<Tokenizer> tokenizer) throws IOException {
+    private static Engine engine(
+            ModelDirectory directory, TorchOptions options, CompletableFuture<Optional<Tokenizer>> tokenizer) throws IOException {
         TorchScriptGpt2 gpt2 = TorchScriptGpt2.load(directory, options);
         EngineConfig config = EngineConfig.defaults();
-        return tokenizer.isPresent() ? new Engine(gpt2, tokenizer.get(), config) : new Engine(gpt2, config);
+        return tokenizer.join().map(bpe -> new Engine(gpt2, bpe, config)).orElseGet(() -> new Engine(gpt2, config));
     }
 
     private static Output output(Completion completion, double loadMillis) {

@@ -21,7 +21,8 @@ import picocli.CommandLine.ScopeType;
 /** The command line's entry. */
 @Command(
         name = "loomtorch",
-        header = "Runs GPT-2 in the JVM, on libtorch.",
+        header = "GPT-2 in the JVM, on libtorch.",
+        description = "Text out of a GPT-2 model, one prompt at a time or in batches.",
         subcommands = {
             GenerateCommand.class,
             TokenizeCommand.class,

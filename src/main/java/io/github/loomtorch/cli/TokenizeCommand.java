@@ -3,8 +3,6 @@ package io.github.loomtorch.cli;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectReader;
-import com.fasterxml.jackson.databind.ObjectWriter;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
@@ -38,8 +36,6 @@ import picocli.CommandLine.Spec;
             "  echo '\"Hello world\"' | loomtorch tokenize --jsonl"
         })
 final class TokenizeCommand implements Callable<Integer> {
-    private static final JsonMapper JSON =
-            JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
     private static final String STDIN = "standard input";
 
     @Spec
@@ -104,19 +100,18 @@ final class TokenizeCommand implements Callable<Integer> {
     }
 
     private void convertLines(InputStream in) throws IOException {
-        ObjectReader reader = JSON.reader();
-        ObjectWriter writer = JSON.writer();
+        JsonMapper json = JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
         byte[] line;
         for (int number = 1; (line = readLine(in)) != null; number++) {
             String where = STDIN + " line " + number;
             JsonNode value;
             try {
-                value = reader.readTree(utf8(line, where));
+                value = json.readTree(utf8(line, where));
             } catch (JsonProcessingException e) {
                 throw new IOException(where + ": expected " + wanted() + ", got bad JSON: " + e.getOriginalMessage(), e);
             }
             Object converted = decode ? tokenizer.decode(ids(value, where)) : encode(text(value, where));
-            out.println(writer.writeValueAsString(converted));
+            out.println(json.writeValueAsString(converted));
             if (out.checkError()) { // flushes too: a program at the other end may wait for this line
                 return;
             }
