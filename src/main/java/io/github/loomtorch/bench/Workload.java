@@ -29,7 +29,21 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
      * @param failures why the others did not
      * @param durationNanos from the start to the last end
      */
-    public record Outcome(List<RequestTrace> traces, List<RuntimeException> failures, long durationNanos) {}
+    public record Outcome(List<RequestTrace> traces, List<RuntimeException> failures, long durationNanos) {
+
+        /**
+         * One outcome of workloads that ran one after the other.
+         *
+         * @param outcomes of each
+         * @return all together; the time between them is left out
+         */
+        public static Outcome all(List<Outcome> outcomes) {
+            return new Outcome(
+                    outcomes.stream().flatMap(outcome -> outcome.traces.stream()).toList(),
+                    outcomes.stream().flatMap(outcome -> outcome.failures.stream()).toList(),
+                    outcomes.stream().mapToLong(Outcome::durationNanos).sum());
+        }
+    }
 
     /**
      * Requests with prompts of random tokens. They generate exactly as many tokens as they ask for.

@@ -88,10 +88,10 @@ final class BenchNaiveCommand implements Callable<Integer> {
                 },
                 batchSize,
                 batchTimeout)) {
-            Report report = new Report(out, "Asynchronous naive scheduler");
+            Report report = new Report("Asynchronous naive scheduler", out);
             report.setting("model", model.describe());
             report.environment(loaded.get());
-            report.setting("requests", runs + " runs of " + prompts + " prompts, at most " + inFlight + " in flight");
+            report.setting("requests", runs + (runs == 1 ? " run of " : " runs of ") + prompts + " prompts, at most " + inFlight + " in flight");
             report.setting("batch", "at most " + batchSize + " requests, timeout " + timeout + " s");
             report.setting("sampling", Report.describe(params));
             out.println();

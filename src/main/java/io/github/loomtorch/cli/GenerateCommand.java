@@ -97,9 +97,7 @@ final class GenerateCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         long startNanos = System.nanoTime();
-        SamplingParams params = sampling.over(sampling.shapesDistribution() ? SamplingParams.builder().build() : SamplingParams.creative())
-                .topLogprobs(topLogprobs)
-                .build();
+        SamplingParams params = sampling.orElse(SamplingParams.creative()).topLogprobs(topLogprobs).build();
         TorchOptions options = device.torch(1);
         ModelDirectory directory = model.open();
         // While it is read, the engine's thread loads the model.

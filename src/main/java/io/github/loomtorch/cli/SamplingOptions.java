@@ -2,31 +2,16 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.request.SamplingParams;
 import java.util.List;
-import java.util.stream.Stream;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** How tokens are chosen. */
+/** How tokens are chosen, and when to end. */
 final class SamplingOptions {
-    @Option(names = "--max-new-tokens", paramLabel = "N", description = "Most tokens to generate (default: 50).")
-    private Integer maxNewTokens;
+    @Option(names = "--max-new-tokens", paramLabel = "N", description = "Most tokens to generate (default: ${DEFAULT-VALUE}).")
+    private int maxNewTokens = 50;
 
-    @Option(names = "--temperature", paramLabel = "T", description = "0 takes the most probable token each time.")
-    private Float temperature;
-
-    @Option(names = "--top-k", paramLabel = "K", description = "Draw from the K most probable tokens; 0: from all.")
-    private Integer topK;
-
-    @Option(
-            names = "--top-p",
-            paramLabel = "P",
-            description = "Draw from the most probable tokens that together reach this probability; 1: from all.")
-    private Float topP;
-
-    @Option(
-            names = "--min-p",
-            paramLabel = "P",
-            description = "Draw from tokens at least this fraction as probable as the most probable; 0: from all.")
-    private Float minP;
+    @Mixin
+    private DistributionOptions distribution;
 
     @Option(names = "--seed", paramLabel = "S", description = "Seed of the random numbers (default: a new one each time).")
     private Long seed;
@@ -40,32 +25,20 @@ final class SamplingOptions {
     @Option(names = "--ignore-eos", description = "Go on after an end-of-text token.")
     private boolean ignoreEos;
 
-    /** Whether an option is given that shapes the distribution that tokens are drawn from. */
-    boolean shapesDistribution() {
-        return Stream.of(temperature, topK, topP, minP).anyMatch(option -> option != null);
+    /** As {@link DistributionOptions#orElse}. */
+    SamplingParams.Builder orElse(SamplingParams preset) {
+        return complete(distribution.orElse(preset));
     }
 
-    /** The given options over others; the ranges are checked when it is built. */
+    /** As {@link DistributionOptions#over}. */
     SamplingParams.Builder over(SamplingParams defaults) {
-        SamplingParams.Builder sampling = defaults.toBuilder().stopStrings(stop).ignoreEos(ignoreEos);
-        if (maxNewTokens != null) {
-            sampling.maxNewTokens(maxNewTokens);
-        }
-        if (temperature != null) {
-            sampling.temperature(temperature);
-        }
-        if (topK != null) {
-            sampling.topK(topK);
-        }
-        if (topP != null) {
-            sampling.topP(topP);
-        }
-        if (minP != null) {
-            sampling.minP(minP);
-        }
+        return complete(distribution.over(defaults));
+    }
+
+    private SamplingParams.Builder complete(SamplingParams.Builder sampling) {
         if (seed != null) {
             sampling.seed(seed);
         }
-        return sampling;
+        return sampling.maxNewTokens(maxNewTokens).stopStrings(stop).ignoreEos(ignoreEos);
     }
 }
