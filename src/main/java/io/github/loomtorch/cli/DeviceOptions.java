@@ -1,0 +1,31 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.torch.Dtype;
+import io.github.loomtorch.torch.TorchOptions;
+import picocli.CommandLine.Option;
+
+/** Where a model runs, and in which numbers. */
+final class DeviceOptions {
+    @Option(
+            names = "--device",
+            paramLabel = "DEVICE",
+            description = "auto (the first GPU if there is one), cpu, cuda or cuda:N (default: ${DEFAULT-VALUE}).")
+    private String device = "auto";
+
+    @Option(
+            names = "--dtype",
+            paramLabel = "TYPE",
+            converter = NamedConverter.OfDtype.class,
+            description = "auto, float32, float16 or bfloat16; auto is float16 on a GPU, and on a CPU bfloat16 if it computes with it,"
+                    + " else float32 (default: auto).")
+    private Dtype dtype = Dtype.AUTO;
+
+    /**
+     * As {@link TorchOptions}.
+     *
+     * @throws IllegalArgumentException if the device has another form, or the batch size is out of range
+     */
+    TorchOptions torch(int maxBatchSize) {
+        return new TorchOptions(device, dtype, maxBatchSize);
+    }
+}
