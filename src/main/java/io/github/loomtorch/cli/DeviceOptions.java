@@ -20,12 +20,26 @@ final class DeviceOptions {
                     + " else float32 (default: auto).")
     private Dtype dtype = Dtype.AUTO;
 
+    @Option(
+            names = "--kv-cache-fraction",
+            paramLabel = "F",
+            description = "Most of the free GPU memory that the KV cache may take, in (0, 1] (default: ${DEFAULT-VALUE}).")
+    private double kvCacheFraction = 0.9;
+
+    @Option(names = "--no-cuda-graphs", description = "Launch every operation of a decode step instead of replaying a recording.")
+    private boolean noCudaGraphs;
+
+    @Option(
+            names = "--deterministic",
+            description = "Make a request's tokens the same bit for bit whatever runs beside it, which is slower.")
+    private boolean deterministic;
+
     /**
      * As {@link TorchOptions}.
      *
      * @throws IllegalArgumentException if the device has another form, or the batch size is out of range
      */
     TorchOptions torch(int maxBatchSize) {
-        return new TorchOptions(device, dtype, maxBatchSize);
+        return new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, !noCudaGraphs, deterministic);
     }
 }

@@ -7,6 +7,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import org.bytedeco.cuda.cudart.CUevent_st;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUgraphExec_st;
 import org.bytedeco.cuda.cudart.CUgraph_st;
@@ -19,6 +20,7 @@ import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.Method;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.cuda.DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair;
 import org.bytedeco.pytorch.cuda.MemPool;
 import org.bytedeco.pytorch.cuda.StreamFilter;
@@ -52,6 +54,8 @@ final class CudaGpt2 extends Gpt2 {
     private final StreamFilter everyStream;
     private final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by batch size
     private final List<Pointer> owned = new ArrayList<>();
+    private final CUevent_st started;
+    private final CUevent_st finished;
 
     private List<Chunk> decoding = List.of();
     private List<Chunk> prefilling = List.of();
@@ -141,8 +145,12 @@ final class CudaGpt2 extends Gpt2 {
                 }
             });
             if (options.cudaGraphs()) {
-                recordGraphs(rows);
+                recordGraphs(options.deterministic() ? List.of(rows) : batchSizes(rows).reversed());
             }
+            started = keep(new CUevent_st());
+            finished = keep(new CUevent_st());
+            Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
+            Cuda.check(cudart.cudaEventCreate(finished), "cudaEventCreate");
         }
     }
 
@@ -163,10 +171,10 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** Largest first, so that the smaller ones find room in the memory pool. */
-    private void recordGraphs(int max) {
+    private void recordGraphs(List<Integer> batches) {
         long start = System.nanoTime();
         byte device = program.device().index();
-        for (int batch : batchSizes(max).reversed()) {
+        for (int batch : batches) {
             try (TensorScope scope = new TensorScope()) {
                 decode(batch); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                 Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
@@ -236,12 +244,14 @@ final class CudaGpt2 extends Gpt2 {
         prefilling = chunks.subList(decodes, chunks.size());
         try {
             Cuda.check(cudart.cudaSetDevice(program.device().index()), "cudaSetDevice");
+            Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
             if (!decoding.isEmpty()) {
                 launchDecode();
             }
             if (!prefilling.isEmpty()) {
                 launchPrefill();
             }
+            Cuda.check(cudart.cudaEventRecord(finished, stream), "cudaEventRecord");
         } catch (RuntimeException e) {
             releaseLogits();
             throw failure("launch", chunks.size(), e);
@@ -258,14 +268,14 @@ final class CudaGpt2 extends Gpt2 {
         }
         program.configureThread();
         try (TensorScope scope = new TensorScope()) {
-            decodeLogits = hold(decode(decoding.size()));
+            decodeLogits = hold(decode(options.deterministic() ? options.maxBatchSize() : decoding.size()));
         }
     }
 
     private void launchPrefill() {
         program.configureThread();
         try (TensorScope scope = new TensorScope()) {
-            Tensor logits = program.prefill(prefilling);
+            Tensor logits = options.deterministic() ? prefillEach(prefilling) : program.prefill(prefilling);
             List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
                 prefillRows.fill(sampling, sampler::prepare);
@@ -275,6 +285,13 @@ final class CudaGpt2 extends Gpt2 {
                 prefillLogits = hold(logits);
             }
         }
+    }
+
+    /** Each chunk by itself; [M, VP] as if together. */
+    private Tensor prefillEach(List<Chunk> chunks) {
+        TensorVector logits = new TensorVector();
+        chunks.forEach(chunk -> logits.push_back(program.prefill(List.of(chunk))));
+        return torch.cat(logits, 0);
     }
 
     private Tensor hold(Tensor logits) {
@@ -316,10 +333,19 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     @Override
+    public long deviceNanos() {
+        float[] millis = new float[1];
+        Cuda.check(cudart.cudaEventElapsedTime(millis, started, finished), "cudaEventElapsedTime");
+        return (long) (millis[0] * 1e6);
+    }
+
+    @Override
     public void close() {
         if (owned.isEmpty()) {
             return;
         }
+        cudart.cudaEventDestroy(started);
+        cudart.cudaEventDestroy(finished);
         graphs.values().forEach(Graph::close);
         graphs.clear();
         decodeRows.close();
