@@ -286,6 +286,23 @@ class EngineTest {
     }
 
     @Test
+    void whatPreemptedSequenceComputesAgainIsSharedAtItsRightPlace() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run low = admitted(request(13, 4));
+        engine.step();
+        engine.preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
+        admitted(request(60, 4)); // takes all pages
+        runToEnd();
+        engine.tryAdmit(low.sequence);
+        runToEnd();
+        low.assertComplete();
+        int[] end = Arrays.copyOfRange(low.sequence.tokens(), 12, 17);
+        Run same = admitted(new GenerationRequest(end, SamplingParams.greedy(3)));
+        runToEnd();
+        same.assertComplete();
+    }
+
+    @Test
     void equalPriorityDoesNotGiveWayEvenToWhoHasWaitedLonger() {
         Run waiting = sequence(request(5, 8));
         clock.advance(Duration.ofSeconds(60));

@@ -231,6 +231,18 @@ class ContinuousSchedulerTest {
     }
 
     @Test
+    void rejectsWhenTooManyRequestsWait() throws Exception {
+        start(new QueueConfig(2, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT));
+        fillSlots();
+        scheduler.submit(request(1, 1));
+        scheduler.submit(request(1, 1));
+        assertEquals(2, scheduler.queuedRequests());
+        assertEquals(
+                "queue is full: 2 requests waiting (maxQueuedRequests=2)",
+                assertThrows(RejectedExecutionException.class, () -> scheduler.submit(request(1, 1))).getMessage());
+    }
+
+    @Test
     void cancelsTheFirstOfSeveralCompletionsIfOneIsRejected() throws Exception {
         start(new QueueConfig(2, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT));
         fillSlots();

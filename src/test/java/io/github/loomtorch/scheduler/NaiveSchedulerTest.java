@@ -28,6 +28,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Flow;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -295,5 +296,35 @@ class NaiveSchedulerTest {
         generation.tokens().forEach(events::add);
         assertArrayEquals(
                 generation.join().outputTokenIds(), events.stream().mapToInt(TokenEvent::tokenId).toArray());
+    }
+
+    @Test
+    void subscriberGetsNothingBeforeItsOnSubscribeHasReturned() {
+        Generation generation = scheduler.submit(request(3, 2));
+        scheduler.flush();
+        List<Object> signals = new ArrayList<>();
+        generation.publisher().subscribe(new Flow.Subscriber<>() {
+            @Override
+            public void onSubscribe(Flow.Subscription subscription) {
+                subscription.request(9);
+                signals.add("subscribed");
+            }
+
+            @Override
+            public void onNext(TokenEvent event) {
+                signals.add(event.index());
+            }
+
+            @Override
+            public void onError(Throwable t) {
+                signals.add(t);
+            }
+
+            @Override
+            public void onComplete() {
+                signals.add("complete");
+            }
+        });
+        assertEquals(List.of("subscribed", 0, 1, "complete"), signals);
     }
 }
