@@ -16,6 +16,7 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.Generation;
+import io.github.loomtorch.scheduler.ReplicaPool;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -98,7 +99,6 @@ class GpuIT {
                 SamplingParams params = SamplingParams.creative().toBuilder().seed(i).ignoreEos(true).maxNewTokens(64).build();
                 generations.add(scheduler.submit(
                         new GenerationRequest(random.ints(1 + random.nextInt(300), 0, 50257).toArray(), params)));
-                generations.get(0).completion(); // one after the other: the order of admission is that of submission
             }
             return generations.stream().map(generation -> generation.join().outputTokenIds()).toList();
         }
@@ -190,21 +190,68 @@ class GpuIT {
     }
 
     @Test
-    void aThousandGenerationsLeaveNativeMemoryFlat() throws IOException {
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 16))) {
-            long before = 0;
-            for (int round = 0; round < 11; round++) {
+    void twentyThousandRequestsLeaveMemoryFlat() throws IOException {
+        Random random = new Random(1);
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 128))) {
+            long pointers = 0;
+            long heap = 0;
+            for (int round = 0; round < 20; round++) {
                 List<Generation> generations = new ArrayList<>();
-                for (int i = 0; i < 100; i++) {
-                    generations.add(scheduler.submit(new GenerationRequest(
-                            new int[] {464, 2003, 286, i}, SamplingParams.creative().toBuilder().maxNewTokens(10).build())));
+                for (int i = 0; i < 1000; i++) {
+                    SamplingParams params = SamplingParams.creative().toBuilder().maxNewTokens(1 + random.nextInt(24)).build();
+                    Generation generation = scheduler.submit(
+                            new GenerationRequest(random.ints(1 + random.nextInt(60), 0, 50257).toArray(), params));
+                    generations.add(generation);
+                    if (random.nextInt(10) == 0) {
+                        generation.cancel();
+                    }
                 }
                 generations.forEach(Generation::join);
-                if (round == 0) {
-                    before = Pointer.totalCount();
+                generations.clear();
+                System.gc();
+                if (round == 4) { // by then all lazily made things are made
+                    pointers = Pointer.totalCount();
+                    heap = usedHeapBytes();
                 }
             }
-            assertEquals(before, Pointer.totalCount());
+            assertEquals(pointers, Pointer.totalCount());
+            assertTrue(usedHeapBytes() < heap + (8 << 20), "heap grew from " + heap + " to " + usedHeapBytes() + " bytes");
+        }
+    }
+
+    private static long usedHeapBytes() {
+        return Runtime.getRuntime().totalMemory() - Runtime.getRuntime().freeMemory();
+    }
+
+    @Test
+    void twoReplicasOnOneGpuShareTheWork() throws IOException {
+        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT32, 4, 0.2, true, false);
+        try (ReplicaPool pool = new ReplicaPool(List.of(tales(options), tales(options)))) {
+            List<Generation> generations = new ArrayList<>();
+            for (int i = 0; i < 40; i++) {
+                generations.add(pool.submit(new GenerationRequest(new int[] {464, 1310, 2576, 300 + i}, SamplingParams.greedy(20))));
+            }
+            List<int[]> pooled = generations.stream().map(generation -> generation.join().outputTokenIds()).toList();
+            try (ContinuousScheduler one = tales(options)) {
+                for (int i = 0; i < pooled.size(); i += 9) {
+                    int[] alone = one.submit(
+                                    new GenerationRequest(new int[] {464, 1310, 2576, 300 + i}, SamplingParams.greedy(20)))
+                            .join()
+                            .outputTokenIds();
+                    assertArrayEquals(alone, pooled.get(i));
+                }
+            }
+        }
+    }
+
+    @Test
+    void aCachedPrefixIsNotComputedAgain() throws IOException {
+        int[] prompt = new Random(2).ints(900, 0, 50257).toArray();
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT32, 4))) {
+            GenerationRequest request = new GenerationRequest(prompt, SamplingParams.greedy(20));
+            Completion first = scheduler.submit(request).join();
+            Completion second = scheduler.submit(request).join();
+            assertArrayEquals(first.outputTokenIds(), second.outputTokenIds());
         }
     }
 
