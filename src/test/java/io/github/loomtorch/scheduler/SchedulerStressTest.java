@@ -148,7 +148,7 @@ class SchedulerStressTest {
             GenerationRequest request = new GenerationRequest(
                     new int[40], SamplingParams.builder().maxNewTokens(2).seed(1).build(), 0, Duration.ofDays(1));
             long before = 0;
-            for (int i = 0; i < 40_000; i++) {
+            for (int i = 0; i < 200_000; i++) {
                 if (i == 10_000) {
                     before = usedBytes();
                 }
