@@ -12,7 +12,7 @@ import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.TorchOptions;
-import io.github.loomtorch.torch.TorchScriptGpt2;
+import io.github.loomtorch.torch.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.time.Duration;
@@ -77,7 +77,7 @@ public final class Demo {
     public void run(PrintWriter out, boolean isTerminal) throws IOException {
         DemoPage page = new DemoPage(out, isTerminal, PROMPTS);
         long startNanos = System.nanoTime();
-        TorchScriptGpt2 gpt2 = TorchScriptGpt2.load(model, options);
+        Gpt2 gpt2 = Gpt2.load(model, options);
         page.heading(String.format(
                 Locale.ROOT,
                 "Loomtorch demo: %s, %.1fM parameters, on %s in %s, loaded in %.2f s",
@@ -110,7 +110,7 @@ public final class Demo {
         page.heading("2. AsyncNaiveScheduler: a virtual thread for each prompt; a batch runs when " + BATCH_SIZE + " have come, or "
                 + BATCH_TIMEOUT.toMillis() + " ms after its first");
         try (AsyncNaiveScheduler scheduler = new AsyncNaiveScheduler(
-                        () -> new Engine(TorchScriptGpt2.load(model, options), tokenizer, EngineConfig.defaults()),
+                        () -> new Engine(Gpt2.load(model, options), tokenizer, EngineConfig.defaults()),
                         BATCH_SIZE,
                         BATCH_TIMEOUT);
                 ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {

@@ -15,7 +15,7 @@ import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Dtype;
 import io.github.loomtorch.torch.TorchOptions;
-import io.github.loomtorch.torch.TorchScriptGpt2;
+import io.github.loomtorch.torch.Gpt2;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.CompletionException;
@@ -238,7 +238,7 @@ public final class TextGenerator implements AutoCloseable {
             ModelDirectory model = ModelDirectory.open(modelDirectory);
             Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? model.tokenizerDirectory(DEFAULT_TOKENIZER) : tokenizer);
             return new TextGenerator(
-                    bpe, scheduler.create(() -> new Engine(TorchScriptGpt2.load(model, options), bpe, engine)));
+                    bpe, scheduler.create(() -> new Engine(Gpt2.load(model, options), bpe, engine)));
         }
     }
 }

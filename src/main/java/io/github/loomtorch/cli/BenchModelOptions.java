@@ -2,7 +2,7 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.torch.TorchOptions;
-import io.github.loomtorch.torch.TorchScriptGpt2;
+import io.github.loomtorch.torch.Gpt2;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.io.IOException;
@@ -43,8 +43,8 @@ final class BenchModelOptions {
         }
     }
 
-    TorchScriptGpt2 load(TorchOptions options) throws IOException {
-        return shape == null ? TorchScriptGpt2.load(model.open(), options) : TorchScriptGpt2.random(config(), 0, options);
+    Gpt2 load(TorchOptions options) throws IOException {
+        return shape == null ? Gpt2.load(model.open(), options) : Gpt2.random(config(), 0, options);
     }
 
     Tokenizer tokenizer() throws IOException {

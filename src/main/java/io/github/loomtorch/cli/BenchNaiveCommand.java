@@ -10,7 +10,7 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.TorchOptions;
-import io.github.loomtorch.torch.TorchScriptGpt2;
+import io.github.loomtorch.torch.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;
@@ -80,7 +80,7 @@ final class BenchNaiveCommand implements Callable<Integer> {
         PrintWriter out = spec.commandLine().getOut();
         // Without prefix caching each run computes the same prompts anew.
         EngineConfig config = EngineConfig.builder().prefixCaching(false).build();
-        AtomicReference<TorchScriptGpt2> loaded = new AtomicReference<>();
+        AtomicReference<Gpt2> loaded = new AtomicReference<>();
         try (AsyncNaiveScheduler scheduler = new AsyncNaiveScheduler(
                 () -> {
                     loaded.set(model.load(options));

@@ -17,7 +17,7 @@ import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.TorchOptions;
-import io.github.loomtorch.torch.TorchScriptGpt2;
+import io.github.loomtorch.torch.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -143,7 +143,7 @@ final class GenerateCommand implements Callable<Integer> {
 
     private static Engine engine(
             ModelDirectory directory, TorchOptions options, CompletableFuture<Optional<Tokenizer>> tokenizer) throws IOException {
-        TorchScriptGpt2 gpt2 = TorchScriptGpt2.load(directory, options);
+        Gpt2 gpt2 = Gpt2.load(directory, options);
         EngineConfig config = EngineConfig.defaults();
         return tokenizer.join().map(bpe -> new Engine(gpt2, bpe, config)).orElseGet(() -> new Engine(gpt2, config));
     }

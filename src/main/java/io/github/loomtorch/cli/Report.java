@@ -6,7 +6,7 @@ import io.github.loomtorch.bench.Distribution;
 import io.github.loomtorch.bench.Summary;
 import io.github.loomtorch.bench.Workload;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.torch.TorchScriptGpt2;
+import io.github.loomtorch.torch.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.Writer;
@@ -46,7 +46,7 @@ final class Report {
         out.flush();
     }
 
-    void environment(TorchScriptGpt2 model) {
+    void environment(Gpt2 model) {
         setting("device", model.device());
         setting("dtype", NamedConverter.nameOf(model.dtype()));
         setting("machine", Versions.machine());

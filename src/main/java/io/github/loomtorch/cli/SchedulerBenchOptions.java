@@ -8,7 +8,7 @@ import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.torch.TorchOptions;
-import io.github.loomtorch.torch.TorchScriptGpt2;
+import io.github.loomtorch.torch.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;
@@ -95,7 +95,7 @@ final class SchedulerBenchOptions {
         report.setting("sampling", Report.describe(sampling));
         boolean allFinished = true;
         for (SchedulerKind kind : schedulers) {
-            AtomicReference<TorchScriptGpt2> loaded = new AtomicReference<>();
+            AtomicReference<Gpt2> loaded = new AtomicReference<>();
             try (Scheduler scheduler = kind.create(
                             () -> {
                                 loaded.set(model.load(options));

@@ -78,7 +78,7 @@ public final class Engine implements AutoCloseable {
      * @param lm owned by the engine from now on
      * @param tokenizer of the model
      * @param config how to run
-     * @throws IllegalArgumentException if the tokenizer has fewer ids than the model
+     * @throws IllegalArgumentException if the tokenizer has fewer ids than the model, or the model too few pages
      */
     public Engine(CausalLm lm, Tokenizer tokenizer, EngineConfig config) {
         this(lm, config, true, sampling -> new DecodedText(tokenizer, lm.endOfTextId(), sampling.stopStrings()));
@@ -93,6 +93,7 @@ public final class Engine implements AutoCloseable {
      *
      * @param lm owned by the engine from now on
      * @param config how to run
+     * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
     public Engine(CausalLm lm, EngineConfig config) {
         this(lm, config, false, sampling -> OutputText.NONE);
@@ -110,6 +111,10 @@ public final class Engine implements AutoCloseable {
         pageSize = lm.pageSize();
         ageingNanos = nanos(config.ageingInterval());
         pages = new KvPages(lm.pageCount(), pageSize, config.prefixCaching());
+        if (lm.pageCount() < pages.pagesFor(lm.contextLength())) {
+            throw new IllegalArgumentException("pageCount must be >= " + pages.pagesFor(lm.contextLength())
+                    + " to hold one sequence of contextLength (" + lm.contextLength() + "), got " + lm.pageCount());
+        }
         freeSlots = new int[maxBatchSize];
         for (int slot = maxBatchSize - 1; slot >= 0; slot--) {
             freeSlots[freeSlotCount++] = slot;
@@ -130,21 +135,25 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Most tokens of one sequence, prompt and output together. Thread-safe.
-     *
-     * @return &gt;= 1
-     */
-    public int contextLength() {
-        return contextLength;
-    }
-
-    /**
      * The clock of all its times. Thread-safe.
      *
      * @return the configuration's
      */
     public Clock clock() {
         return config.clock();
+    }
+
+    /**
+     * Whether a sequence made by one of the two engines can run in the other. Thread-safe.
+     *
+     * @param other engine
+     * @return true if vocabulary, context length, end-of-text token and page size are the same
+     */
+    public boolean isInterchangeableWith(Engine other) {
+        return vocabSize == other.vocabSize
+                && contextLength == other.contextLength
+                && endOfTextId == other.endOfTextId
+                && pageSize == other.pageSize;
     }
 
     /**

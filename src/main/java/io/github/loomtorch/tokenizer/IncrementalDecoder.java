@@ -8,8 +8,9 @@ import java.util.Arrays;
  *
  * <pre>{@code
  * IncrementalDecoder decoder = new IncrementalDecoder(tokenizer);
- * decoder.append(12520); // "", the first bytes of 🌍 after a space
- * decoder.append(234);   // ...
+ * decoder.append(12520); // " ": a space, and the first two bytes of 🌍
+ * decoder.append(234);   // ""
+ * decoder.append(235);   // "🌍"
  * }</pre>
  */
 public final class IncrementalDecoder {

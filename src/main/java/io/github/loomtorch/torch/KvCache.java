@@ -3,33 +3,44 @@ package io.github.loomtorch.torch;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
 import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The keys and values of all sequences, one tensor {@code [L, 2, R, C]}; the only class that knows its layout. Row
- * {@code page * PAGE_SIZE + i} is token {@code i} of a page. One page more than sequences can own stands behind them: its rows are always
- * zero and are what a shorter sequence of a batch reads where it has no token.
+ * The keys and values of all sequences, one tensor {@code [L, 2, R, C]}. Row {@code page * PAGE_SIZE + i} is token {@code i} of a page. One
+ * page more than sequences can own stands behind them: its rows are always zero and are what a shorter sequence of a batch reads where it
+ * has no token.
  */
 final class KvCache {
     /** Tokens in one page. */
     static final int PAGE_SIZE = 16;
 
-    private final Tensor tensor;
+    private final Gpt2Config config;
     private final int pageCount;
+    private final Tensor tensor;
 
     KvCache(Gpt2Config config, int pageCount, Device device, ScalarType dtype) {
+        this.config = config;
         this.pageCount = pageCount;
-        long rows = (pageCount + 1L) * PAGE_SIZE;
-        TensorOptions options = new TensorOptions(dtype).device(new org.bytedeco.pytorch.DeviceOptional(device));
-        tensor = torch.zeros(new long[] {config.layerCount(), 2, rows, config.hiddenSize()}, options);
+        tensor = torch.zeros(
+                new long[] {config.layerCount(), 2, rows(), config.hiddenSize()},
+                new TensorOptions(dtype).device(new DeviceOptional(device)));
     }
 
-    /** Pages for so many sequences, each as long as the context allows. */
-    static int pagesFor(int sequences, int contextLength) {
-        return sequences * ((contextLength + PAGE_SIZE - 1) / PAGE_SIZE);
+    /** Pages of one sequence as long as the context allows. */
+    static int pagesPerSequence(Gpt2Config config) {
+        return Math.ceilDiv(config.contextLength(), PAGE_SIZE);
+    }
+
+    static long bytesPerPage(Gpt2Config config, ScalarType dtype) {
+        return 2L * config.layerCount() * PAGE_SIZE * config.hiddenSize() * Libtorch.sizeBytes(dtype);
+    }
+
+    private long rows() {
+        return (pageCount + 1L) * PAGE_SIZE;
     }
 
     int pageCount() {
@@ -38,6 +49,16 @@ final class KvCache {
 
     Tensor tensor() {
         return tensor;
+    }
+
+    /** Elements before the keys of a layer. */
+    long keysOffset(int layer) {
+        return 2L * layer * rows() * config.hiddenSize();
+    }
+
+    /** Elements before the values of a layer. */
+    long valuesOffset(int layer) {
+        return (2L * layer + 1) * rows() * config.hiddenSize();
     }
 
     /** The row of one of a sequence's tokens. */

@@ -8,8 +8,11 @@ import java.util.regex.Pattern;
  * @param device {@code cpu}, {@code cuda} (the first GPU), {@code cuda:n}, or {@code auto}: the first GPU if there is one, else the CPU
  * @param dtype the number format of weights, cache and computation
  * @param maxBatchSize most sequences in one step, in [1, 1024]
+ * @param kvCacheFraction in (0, 1]; how much of the GPU memory that is free once the model is loaded the KV cache may take. It never takes
+ *     more than {@code maxBatchSize} sequences of full length need
+ * @param cudaGraphs whether decode steps are recorded once for each batch size and replayed, which is faster
  */
-public record TorchOptions(String device, Dtype dtype, int maxBatchSize) {
+public record TorchOptions(String device, Dtype dtype, int maxBatchSize, double kvCacheFraction, boolean cudaGraphs) {
     private static final Pattern DEVICE = Pattern.compile("auto|cpu|cuda(:\\d{1,3})?");
 
     /**
@@ -24,5 +27,20 @@ public record TorchOptions(String device, Dtype dtype, int maxBatchSize) {
         if (maxBatchSize < 1 || maxBatchSize > 1024) {
             throw new IllegalArgumentException("maxBatchSize must be in [1, 1024], got " + maxBatchSize);
         }
+        if (!(kvCacheFraction > 0 && kvCacheFraction <= 1)) {
+            throw new IllegalArgumentException("kvCacheFraction must be in (0, 1], got " + kvCacheFraction);
+        }
+    }
+
+    /**
+     * Options with 0.9 of the free GPU memory for the KV cache, and CUDA graphs.
+     *
+     * @param device see {@link #device()}
+     * @param dtype the number format
+     * @param maxBatchSize in [1, 1024]
+     * @throws IllegalArgumentException naming the first option that is out of its range
+     */
+    public TorchOptions(String device, Dtype dtype, int maxBatchSize) {
+        this(device, dtype, maxBatchSize, 0.9, true);
     }
 }

@@ -34,18 +34,16 @@ import org.slf4j.LoggerFactory;
 
 /**
  * Makes {@code model.ts}, the TorchScript form of a GPT-2, from its {@code config.json} and safetensors weights, and keeps it beside
- * them: written again when they or this class's {@link #VERSION} change, and only ever whole (a temporary file, then a rename).
+ * them: written again when they or the program change, and only ever whole (a temporary file, then a rename).
  *
  * <p>The weights of all layers are stacked, so that one parameter holds one kind of weight for the whole model, in the checkpoint's
  * dtype. Matrices are stored {@code [out, in]}, and the token embedding's rows are padded with zeros to a multiple of 64.
  */
 public final class TorchScriptExporter {
-    /** Changes with the program or the layout of the weights, so that files of another version are not used. */
-    public static final int VERSION = 1;
-
     private static final Logger LOG = LoggerFactory.getLogger(TorchScriptExporter.class);
+    private static final int LAYOUT = 1; // to be counted up when the parameters change
     private static final String STAMP = "loomtorch";
-    private static final int VOCAB_MULTIPLE = 64;
+    private static final int VOCAB_MULTIPLE = 64; // of the head's rows: other sizes fall back to slow matrix products on CUDA
 
     private TorchScriptExporter() {}
 
@@ -66,7 +64,7 @@ public final class TorchScriptExporter {
     }
 
     /**
-     * Whether {@code model.ts} is there and fits the directory's weights and this version of the exporter.
+     * Whether {@code model.ts} is there and fits the directory's weights and this version of the program.
      *
      * @param directory where to look
      * @return false if {@link #export} has to run first
@@ -74,7 +72,7 @@ public final class TorchScriptExporter {
      */
     public static boolean isCurrent(ModelDirectory directory) throws IOException {
         return Files.isRegularFile(directory.torchScript())
-                && readStamp(directory.torchScript()).equals(stamp(directory.fingerprint()));
+                && readStamp(directory.torchScript()).equals(stamp(directory));
     }
 
     /**
@@ -95,8 +93,8 @@ public final class TorchScriptExporter {
             return module;
         }
         String stamp = readStamp(file);
-        if (!stamp.startsWith(stamp(""))) {
-            throw new IOException(file + ": expected a model exported by version " + VERSION + " of the exporter, got "
+        if (!stamp.startsWith(version(directory.config()) + " ")) {
+            throw new IOException(file + ": expected a model exported by version " + version(directory.config()) + " of the exporter, got "
                     + (stamp.isEmpty() ? "one that it did not export" : "version " + stamp.split(" ")[0])
                     + "; put the model's safetensors weights beside it, then it is exported again");
         }
@@ -136,9 +134,14 @@ public final class TorchScriptExporter {
         return module;
     }
 
+    /** VP: rows of the token embedding and of the head, the last of them zero. */
+    static int paddedVocabSize(Gpt2Config config) {
+        return Math.ceilDiv(config.vocabSize(), VOCAB_MULTIPLE) * VOCAB_MULTIPLE;
+    }
+
     /** Names and shapes of the module's parameters. */
     private static Map<String, long[]> parameters(Gpt2Config config) {
-        long v = (config.vocabSize() + VOCAB_MULTIPLE - 1L) / VOCAB_MULTIPLE * VOCAB_MULTIPLE;
+        long v = paddedVocabSize(config);
         long l = config.layerCount();
         long c = config.hiddenSize();
         long f = config.innerSize();
@@ -227,14 +230,14 @@ public final class TorchScriptExporter {
 
     private static void save(JitModule module, ModelDirectory directory) throws IOException {
         Path file = directory.torchScript();
-        Path temporary;
+        Path temporary = directory.path().resolve("model.ts." + ProcessHandle.current().pid() + ".tmp");
         try {
-            temporary = Files.createTempFile(directory.path(), "model.ts.", ".tmp");
+            Files.newOutputStream(temporary).close(); // libtorch's own failure would not say why
         } catch (IOException e) {
             throw new IOException(file + " could not be written: " + e, e);
         }
         try (ExtraFilesMap extra = new ExtraFilesMap()) {
-            extra.put(new BytePointer(STAMP), stamp(directory.fingerprint()));
+            extra.put(new BytePointer(STAMP), stamp(directory));
             module.save(temporary.toString(), extra);
             Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
         } catch (RuntimeException e) {
@@ -244,8 +247,13 @@ public final class TorchScriptExporter {
         }
     }
 
-    private static String stamp(String fingerprint) {
-        return VERSION + " " + fingerprint;
+    private static String stamp(ModelDirectory directory) throws IOException {
+        return version(directory.config()) + " " + directory.fingerprint();
+    }
+
+    /** Of the weights' layout and of the program. */
+    private static String version(Gpt2Config config) {
+        return LAYOUT + "." + Integer.toHexString(TorchScriptSource.of(config).hashCode());
     }
 
     /** What the exporter wrote into the archive's extra files; empty if it is none of its archives. */

@@ -29,8 +29,8 @@ final class TorchScriptSource {
                 .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head")
                 .replace("$scale", scale)
                 .replace("$float32", String.valueOf(ScalarType.Float.value))
+                .replace("$int32", String.valueOf(ScalarType.Int.value))
                 .replace("$eps", String.valueOf(config.layerNormEpsilon()))
-                .replace("$V", String.valueOf(config.vocabSize()))
                 .replace("$C", String.valueOf(config.hiddenSize()))
                 .replace("$L", String.valueOf(config.layerCount()))
                 .replace("$H", String.valueOf(config.headCount()))
@@ -71,10 +71,8 @@ final class TorchScriptSource {
             def head(self, x: Tensor) -> Tensor:
                 x = self.norm(x, self.lnf_w, self.lnf_b)
                 if self.row_by_row(x):
-                    logits = torch.stack([torch.mv(self.$head, row) for row in x.unbind(0)])
-                else:
-                    logits = torch.linear(x, self.$head)
-                return logits[:, :$V].to($float32)
+                    return torch.stack([torch.mv(self.$head, row) for row in x.unbind(0)])
+                return torch.linear(x, self.$head)
 
             def decode(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor, cache: Tensor) -> Tensor:
                 B, S = read_rows.size(0), read_rows.size(1)
@@ -96,13 +94,17 @@ final class TorchScriptSource {
                 return self.head(x)
 
             def prefill(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor,
-                        lengths: Tensor, last: Tensor, cache: Tensor) -> Tensor:
+                        lengths: Tensor, last: Tensor, cache: Tensor, flash: bool) -> Tensor:
                 spans: List[List[int]] = lengths.tolist()
+                ends = torch.zeros([2, len(spans) + 1], dtype=$int32)
+                ends[:, 1:] = torch.cumsum(lengths, 0).t()
+                ends = ends.to(positions.device)
+                longest: List[int] = lengths.amax(0).tolist()
                 masks: List[Optional[Tensor]] = []
                 start = 0
                 for T, S in spans:
                     mask: Optional[Tensor] = None
-                    if T < S:
+                    if T < S and not flash:
                         mask = torch.arange(S, device=positions.device) <= positions[start:start + T].unsqueeze(1)
                     masks.append(mask)
                     start += T
@@ -112,17 +114,24 @@ final class TorchScriptSource {
                     keys, values = cache[l, 0], cache[l, 1]  # [R, C]
                     keys.index_copy_(0, write_rows, k)
                     values.index_copy_(0, write_rows, v)
-                    attended: List[Tensor] = []
-                    start, first = 0, 0
-                    for i, (T, S) in enumerate(spans):
-                        rows = read_rows[first:first + S]
-                        ki = keys.index_select(0, rows).view(1, S, $H, $D).transpose(1, 2)  # [1, H, S, D]
-                        vi = values.index_select(0, rows).view(1, S, $H, $D).transpose(1, 2)
-                        qi = q[start:start + T].reshape(1, T, $H, $D).transpose(1, 2)  # [1, H, T, D]
-                        out = torch.scaled_dot_product_attention(qi, ki, vi, masks[i], 0.0, T == S, scale=$scale)
-                        attended.append(out.transpose(1, 2).reshape(T, $C))
-                        start, first = start + T, first + S
-                    x = self.finish(x, torch.cat(attended), l)
+                    k = keys.index_select(0, read_rows).view(-1, $H, $D)
+                    v = values.index_select(0, read_rows).view(-1, $H, $D)
+                    q = q.view(-1, $H, $D)
+                    if flash:
+                        out, lse, seed, offset, debug = torch._flash_attention_forward(
+                            q, k, v, ends[0], ends[1], longest[0], longest[1], 0.0, True, False, scale=$scale)
+                    else:
+                        attended: List[Tensor] = []
+                        start, first = 0, 0
+                        for i, (T, S) in enumerate(spans):
+                            qi = q[start:start + T].transpose(0, 1).unsqueeze(0)  # [1, H, T, D]
+                            ki = k[first:first + S].transpose(0, 1).unsqueeze(0)  # [1, H, S, D]
+                            vi = v[first:first + S].transpose(0, 1).unsqueeze(0)
+                            oi = torch.scaled_dot_product_attention(qi, ki, vi, masks[i], 0.0, T == S, scale=$scale)
+                            attended.append(oi[0].transpose(0, 1))
+                            start, first = start + T, first + S
+                        out = torch.cat(attended)
+                    x = self.finish(x, out.reshape(-1, $C), l)
                 return self.head(x.index_select(0, last))
             """;
 }

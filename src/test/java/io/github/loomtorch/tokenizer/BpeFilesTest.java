@@ -267,7 +267,7 @@ class BpeFilesTest {
         "''|: expected an object of tokens and ids, got the end of the file",
         "[1]|: expected an object of tokens and ids, got [",
         "{\"a\": 1} {}|: expected one JSON object, got more after it",
-        "{\"a\":⏎ 1,, }| line 2 column 5: expected JSON, got: Unexpected character (',' (code 44))",
+        "{\"a\":⏎ 1,, }| line 2 column 4: expected JSON, got: Unexpected character (',' (code 44))",
         "{\"a\": 1| line 1 column 8: expected JSON, got: Unexpected end-of-input",
     })
     void namesThePlaceOfBrokenJson(String json, String message) throws IOException {

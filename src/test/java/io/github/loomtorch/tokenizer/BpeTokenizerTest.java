@@ -152,7 +152,7 @@ class BpeTokenizerTest {
     @Test
     void encodesRandomTextsLikeJtokkit() {
         Random random = new Random(42);
-        for (int i = 0; i < 20_000; i++) {
+        for (int i = 0; i < 8_000; i++) {
             assertSameAsJtokkit(randomText(random));
         }
     }
@@ -241,6 +241,13 @@ class BpeTokenizerTest {
         }
     }
 
+    @Test
+    void tellsPiecesFromLongTokensThatDifferInTheMiddleOnly() {
+        assertEquals(1, tokenizer.encode(" responsibilities").length);
+        assertSameAsJtokkit(" responsxbilities");
+        assertSameAsJtokkit("=".repeat(15) + "-" + "=".repeat(16));
+    }
+
     private static String letters(Random random, int length) {
         StringBuilder text = new StringBuilder();
         for (int i = 0; i < length; i++) {
@@ -257,14 +264,14 @@ class BpeTokenizerTest {
     @FieldSource("LONG_PIECES")
     @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
     void takesTimeInProportionToTheLongestPiece(String unit) {
-        String small = unit.repeat(1 + 250_000 / unit.length());
-        String large = unit.repeat(1 + 1_000_000 / unit.length());
+        String small = unit.repeat(1 + 125_000 / unit.length());
+        String large = unit.repeat(1 + 500_000 / unit.length());
         encodeNanos(small); // warm up
         long smallNanos = Math.min(encodeNanos(small), encodeNanos(small));
         long largeNanos = Math.min(encodeNanos(large), encodeNanos(large));
         assertTrue(
                 largeNanos < 12 * smallNanos + TimeUnit.MILLISECONDS.toNanos(200),
-                () -> "250,000 characters took %,d ns, 1,000,000 took %,d ns".formatted(smallNanos, largeNanos));
+                () -> "125,000 characters took %,d ns, 500,000 took %,d ns".formatted(smallNanos, largeNanos));
     }
 
     private static long encodeNanos(String text) {

@@ -1,0 +1,333 @@
+package io.github.loomtorch.torch;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.model.Gpt2Config;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.bytedeco.cuda.cudart.CUfunc_st;
+import org.bytedeco.cuda.cudart.CUgraphExec_st;
+import org.bytedeco.cuda.cudart.CUgraph_st;
+import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.IValue;
+import org.bytedeco.pytorch.IValueVector;
+import org.bytedeco.pytorch.Method;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.cuda.DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair;
+import org.bytedeco.pytorch.cuda.MemPool;
+import org.bytedeco.pytorch.cuda.StreamFilter;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.bytedeco.pytorch.global.torch_cuda;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * GPT-2 on a GPU. A decode step is the program's matrix products with kernels of our own between them (embedding, attention over the paged
+ * cache, sampling), recorded once for each batch size as a CUDA graph and replayed: one launch, with one copy to the device and one back
+ * inside. Prefill runs the program operator by operator and samples by the same kernel. Confined to the engine thread.
+ */
+final class CudaGpt2 extends Gpt2 {
+    private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
+
+    private final Gpt2Config config;
+    private final CUstream_st stream;
+    private final TensorOptions elements;
+    private final CudaKernels kernels;
+    private final CUfunc_st embed;
+    private final CUfunc_st attention;
+    private final Method qkv;
+    private final Method finish;
+    private final Method head;
+    private final DeviceSampler sampler;
+    private final StepRows decodeRows;
+    private final StepRows prefillRows;
+    private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
+    private final StreamFilter everyStream;
+    private final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by batch size
+    private final List<Pointer> owned = new ArrayList<>();
+
+    private List<Chunk> decoding = List.of();
+    private List<Chunk> prefilling = List.of();
+    private final List<Tensor> stepLogits = new ArrayList<>(); // of a step in flight that no graph holds
+    private Tensor decodeLogits;
+    private Tensor prefillLogits;
+
+    /** A recorded decode step, and the logits that it leaves. */
+    private record Graph(CUgraphExec_st exec, Tensor logits) {
+        void close() {
+            cudart.cudaGraphExecDestroy(exec);
+            logits.releaseReference();
+        }
+    }
+
+    /** On this GPU with kernels of our own; without them, and with a warning, if they cannot be had. */
+    static Gpt2 create(TorchScriptProgram program, TorchOptions options) {
+        int vector = 16 / Libtorch.sizeBytes(program.dtype());
+        int lanes = program.config().headSize() / vector; // threads that hold one row of a head
+        if (program.config().headSize() % vector != 0 || lanes > 32 || Integer.bitCount(lanes) != 1) {
+            LOG.warn("head size {} is not one that the CUDA kernels are made for; the model runs without them, slower",
+                    program.config().headSize());
+            return new TorchScriptGpt2(program, options);
+        }
+        String architecture = architecture(program);
+        Map<String, Integer> macros = macros(program);
+        try {
+            return new CudaGpt2(program, options, architecture, macros, CudaKernels.load("decode.cu", architecture, macros));
+        } catch (CudaKernels.Unavailable e) {
+            LOG.warn("{}; the model runs without kernels of its own, slower", e.getMessage());
+            return new TorchScriptGpt2(program, options);
+        }
+    }
+
+    private static String architecture(TorchScriptProgram program) {
+        try (TensorScope scope = new TensorScope()) {
+            var properties = torch_cuda.getDeviceProperties(program.device().index());
+            return "sm_" + properties.major() + properties.minor();
+        }
+    }
+
+    static Map<String, Integer> macros(TorchScriptProgram program) {
+        Gpt2Config config = program.config();
+        Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(KvCache.pagesPerSequence(config)));
+        macros.put("ELEMENT_BITS", 8 * Libtorch.sizeBytes(program.dtype()));
+        if (program.dtype() == ScalarType.BFloat16) {
+            macros.put("BRAIN", 1);
+        }
+        macros.put("C", config.hiddenSize());
+        macros.put("H", config.headCount());
+        macros.put("D", config.headSize());
+        macros.put("PAGE", KvCache.PAGE_SIZE);
+        macros.put("V", config.vocabSize());
+        macros.put("VP", TorchScriptExporter.paddedVocabSize(config));
+        return macros;
+    }
+
+    private CudaGpt2(
+            TorchScriptProgram program,
+            TorchOptions options,
+            String architecture,
+            Map<String, Integer> macros,
+            CudaKernels kernels) {
+        super(program, options);
+        this.kernels = kernels;
+        config = program.config();
+        int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config));
+        int rows = options.maxBatchSize();
+        try (TensorScope scope = new TensorScope()) {
+            program.configureThread();
+            stream = keep(program.stream().stream());
+            elements = keep(new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())));
+            embed = kernels.function("embed");
+            attention = kernels.function("attention");
+            qkv = program.method("qkv");
+            finish = program.method("finish");
+            head = program.method("head");
+            sampler = new DeviceSampler(rows, config.vocabSize(), program.device(), stream, architecture, macros);
+            decodeRows = new StepRows(rows, rowSize, program.device(), stream);
+            prefillRows = new StepRows(rows, rowSize, program.device(), stream);
+            // The presets give the id, two integers, a type whose deallocator would crash: it is never freed.
+            poolId = keep(new MemPool()).id().retainReference();
+            everyStream = keep(new StreamFilter() {
+                @Override
+                public boolean call(Pointer other) {
+                    return true;
+                }
+            });
+            if (options.cudaGraphs()) {
+                recordGraphs(rows);
+            }
+        }
+    }
+
+    private <P extends Pointer> P keep(P pointer) {
+        pointer.retainReference();
+        owned.add(pointer);
+        return pointer;
+    }
+
+    /** 1, 2, 4, 8, then in steps of a quarter of the power of two below, up to {@code max}. */
+    static List<Integer> batchSizes(int max) {
+        List<Integer> sizes = new ArrayList<>();
+        for (int size = 1; size < max; size += size < 8 ? size : Integer.highestOneBit(size) / 4) {
+            sizes.add(size);
+        }
+        sizes.add(max);
+        return sizes;
+    }
+
+    /** Largest first, so that the smaller ones find room in the memory pool. */
+    private void recordGraphs(int max) {
+        long start = System.nanoTime();
+        byte device = program.device().index();
+        for (int batch : batchSizes(max).reversed()) {
+            try (TensorScope scope = new TensorScope()) {
+                decode(batch); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
+                Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+                CUgraph_st graph = new CUgraph_st();
+                Tensor logits;
+                torch_cuda.beginAllocateToPool(device, poolId, everyStream);
+                try {
+                    Cuda.check(
+                            cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+                    logits = own(decode(batch));
+                    Cuda.check(cudart.cudaStreamEndCapture(stream, graph), "cudaStreamEndCapture");
+                } finally {
+                    torch_cuda.endAllocateToPool(device, poolId);
+                }
+                CUgraphExec_st exec = new CUgraphExec_st();
+                Cuda.check(cudart.cudaGraphInstantiate(exec, graph, 0), "cudaGraphInstantiate");
+                cudart.cudaGraphDestroy(graph);
+                graphs.put(batch, new Graph(exec.retainReference(), logits));
+            }
+        }
+        LOG.info("recorded {} decode graphs in {} ms", graphs.size(), (System.nanoTime() - start) / 1_000_000);
+    }
+
+    /** A decode step of the first {@code batch} rows, from the copy to the device to the copy back; returns its logits [batch, VP]. */
+    private Tensor decode(int batch) {
+        int c = config.hiddenSize();
+        int elementBytes = Libtorch.sizeBytes(program.dtype());
+        long cache = address(program.cache().tensor());
+        double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
+        int attentionThreads = batch * config.headCount() < 512 ? 256 : 128;
+
+        decodeRows.upload(batch);
+        Tensor x = torch.empty(new long[] {batch, c}, elements, null);
+        CudaKernels.launch(embed, batch, 1, 256, stream, decodeRows.inputAddress(), address(program.parameter("wte")),
+                address(program.parameter("wpe")), address(x));
+        for (int layer = 0; layer < config.layerCount(); layer++) {
+            Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [B, 3C]
+            Tensor attended = torch.empty(new long[] {batch, c}, elements, null);
+            CudaKernels.launch(
+                    attention,
+                    config.headCount(),
+                    batch,
+                    attentionThreads,
+                    stream,
+                    decodeRows.inputAddress(),
+                    address(projected),
+                    cache + elementBytes * program.cache().keysOffset(layer),
+                    cache + elementBytes * program.cache().valuesOffset(layer),
+                    (float) (config.scaleAttnByInverseLayerIdx() ? scale / (layer + 1) : scale),
+                    address(attended));
+            x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer))).toTensor();
+        }
+        Tensor logits = head.apply(new IValueVector(new IValue(x))).toTensor();
+        sampler.launch(decodeRows, batch, logits);
+        decodeRows.download(batch);
+        return logits;
+    }
+
+    private static long address(Tensor tensor) {
+        return tensor.data_ptr().address();
+    }
+
+    @Override
+    public void launch(List<Chunk> chunks) {
+        int decodes = decodes(chunks);
+        decoding = chunks.subList(0, decodes);
+        prefilling = chunks.subList(decodes, chunks.size());
+        try {
+            Cuda.check(cudart.cudaSetDevice(program.device().index()), "cudaSetDevice");
+            if (!decoding.isEmpty()) {
+                launchDecode();
+            }
+            if (!prefilling.isEmpty()) {
+                launchPrefill();
+            }
+        } catch (RuntimeException e) {
+            releaseLogits();
+            throw failure("launch", chunks.size(), e);
+        }
+    }
+
+    private void launchDecode() {
+        decodeRows.fill(decoding, sampler::prepare);
+        Map.Entry<Integer, Graph> recorded = graphs.ceilingEntry(decoding.size());
+        if (recorded != null) {
+            decodeLogits = recorded.getValue().logits();
+            Cuda.check(cudart.cudaGraphLaunch(recorded.getValue().exec(), stream), "cudaGraphLaunch");
+            return;
+        }
+        program.configureThread();
+        try (TensorScope scope = new TensorScope()) {
+            decodeLogits = hold(decode(decoding.size()));
+        }
+    }
+
+    private void launchPrefill() {
+        program.configureThread();
+        try (TensorScope scope = new TensorScope()) {
+            Tensor logits = program.prefill(prefilling);
+            List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
+            if (!sampling.isEmpty()) {
+                prefillRows.fill(sampling, sampler::prepare);
+                prefillRows.upload(sampling.size());
+                sampler.launch(prefillRows, sampling.size(), logits);
+                prefillRows.download(sampling.size());
+                prefillLogits = hold(logits);
+            }
+        }
+    }
+
+    private Tensor hold(Tensor logits) {
+        Tensor held = own(logits);
+        stepLogits.add(held);
+        return held;
+    }
+
+    /** A reference of its own to a tensor that a method returned, which belongs to the method's result. */
+    private static Tensor own(Tensor tensor) {
+        return new Tensor(tensor).retainReference();
+    }
+
+    private void releaseLogits() {
+        stepLogits.forEach(Pointer::releaseReference);
+        stepLogits.clear();
+    }
+
+    @Override
+    public void await() {
+        try {
+            Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+            for (int row = 0; row < decoding.size(); row++) {
+                if (decoding.get(row).samples()) {
+                    sampler.take(decoding.get(row), decodeRows, row, decodeLogits);
+                }
+            }
+            int row = 0;
+            for (Chunk chunk : prefilling) {
+                if (chunk.samples()) {
+                    sampler.take(chunk, prefillRows, row++, prefillLogits);
+                }
+            }
+        } catch (RuntimeException e) {
+            throw failure("await", decoding.size() + prefilling.size(), e);
+        } finally {
+            releaseLogits();
+        }
+    }
+
+    @Override
+    public void close() {
+        if (owned.isEmpty()) {
+            return;
+        }
+        graphs.values().forEach(Graph::close);
+        graphs.clear();
+        decodeRows.close();
+        prefillRows.close();
+        sampler.close();
+        kernels.close();
+        owned.forEach(Pointer::releaseReference);
+        owned.clear();
+        super.close();
+    }
+}

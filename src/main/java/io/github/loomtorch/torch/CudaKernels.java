@@ -1,0 +1,190 @@
+package io.github.loomtorch.torch;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.cuda.cudart.CUfunc_st;
+import org.bytedeco.cuda.cudart.CUmod_st;
+import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.cuda.global.nvrtc;
+import org.bytedeco.cuda.nvrtc._nvrtcProgram;
+import org.bytedeco.javacpp.BytePointer;
+import org.bytedeco.javacpp.FloatPointer;
+import org.bytedeco.javacpp.Loader;
+import org.bytedeco.javacpp.LongPointer;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerPointer;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.javacpp.SizeTPointer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * One CUDA C++ file of this package, compiled at run time by NVRTC for the device at hand and loaded. Compiled code is kept in
+ * {@code ~/.cache/loomtorch}, under a hash of all that goes into it.
+ */
+final class CudaKernels implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(CudaKernels.class);
+    private static final Path CACHE = Path.of(System.getProperty("user.home"), ".cache", "loomtorch");
+    private static final String INCLUDE = "#include \"element.cuh\"";
+
+    /** The compiler or the source does not fit the machine: the model can run without the kernels. */
+    static final class Unavailable extends TorchException {
+        private static final long serialVersionUID = 1L;
+
+        Unavailable(String message) {
+            super(message);
+        }
+
+        Unavailable(String message, Throwable cause) {
+            super(message, cause);
+        }
+    }
+
+    private final CUmod_st module;
+
+    private CudaKernels(CUmod_st module) {
+        this.module = module;
+    }
+
+    /**
+     * Compiles, or takes what was compiled before.
+     *
+     * @param file resource of this package
+     * @param architecture such as {@code sm_90}
+     * @param macros numbers by name
+     * @param options more compiler options
+     * @throws Unavailable if NVRTC is missing or refuses the source
+     * @throws TorchException if the compiled code cannot be loaded
+     */
+    static CudaKernels load(String file, String architecture, Map<String, Integer> macros, String... options) {
+        List<String> arguments = new ArrayList<>(List.of("-arch=" + architecture, "-default-device"));
+        arguments.addAll(List.of(options));
+        macros.forEach((name, value) -> arguments.add("-D" + name + "=" + value));
+        String source = resource(file).replace(INCLUDE, resource("element.cuh"));
+        try (PointerScope scope = new PointerScope()) {
+            loadNvrtc();
+            Path cached = CACHE.resolve(hash(source, arguments) + ".cubin");
+            byte[] code;
+            if (Files.isReadable(cached)) {
+                code = Files.readAllBytes(cached);
+            } else {
+                code = compile(file, source, arguments);
+                store(code, cached);
+            }
+            CUmod_st module = new CUmod_st();
+            Cuda.check(cudart.cuModuleLoadData(module, new BytePointer(code)), "cuModuleLoadData of " + file);
+            return new CudaKernels(module.retainReference());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static void loadNvrtc() {
+        try {
+            Loader.load(nvrtc.class);
+        } catch (LinkageError e) {
+            throw new Unavailable("NVRTC could not be loaded: " + Libtorch.firstLine(e)
+                    + "; put org.bytedeco:cuda with this platform's classifier on the class path and CUDA's libnvrtc on the library path", e);
+        }
+    }
+
+    private static byte[] compile(String file, String source, List<String> arguments) {
+        long start = System.nanoTime();
+        _nvrtcProgram program = new _nvrtcProgram();
+        Cuda.checkNvrtc(
+                nvrtc.nvrtcCreateProgram(
+                        program, new BytePointer(source), new BytePointer(file), 0, (PointerPointer<?>) null, (PointerPointer<?>) null),
+                "nvrtcCreateProgram of " + file);
+        int result = nvrtc.nvrtcCompileProgram(program, arguments.size(), new PointerPointer<>(arguments.toArray(String[]::new)));
+        if (result != nvrtc.NVRTC_SUCCESS) {
+            SizeTPointer size = new SizeTPointer(1);
+            nvrtc.nvrtcGetProgramLogSize(program, size);
+            BytePointer log = new BytePointer(size.get());
+            nvrtc.nvrtcGetProgramLog(program, log);
+            throw new Unavailable(file + " could not be compiled with " + arguments + ": " + log.getString());
+        }
+        SizeTPointer size = new SizeTPointer(1);
+        Cuda.checkNvrtc(nvrtc.nvrtcGetCUBINSize(program, size), "nvrtcGetCUBINSize");
+        byte[] code = new byte[(int) size.get()];
+        Cuda.checkNvrtc(nvrtc.nvrtcGetCUBIN(program, code), "nvrtcGetCUBIN");
+        nvrtc.nvrtcDestroyProgram(program);
+        LOG.info("compiled {} in {} ms", file, (System.nanoTime() - start) / 1_000_000);
+        return code;
+    }
+
+    private static void store(byte[] code, Path file) {
+        try {
+            Files.createDirectories(file.getParent());
+            Path temporary = Files.createTempFile(file.getParent(), "kernel", ".tmp");
+            Files.write(temporary, code);
+            Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE);
+        } catch (IOException e) {
+            LOG.info("compiled kernels are not kept: {}", e.toString());
+        }
+    }
+
+    private static String hash(String source, List<String> arguments) {
+        int[] major = new int[1];
+        int[] minor = new int[1];
+        int[] driver = new int[1];
+        Cuda.checkNvrtc(nvrtc.nvrtcVersion(major, minor), "nvrtcVersion");
+        Cuda.check(cudart.cudaDriverGetVersion(driver), "cudaDriverGetVersion");
+        String all = source + arguments + major[0] + "." + minor[0] + " " + driver[0];
+        try {
+            return HexFormat.of()
+                    .formatHex(MessageDigest.getInstance("SHA-256").digest(all.getBytes(StandardCharsets.UTF_8)));
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException(e); // every JVM has it
+        }
+    }
+
+    private static String resource(String name) {
+        try (InputStream in = CudaKernels.class.getResourceAsStream(name)) {
+            return new String(in.readAllBytes(), StandardCharsets.UTF_8);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** A kernel by its name. */
+    CUfunc_st function(String name) {
+        CUfunc_st function = new CUfunc_st();
+        Cuda.check(cudart.cuModuleGetFunction(function, module, name), "cuModuleGetFunction of " + name);
+        return function.retainReference();
+    }
+
+    /**
+     * Launches a kernel; its arguments' memory belongs to the caller's scope.
+     *
+     * @param arguments device addresses as {@link Long}, or {@link Float}
+     */
+    static void launch(CUfunc_st function, int gridX, int gridY, int block, CUstream_st stream, Object... arguments) {
+        PointerPointer<Pointer> pointers = new PointerPointer<>(arguments.length);
+        for (int i = 0; i < arguments.length; i++) {
+            pointers.put(i, arguments[i] instanceof Float value ? new FloatPointer(new float[] {value}) : new LongPointer(new long[] {(Long) arguments[i]}));
+        }
+        Cuda.check(
+                cudart.cuLaunchKernel(function, gridX, gridY, 1, block, 1, 1, 0, stream, pointers, (PointerPointer<?>) null),
+                "cuLaunchKernel");
+    }
+
+    @Override
+    public void close() {
+        if (!module.isNull()) {
+            cudart.cuModuleUnload(module);
+            module.setNull();
+        }
+    }
+}

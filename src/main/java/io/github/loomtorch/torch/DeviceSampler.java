@@ -1,0 +1,158 @@
+package io.github.loomtorch.torch;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenLogprobs;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.cuda.cudart.CUfunc_st;
+import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.BytePointer;
+import org.bytedeco.javacpp.FloatPointer;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.javacpp.ShortPointer;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Samples on the GPU, by the kernel of {@code sample.cu}: the same tokens as {@link io.github.loomtorch.sampling.Sampler} for the same
+ * logits. Holds each slot's logit bias and token counts on the device. Confined to the engine thread.
+ */
+final class DeviceSampler implements AutoCloseable {
+    private static final int THREADS = 512; // as in sample.cu
+
+    private final int vocabSize;
+    private final CUstream_st stream;
+    private final CudaKernels kernels;
+    private final CUfunc_st sample;
+    private final HostSampler hostSampler;
+    private final Tensor bias; // [slots, V] float32
+    private final Tensor counts; // [slots, V] int16: 0 unseen, else 1 + occurrences in the output
+    private final Sequence[] biasOf; // by slot: whose bias it is
+    private final Sequence[] countsOf; // by slot: whose counts they are ...
+    private final int[] counted; // ... and of how many tokens
+
+    /**
+     * With tables for so many slots.
+     *
+     * @param macros the layout of the rows, V, VP and the dtype of the logits
+     * @throws TorchException if the kernel cannot be had
+     */
+    DeviceSampler(int slots, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
+        this.vocabSize = vocabSize;
+        this.stream = stream;
+        kernels = CudaKernels.load("sample.cu", architecture, macros, "--fmad=false");
+        sample = kernels.function("sample");
+        hostSampler = new HostSampler(vocabSize);
+        biasOf = new Sequence[slots];
+        countsOf = new Sequence[slots];
+        counted = new int[slots];
+        bias = table(ScalarType.Float, slots, device);
+        counts = table(ScalarType.Short, slots, device);
+    }
+
+    private Tensor table(ScalarType dtype, int slots, Device device) {
+        return torch.zeros(new long[] {slots, vocabSize}, new TensorOptions(dtype).device(new DeviceOptional(device))).retainReference();
+    }
+
+    /** Brings the tables of a chunk's slot up to date if it samples; returns the flags that say which of them apply. */
+    int prepare(Chunk chunk) {
+        if (!chunk.samples()) {
+            return 0;
+        }
+        Sequence sequence = chunk.sequence();
+        SamplingParams params = sequence.sampling();
+        int slot = sequence.slot();
+        int flags = 0;
+        if (!params.logitBias().isEmpty()) {
+            flags |= StepInput.BIASED;
+            if (biasOf[slot] != sequence) {
+                float[] row = new float[vocabSize];
+                params.logitBias().forEach((id, value) -> row[id] = value);
+                try (PointerScope scope = new PointerScope()) {
+                    copyRow(bias, slot, new FloatPointer(row), 4);
+                }
+                biasOf[slot] = sequence;
+            }
+        }
+        if (params.repetitionPenalty() != 1 || params.presencePenalty() != 0 || params.frequencyPenalty() != 0) {
+            flags |= StepInput.PENALISED;
+            if (countsOf[slot] == sequence && counted[slot] == sequence.length() - 1) {
+                flags |= StepInput.COUNT_INPUT;
+            } else {
+                short[] row = new short[vocabSize];
+                for (int i = 0; i < sequence.length(); i++) {
+                    int id = sequence.tokens()[i];
+                    row[id] = (short) (Math.max(row[id], 1) + (i < sequence.promptLength() ? 0 : 1));
+                }
+                try (PointerScope scope = new PointerScope()) {
+                    copyRow(counts, slot, new ShortPointer(row), 2);
+                }
+                countsOf[slot] = sequence;
+            }
+            counted[slot] = sequence.length();
+        }
+        return flags;
+    }
+
+    private void copyRow(Tensor table, int slot, Pointer row, int elementBytes) {
+        long bytes = (long) vocabSize * elementBytes;
+        Pointer target = new BytePointer(table.data_ptr()).getPointer(slot * bytes);
+        Cuda.check(
+                cudart.cudaMemcpyAsync(target, row, bytes, cudart.cudaMemcpyHostToDevice, stream), // from pageable memory: read at once
+                "copying a sampling table");
+    }
+
+    /** Samples the first rows, which are on the device, from {@code logits} [rows, VP] dtype. */
+    void launch(StepRows rows, int count, Tensor logits) {
+        CudaKernels.launch(sample, count, 1, THREADS, stream, rows.inputAddress(), logits.data_ptr().address(),
+                bias.data_ptr().address(), counts.data_ptr().address(), rows.resultsAddress());
+    }
+
+    /** Gives a chunk what was sampled for its row, once the results are on the host. */
+    void take(Chunk chunk, StepRows rows, int row, Tensor logits) {
+        int token = rows.result(row, 0);
+        if (token < 0) { // unusable logits: the reference sampler says why
+            try (TensorScope scope = new TensorScope()) {
+                hostSampler.sample(chunk, logits.select(0, row).to(ScalarType.Float).cpu().data_ptr_float());
+            }
+            return;
+        }
+        int top = chunk.sequence().sampling().topLogprobs();
+        if (top < 0) {
+            chunk.sampled(token);
+        } else {
+            chunk.sampled(token, logprobs(rows, row, top));
+        }
+    }
+
+    /** What the kernel found out about a row's probabilities. */
+    TokenLogprobs logprobs(StepRows rows, int row, int top) {
+        long mass = rows.result(row, 3) & 0xffffffffL | (long) rows.result(row, 4) << 32;
+        double logSum = logit(rows, row, 2) + StrictMath.log(mass * 0x1p-40);
+        List<TokenLogprobs.Entry> entries = new ArrayList<>(top);
+        for (int i = 0; i < Math.min(top, vocabSize); i++) {
+            entries.add(new TokenLogprobs.Entry(rows.result(row, 5 + 2 * i), (float) (logit(rows, row, 6 + 2 * i) - logSum)));
+        }
+        return new TokenLogprobs((float) (logit(rows, row, 1) - logSum), entries);
+    }
+
+    private static float logit(StepRows rows, int row, int index) {
+        return Float.intBitsToFloat(rows.result(row, index));
+    }
+
+    @Override
+    public void close() {
+        bias.releaseReference();
+        counts.releaseReference();
+        kernels.close();
+    }
+}

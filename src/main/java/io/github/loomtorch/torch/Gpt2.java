@@ -1,0 +1,123 @@
+package io.github.loomtorch.torch;
+
+import io.github.loomtorch.engine.CausalLm;
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.model.ModelDirectory;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * GPT-2 on libtorch: on a CPU, and on CUDA with recorded decode steps and sampling on the device. Owns the weights and the KV cache.
+ * Confined to the engine thread, {@link #close()} included.
+ */
+public abstract class Gpt2 implements CausalLm {
+    private static final Logger LOG = LoggerFactory.getLogger(Gpt2.class);
+
+    final TorchScriptProgram program;
+    private final TorchOptions options;
+
+    Gpt2(TorchScriptProgram program, TorchOptions options) {
+        this.program = program;
+        this.options = options;
+    }
+
+    /**
+     * Loads a model; exports its {@code model.ts} first if need be.
+     *
+     * @param directory {@code config.json} and weights
+     * @param options device, dtype, batch size
+     * @return the model, to be closed by the caller
+     * @throws IOException if a file is missing, malformed or does not fit
+     * @throws TorchException if libtorch or CUDA is missing, or memory runs out
+     */
+    public static Gpt2 load(ModelDirectory directory, TorchOptions options) throws IOException {
+        return create(directory.config(), options, (device, dtype) -> TorchScriptExporter.load(directory, device, dtype));
+    }
+
+    /**
+     * A model with random weights, to measure speed without a download.
+     *
+     * @param config its shape
+     * @param seed of the weights
+     * @param options device, dtype, batch size
+     * @return the model, to be closed by the caller
+     * @throws TorchException if libtorch or CUDA is missing, or memory runs out
+     */
+    public static Gpt2 random(Gpt2Config config, long seed, TorchOptions options) {
+        try {
+            return create(config, options, (device, dtype) -> TorchScriptExporter.random(config, seed, device, dtype));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e); // it reads no file
+        }
+    }
+
+    private static Gpt2 create(Gpt2Config config, TorchOptions options, TorchScriptProgram.Loader loader) throws IOException {
+        TorchScriptProgram program;
+        try {
+            program = new TorchScriptProgram(config, options, loader);
+        } catch (RuntimeException e) {
+            throw Failures.explain("loading the model", e);
+        }
+        LOG.info("GPT-2 with {} layers of width {} on {} in {}, {} KV pages of {} tokens", config.layerCount(), config.hiddenSize(),
+                program.deviceName(), program.dtype(), program.cache().pageCount(), KvCache.PAGE_SIZE);
+        try {
+            return program.device().is_cuda() ? CudaGpt2.create(program, options) : new TorchScriptGpt2(program, options);
+        } catch (RuntimeException e) {
+            program.close();
+            throw Failures.explain("preparing the model", e);
+        }
+    }
+
+    @Override
+    public int vocabSize() {
+        return program.config().vocabSize();
+    }
+
+    @Override
+    public int contextLength() {
+        return program.config().contextLength();
+    }
+
+    @Override
+    public int endOfTextId() {
+        return program.config().endOfTextId();
+    }
+
+    @Override
+    public int maxBatchSize() {
+        return options.maxBatchSize();
+    }
+
+    @Override
+    public int pageSize() {
+        return KvCache.PAGE_SIZE;
+    }
+
+    @Override
+    public int pageCount() {
+        return program.cache().pageCount();
+    }
+
+    /** How many chunks, which stand first, have one token. */
+    static int decodes(List<Chunk> chunks) {
+        int decodes = 0;
+        while (decodes < chunks.size() && chunks.get(decodes).count() == 1) {
+            decodes++;
+        }
+        return decodes;
+    }
+
+    TorchException failure(String phase, int sequences, RuntimeException e) {
+        return Failures.explain(
+                "step of phase=" + phase + " sequences=" + sequences + " device=" + program.deviceName() + " dtype=" + program.dtype(), e);
+    }
+
+    @Override
+    public void close() {
+        program.close();
+    }
+}

@@ -1,0 +1,137 @@
+package io.github.loomtorch.torch;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.sampling.Philox;
+import java.nio.IntBuffer;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * What the kernels are told of one row of a step, as ints (floats by their bits), and what they answer: the layout that Java and CUDA share.
+ */
+final class StepInput {
+    /** The token whose successor is sought. */
+    static final int TOKEN = 0;
+    /** Its position. */
+    static final int POSITION = 1;
+    /** Tokens to attend to, itself included; 0 for a row of padding. */
+    static final int LENGTH = 2;
+    /** The sequence's slot. */
+    static final int SLOT = 3;
+    /** Sum of the flags below. */
+    static final int FLAGS = 4;
+    static final int TOP_K = 5;
+    /** log2(e) / temperature. */
+    static final int SCALE = 6;
+    static final int TOP_P = 7;
+    /** log2(minP). */
+    static final int MIN_EXPONENT = 8;
+    static final int REPETITION = 9;
+    static final int PRESENCE = 10;
+    static final int FREQUENCY = 11;
+    /** The row's random number. */
+    static final int UNIFORM = 12;
+    static final int TOP_LOGPROBS = 13;
+    /** The sequence's pages begin here. */
+    static final int PAGES = 16;
+
+    /** Flag: a token is wanted. */
+    static final int SAMPLES = 1;
+    /** Flag: the most probable token is wanted. */
+    static final int GREEDY = 2;
+    /** Flag: the slot's bias is to be added. */
+    static final int BIASED = 4;
+    /** Flag: penalties apply, by the slot's counts. */
+    static final int PENALISED = 8;
+    /** Flag: the slot's counts do not hold TOKEN, which is an output token, yet. */
+    static final int COUNT_INPUT = 16;
+
+    /** Ints of one row of results: token, its raw logit, the largest, the mass (two ints), then pairs of id and raw logit. */
+    static final int RESULT = 5 + 2 * SamplingParams.MAX_TOP_LOGPROBS;
+
+    private static final double LOG2_E = 1 / StrictMath.log(2);
+
+    private StepInput() {}
+
+    /** Ints of one row, for sequences of so many pages. */
+    static int rowSize(int pagesPerSequence) {
+        return Math.ceilDiv(PAGES + pagesPerSequence, 4) * 4;
+    }
+
+    /** The layout as macros for the kernels. */
+    static Map<String, Integer> macros(int pagesPerSequence) {
+        Map<String, Integer> macros = new LinkedHashMap<>();
+        macros.put("ROW", rowSize(pagesPerSequence));
+        macros.put("RESULT", RESULT);
+        macros.put("TOKEN", TOKEN);
+        macros.put("POSITION", POSITION);
+        macros.put("LENGTH", LENGTH);
+        macros.put("SLOT", SLOT);
+        macros.put("FLAGS", FLAGS);
+        macros.put("TOP_K", TOP_K);
+        macros.put("SCALE", SCALE);
+        macros.put("TOP_P", TOP_P);
+        macros.put("MIN_EXPONENT", MIN_EXPONENT);
+        macros.put("REPETITION", REPETITION);
+        macros.put("PRESENCE", PRESENCE);
+        macros.put("FREQUENCY", FREQUENCY);
+        macros.put("UNIFORM", UNIFORM);
+        macros.put("TOP_LOGPROBS", TOP_LOGPROBS);
+        macros.put("PAGES", PAGES);
+        macros.put("SAMPLES", SAMPLES);
+        macros.put("GREEDY", GREEDY);
+        macros.put("BIASED", BIASED);
+        macros.put("PENALISED", PENALISED);
+        macros.put("COUNT_INPUT", COUNT_INPUT);
+        return macros;
+    }
+
+    /** Fills the row that begins at {@code row} for a chunk's last token; {@code extraFlags} are those that depend on the slot's tables. */
+    static void put(IntBuffer buffer, int row, Chunk chunk, int extraFlags) {
+        Sequence sequence = chunk.sequence();
+        int position = chunk.start() + chunk.count() - 1;
+        buffer.put(row + TOKEN, sequence.tokens()[position]);
+        buffer.put(row + POSITION, position);
+        buffer.put(row + LENGTH, position + 1);
+        buffer.put(row + SLOT, sequence.slot());
+        int pages = position / KvCache.PAGE_SIZE + 1;
+        for (int i = 0; i < pages; i++) {
+            buffer.put(row + PAGES + i, sequence.page(i));
+        }
+        if (!chunk.samples()) {
+            buffer.put(row + FLAGS, 0);
+            return;
+        }
+        SamplingParams params = sequence.sampling();
+        buffer.put(row + TOP_LOGPROBS, params.topLogprobs());
+        if (params.temperature() == 0) {
+            buffer.put(row + FLAGS, SAMPLES | GREEDY | extraFlags);
+        } else {
+            buffer.put(row + FLAGS, SAMPLES | extraFlags);
+            buffer.put(row + TOP_K, params.topK());
+            put(buffer, row + SCALE, Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE));
+            put(buffer, row + TOP_P, params.topP());
+            put(buffer, row + MIN_EXPONENT, (float) (StrictMath.log(params.minP()) * LOG2_E));
+            put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), sequence.length() - sequence.promptLength()));
+        }
+        if ((extraFlags & PENALISED) != 0) {
+            put(buffer, row + REPETITION, params.repetitionPenalty());
+            put(buffer, row + PRESENCE, params.presencePenalty());
+            put(buffer, row + FREQUENCY, params.frequencyPenalty());
+        }
+    }
+
+    /** Makes a row padding: it attends to nothing and samples nothing. */
+    static void clear(IntBuffer buffer, int row) {
+        buffer.put(row + TOKEN, 0);
+        buffer.put(row + POSITION, 0);
+        buffer.put(row + LENGTH, 0);
+        buffer.put(row + FLAGS, 0);
+    }
+
+    private static void put(IntBuffer buffer, int index, float value) {
+        buffer.put(index, Float.floatToRawIntBits(value));
+    }
+}

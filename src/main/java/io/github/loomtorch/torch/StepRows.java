@@ -1,0 +1,105 @@
+package io.github.loomtorch.torch;
+
+import io.github.loomtorch.engine.Chunk;
+import java.nio.ByteOrder;
+import java.nio.IntBuffer;
+import java.util.List;
+import java.util.function.ToIntFunction;
+import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.BytePointer;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * The rows of a step ({@link StepInput}) and their results, in pinned host memory and on the device, copied in one piece each. The
+ * addresses never change, so that the copies can be recorded in a graph. Confined to the engine thread.
+ */
+final class StepRows implements AutoCloseable {
+    private final int rowSize;
+    private final CUstream_st stream;
+    private final Pointer hostInput;
+    private final Pointer hostResults;
+    private final IntBuffer input;
+    private final IntBuffer results;
+    private final Tensor deviceInput; // [rows, rowSize] int32
+    private final Tensor deviceResults; // [rows, RESULT] int32
+    private int filled;
+
+    StepRows(int rows, int rowSize, Device device, CUstream_st stream) {
+        this.rowSize = rowSize;
+        this.stream = stream;
+        TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
+        deviceInput = torch.zeros(new long[] {rows, rowSize}, options).retainReference();
+        deviceResults = torch.zeros(new long[] {rows, StepInput.RESULT}, options).retainReference();
+        hostInput = pinned(4L * rows * rowSize);
+        hostResults = pinned(4L * rows * StepInput.RESULT);
+        input = ints(hostInput, rows * rowSize);
+        results = ints(hostResults, rows * StepInput.RESULT);
+        for (int row = 0; row < rows; row++) {
+            StepInput.clear(input, row * rowSize);
+        }
+    }
+
+    private static Pointer pinned(long bytes) {
+        Pointer memory = new Pointer();
+        Cuda.check(cudart.cudaHostAlloc(memory, bytes, 0), "cudaHostAlloc");
+        return memory;
+    }
+
+    private static IntBuffer ints(Pointer memory, int count) {
+        return new BytePointer(memory).capacity(4L * count).asByteBuffer().order(ByteOrder.nativeOrder()).asIntBuffer();
+    }
+
+    /** Fills the first rows, and makes those that were filled before padding. */
+    void fill(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
+        for (int i = 0; i < chunks.size(); i++) {
+            StepInput.put(input, i * rowSize, chunks.get(i), flags.applyAsInt(chunks.get(i)));
+        }
+        for (int i = chunks.size(); i < filled; i++) {
+            StepInput.clear(input, i * rowSize);
+        }
+        filled = chunks.size();
+    }
+
+    /** Copies the first rows to the device. */
+    void upload(int rows) {
+        Cuda.check(
+                cudart.cudaMemcpyAsync(deviceInput.data_ptr(), hostInput, 4L * rows * rowSize, cudart.cudaMemcpyHostToDevice, stream),
+                "copying a step's input");
+    }
+
+    /** Copies the first rows' results to the host. */
+    void download(int rows) {
+        Cuda.check(
+                cudart.cudaMemcpyAsync(
+                        hostResults, deviceResults.data_ptr(), 4L * rows * StepInput.RESULT, cudart.cudaMemcpyDeviceToHost, stream),
+                "copying a step's results");
+    }
+
+    /** One int of a row's results, valid after the download is done. */
+    int result(int row, int index) {
+        return results.get(row * StepInput.RESULT + index);
+    }
+
+    long inputAddress() {
+        return deviceInput.data_ptr().address();
+    }
+
+    long resultsAddress() {
+        return deviceResults.data_ptr().address();
+    }
+
+    @Override
+    public void close() {
+        cudart.cudaFreeHost(hostInput);
+        cudart.cudaFreeHost(hostResults);
+        deviceInput.releaseReference();
+        deviceResults.releaseReference();
+    }
+}

@@ -1,0 +1,259 @@
+package io.github.loomtorch.torch;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.model.Gpt2Config;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.LongPointer;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.SizeTPointer;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.IValue;
+import org.bytedeco.pytorch.IValueVector;
+import org.bytedeco.pytorch.JitModule;
+import org.bytedeco.pytorch.Method;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.cuda.CUDAStream;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.DeviceType;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.bytedeco.pytorch.global.torch_cuda;
+
+/**
+ * A loaded {@code model.ts} with its KV cache on one device: calls its methods with the tensors that their contract asks for. Owns the
+ * weights and the cache. Confined to the engine thread.
+ */
+final class TorchScriptProgram implements AutoCloseable {
+
+    /** Makes the module, on a device and in a dtype. */
+    interface Loader {
+        JitModule load(Device device, ScalarType dtype) throws IOException;
+    }
+
+    private final Gpt2Config config;
+    private final List<Pointer> owned = new ArrayList<>();
+    private final Device device;
+    private final ScalarType dtype;
+    private final CUDAStream stream;
+    private final JitModule module;
+    private final KvCache cache;
+    private final Method decode;
+    private final Method prefill;
+    private final boolean flash;
+
+    TorchScriptProgram(Gpt2Config config, TorchOptions options, Loader loader) throws IOException {
+        Libtorch.load();
+        this.config = config;
+        try (TensorScope scope = new TensorScope()) {
+            device = keep(device(options.device()));
+            dtype = options.dtype().resolve(device.is_cuda());
+            stream = device.is_cuda() ? keep(torch_cuda.getStreamFromPool(true, device.index())) : null;
+            configureThread();
+            module = keep(loader.load(device, dtype));
+            decode = method("decode");
+            prefill = method("prefill");
+            flash = device.is_cuda()
+                    && dtype != ScalarType.Float
+                    && config.headSize() % 8 == 0
+                    && torch_cuda.getDeviceProperties(device.index()).major() >= 8;
+            cache = new KvCache(config, pageCount(options), device, dtype);
+            keep(cache.tensor());
+        } catch (IOException | RuntimeException e) {
+            close();
+            throw e;
+        }
+    }
+
+    private static Device device(String name) {
+        int count = Libtorch.cudaDeviceCount();
+        if (name.equals("cpu") || name.equals("auto") && count == 0) {
+            return new Device(DeviceType.CPU);
+        }
+        if (count == 0) {
+            throw new TorchException("CUDA is not available: libtorch "
+                    + (torch.hasCUDA()
+                            ? "found no working GPU; check the driver, or set device=cpu"
+                            : "was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set device=cpu"));
+        }
+        int index = name.contains(":") ? Integer.parseInt(name.substring(name.indexOf(':') + 1)) : 0;
+        if (index >= count) {
+            throw new TorchException(
+                    "device must be one of the " + count + " GPUs, cuda:0 to cuda:" + (count - 1) + ", got " + name);
+        }
+        return new Device(DeviceType.CUDA, (byte) index);
+    }
+
+    private int pageCount(TorchOptions options) {
+        int perSequence = KvCache.pagesPerSequence(config);
+        long wanted = (long) options.maxBatchSize() * perSequence;
+        if (!device.is_cuda()) {
+            return Math.toIntExact(wanted);
+        }
+        SizeTPointer free = new SizeTPointer(1);
+        Cuda.check(cudart.cudaMemGetInfo(free, new SizeTPointer(1)), "cudaMemGetInfo");
+        long fitting = (long) (free.get() * options.kvCacheFraction()) / KvCache.bytesPerPage(config, dtype);
+        if (fitting < perSequence) {
+            throw new TorchException("the KV cache needs " + perSequence * KvCache.bytesPerPage(config, dtype)
+                    + " bytes for one sequence of " + config.contextLength() + " tokens, got " + free.get() + " free on " + deviceName()
+                    + " at kvCacheFraction=" + options.kvCacheFraction() + "; free memory there or take a smaller dtype");
+        }
+        return (int) Math.min(wanted, fitting);
+    }
+
+    Gpt2Config config() {
+        return config;
+    }
+
+    KvCache cache() {
+        return cache;
+    }
+
+    Device device() {
+        return device;
+    }
+
+    ScalarType dtype() {
+        return dtype;
+    }
+
+    CUDAStream stream() {
+        return stream;
+    }
+
+    String deviceName() {
+        return device.str().getString();
+    }
+
+    Method method(String name) {
+        return keep(module.get_method(name));
+    }
+
+    /** One of the module's parameters. */
+    Tensor parameter(String name) {
+        return module.attr(name).toTensor();
+    }
+
+    /** Lets a native object outlive the scope that it was made in, until {@link #close()}. */
+    private <P extends Pointer> P keep(P pointer) {
+        pointer.retainReference();
+        owned.add(pointer);
+        return pointer;
+    }
+
+    /** Sets what libtorch keeps for each thread. */
+    void configureThread() {
+        torch.setGraphExecutorOptimize(false); // the optimiser would compile anew for each shape
+        if (device.is_cuda()) {
+            torch_cuda.setCurrentCUDAStream(stream);
+        } else if (dtype == ScalarType.Float) {
+            // OpenBLAS, which does the work here, has threads of its own, and OpenMP's would spin on the cores that those need.
+            torch.set_num_threads(1);
+        }
+    }
+
+    /**
+     * Logits after one token of each chunk.
+     *
+     * @return [B, VP] dtype, on the device, owned by the caller's scope
+     */
+    Tensor decode(List<Chunk> chunks) {
+        int b = chunks.size();
+        int s = 0; // most tokens that any of them reads
+        for (Chunk chunk : chunks) {
+            s = Math.max(s, chunk.start() + 1);
+        }
+        long[] ids = new long[b];
+        long[] positions = new long[b];
+        long[] writeRows = new long[b];
+        long[] readRows = new long[b * s];
+        for (int i = 0; i < b; i++) {
+            Sequence sequence = chunks.get(i).sequence();
+            int position = chunks.get(i).start();
+            ids[i] = sequence.tokens()[position];
+            positions[i] = position;
+            writeRows[i] = KvCache.row(sequence, position);
+            for (int j = 0; j < s; j++) {
+                readRows[i * s + j] = j <= position ? KvCache.row(sequence, j) : cache.zeroRow();
+            }
+        }
+        return decode.apply(new IValueVector(
+                        input(ids, b),
+                        input(positions, b),
+                        input(writeRows, b),
+                        input(readRows, b, s),
+                        new IValue(cache.tensor())))
+                .toTensor();
+    }
+
+    /**
+     * Logits after the chunks that sample.
+     *
+     * @return [M, VP] dtype, on the device, a row for each chunk that samples; owned by the caller's scope
+     */
+    Tensor prefill(List<Chunk> chunks) {
+        int n = 0;
+        int s = 0;
+        int sampling = 0;
+        for (Chunk chunk : chunks) {
+            n += chunk.count();
+            s += chunk.start() + chunk.count();
+            sampling += chunk.samples() ? 1 : 0;
+        }
+        long[] ids = new long[n];
+        long[] positions = new long[n];
+        long[] writeRows = new long[n];
+        long[] readRows = new long[s];
+        long[] lengths = new long[2 * chunks.size()];
+        long[] last = new long[sampling];
+        int token = 0;
+        int read = 0;
+        int sampled = 0;
+        for (int i = 0; i < chunks.size(); i++) {
+            Chunk chunk = chunks.get(i);
+            Sequence sequence = chunk.sequence();
+            int end = chunk.start() + chunk.count();
+            for (int position = chunk.start(); position < end; position++) {
+                ids[token] = sequence.tokens()[position];
+                positions[token] = position;
+                writeRows[token++] = KvCache.row(sequence, position);
+            }
+            for (int position = 0; position < end; position++) {
+                readRows[read++] = KvCache.row(sequence, position);
+            }
+            lengths[2 * i] = chunk.count();
+            lengths[2 * i + 1] = end;
+            if (chunk.samples()) {
+                last[sampled++] = token - 1;
+            }
+        }
+        return prefill.apply(new IValueVector(
+                        input(ids, n),
+                        input(positions, n),
+                        input(writeRows, n),
+                        input(readRows, s),
+                        new IValue(hostTensor(lengths, chunks.size(), 2)),
+                        input(last, sampling),
+                        new IValue(cache.tensor()),
+                        new IValue(flash)))
+                .toTensor();
+    }
+
+    private IValue input(long[] values, long... shape) {
+        Tensor host = hostTensor(values, shape);
+        return new IValue(device.is_cuda() ? host.to(device, ScalarType.Long) : host);
+    }
+
+    private static Tensor hostTensor(long[] values, long... shape) {
+        return torch.from_blob(new LongPointer(values), shape, new TensorOptions(ScalarType.Long)); // memory of the step's scope
+    }
+
+    @Override
+    public void close() {
+        owned.forEach(Pointer::releaseReference);
+        owned.clear();
+    }
+}

@@ -1,0 +1,187 @@
+/*
+ * The two kernels of a decode step that libtorch has no operator for: the embedding of one token a sequence, and attention of one query
+ * over a paged KV cache. Compiled by NVRTC for one model; the macros below are its shape.
+ *
+ *   C hidden size, H heads, D = C / H (head size), PAGE tokens in a page, ROW ints of one row of the step's input (see StepInput.java)
+ *   T element type of weights, cache and activations: float, __half or __nv_bfloat16 as raw bits
+ *
+ * One block row (blockIdx.y, or blockIdx.x of `embed`) is one sequence; rows of length 0 are padding: they write zeros and touch no page.
+ */
+#include "element.cuh"
+
+/* x [B, C] = wte[token] + wpe[position]. Traffic: 3 C elements a row. Grid B, any block. */
+extern "C" __global__ void embed(const int* __restrict__ input, const T* __restrict__ wte, const T* __restrict__ wpe, T* __restrict__ x) {
+    const int* row = input + (size_t)blockIdx.x * ROW;
+    const T* token = wte + (size_t)row[TOKEN] * C;
+    const T* position = wpe + (size_t)row[POSITION] * C;
+    T* out = x + (size_t)blockIdx.x * C;
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
+        out[c] = narrow(widen(token[c]) + widen(position[c]));
+    }
+}
+
+/*
+ * out [B, C] = softmax(q K^T scale) V over the sequence's rows of the cache [R, C], and the new key and value written to it.
+ *
+ * qkv [B, 3C] holds the new token's query, key and value. Grid (H, B); blockDim a multiple of 32, at most 256. LANES threads hold one
+ * row of a head, 16 bytes each, so a warp reads 32 / LANES rows at once, and each group of LANES keeps its own running maximum, sum and
+ * output (online softmax [1]); the groups are merged at the end. UNROLL rows a group are in flight.
+ * Traffic: 2 (n - 1) C + 6 C elements a sequence of n tokens, and its n / PAGE page numbers H times.
+ *
+ * [1] Milakov and Gimelshein, "Online normalizer calculation for softmax", https://arxiv.org/abs/1805.02867
+ */
+#define LANES (D / VEC)
+#define GROUPS_PER_WARP (32 / LANES)
+#define UNROLL 4
+
+extern "C" __global__ void __launch_bounds__(256) attention(const int* __restrict__ input, const T* __restrict__ qkv,
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
+    __shared__ float merged[256 / 32][D + 2];
+    const int head = blockIdx.x;
+    const int* row = input + (size_t)blockIdx.y * ROW;
+    const int n = row[LENGTH];
+    const int lane = threadIdx.x % LANES;
+    const size_t column = head * D + lane * VEC;
+    if (n == 0) {
+        if (threadIdx.x < D) {
+            out[(size_t)blockIdx.y * C + head * D + threadIdx.x] = narrow(0.f);
+        }
+        return;
+    }
+    const int* pages = row + PAGES;
+    const T* mine = qkv + (size_t)blockIdx.y * 3 * C + column;
+    const int group = threadIdx.x / LANES;
+    const int groups = blockDim.x / LANES;
+    scale *= 1.44269504f; // exp2 below
+
+    float q[VEC], k[VEC], v[VEC], o[VEC];
+    load(mine, q);
+    #pragma unroll
+    for (int i = 0; i < VEC; i++) {
+        q[i] *= scale;
+        o[i] = 0;
+    }
+    float most = -INFINITY, sum = 0;
+
+    if (group == 0) { // the new token, which the cache does not hold yet
+        load(mine + C, k);
+        load(mine + 2 * C, v);
+        const size_t at = ((size_t)pages[(n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + column;
+        *(uint4*)(keys + at) = *(const uint4*)(mine + C);
+        *(uint4*)(values + at) = *(const uint4*)(mine + 2 * C);
+        float s = 0;
+        #pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            s += q[i] * k[i];
+            o[i] = v[i];
+        }
+        #pragma unroll
+        for (int step = LANES / 2; step > 0; step /= 2) {
+            s += __shfl_xor_sync(LANES == 32 ? 0xffffffffu : ((1u << LANES) - 1) << (threadIdx.x % 32 / LANES * LANES), s, step);
+        }
+        most = s;
+        sum = 1;
+    }
+
+    // Every group of a warp makes the same number of turns, so that the whole warp meets at the shuffles.
+    for (int first = 0; first < n - 1; first += groups * UNROLL) {
+        uint4 kraw[UNROLL], vraw[UNROLL];
+        bool there[UNROLL];
+        #pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            const int j = first + u * groups + group;
+            there[u] = j < n - 1;
+            if (there[u]) {
+                const size_t at = ((size_t)pages[j / PAGE] * PAGE + j % PAGE) * C + column;
+                kraw[u] = __ldg((const uint4*)(keys + at));
+                vraw[u] = __ldg((const uint4*)(values + at));
+            } else {
+                kraw[u] = vraw[u] = make_uint4(0, 0, 0, 0);
+            }
+        }
+        float s[UNROLL];
+        #pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            expand(kraw[u], k);
+            s[u] = 0;
+            #pragma unroll
+            for (int i = 0; i < VEC; i++) {
+                s[u] += q[i] * k[i];
+            }
+            #pragma unroll
+            for (int step = LANES / 2; step > 0; step /= 2) {
+                s[u] += __shfl_xor_sync(0xffffffffu, s[u], step);
+            }
+            if (!there[u]) {
+                s[u] = -INFINITY;
+            }
+        }
+        float now = most;
+        #pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            now = fmaxf(now, s[u]);
+        }
+        if (now == -INFINITY) {
+            continue; // a group without rows yet
+        }
+        const float shrink = exp2f(most - now);
+        most = now;
+        sum *= shrink;
+        #pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            o[i] *= shrink;
+        }
+        #pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            const float p = exp2f(s[u] - most);
+            sum += p;
+            expand(vraw[u], v);
+            #pragma unroll
+            for (int i = 0; i < VEC; i++) {
+                o[i] += p * v[i];
+            }
+        }
+    }
+    __syncwarp();
+
+    // Merge the groups of a warp, then the warps.
+    #pragma unroll
+    for (int step = LANES; step < 32; step *= 2) {
+        const float otherMost = __shfl_xor_sync(0xffffffffu, most, step);
+        const float otherSum = __shfl_xor_sync(0xffffffffu, sum, step);
+        const float now = fmaxf(most, otherMost);
+        const float mineWeight = most == -INFINITY ? 0 : exp2f(most - now);
+        const float otherWeight = otherMost == -INFINITY ? 0 : exp2f(otherMost - now);
+        sum = sum * mineWeight + otherSum * otherWeight;
+        #pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            o[i] = o[i] * mineWeight + __shfl_xor_sync(0xffffffffu, o[i], step) * otherWeight;
+        }
+        most = now;
+    }
+    const int warp = threadIdx.x / 32;
+    if (threadIdx.x % 32 < LANES) {
+        #pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            merged[warp][lane * VEC + i] = o[i];
+        }
+        if (lane == 0) {
+            merged[warp][D] = most;
+            merged[warp][D + 1] = sum;
+        }
+    }
+    __syncthreads();
+    for (int d = threadIdx.x; d < D; d += blockDim.x) {
+        float top = -INFINITY;
+        for (int w = 0; w < blockDim.x / 32; w++) {
+            top = fmaxf(top, merged[w][D]);
+        }
+        float total = 0, value = 0;
+        for (int w = 0; w < blockDim.x / 32; w++) {
+            const float weight = merged[w][D] == -INFINITY ? 0 : exp2f(merged[w][D] - top);
+            total += merged[w][D + 1] * weight;
+            value += merged[w][d] * weight;
+        }
+        out[(size_t)blockIdx.y * C + head * D + d] = narrow(value / total);
+    }
+}
