@@ -20,12 +20,21 @@ final class DeviceOptions {
                     + " else float32 (default: auto).")
     private Dtype dtype = Dtype.AUTO;
 
+    @Option(
+            names = "--kv-cache-fraction",
+            paramLabel = "F",
+            description = "Most of a GPU's free memory that the KV cache may take (default: ${DEFAULT-VALUE}).")
+    private double kvCacheFraction = 0.9;
+
+    @Option(names = "--no-cuda-graphs", description = "Launch a GPU's work piece by piece, which is slower.")
+    private boolean noCudaGraphs;
+
     /**
      * As {@link TorchOptions}.
      *
-     * @throws IllegalArgumentException if the device has another form, or the batch size is out of range
+     * @throws IllegalArgumentException naming the first option that is out of its range
      */
     TorchOptions torch(int maxBatchSize) {
-        return new TorchOptions(device, dtype, maxBatchSize);
+        return new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, !noCudaGraphs);
     }
 }

@@ -72,6 +72,28 @@ public abstract class Gpt2 implements CausalLm {
         }
     }
 
+    /**
+     * Where it runs.
+     *
+     * @return {@code cpu} or {@code cuda:n}
+     */
+    public String device() {
+        return program.deviceName();
+    }
+
+    /**
+     * The number format that it computes in.
+     *
+     * @return not {@link Dtype#AUTO}
+     */
+    public Dtype dtype() {
+        return switch (program.dtype()) {
+            case Half -> Dtype.FLOAT16;
+            case BFloat16 -> Dtype.BFLOAT16;
+            default -> Dtype.FLOAT32;
+        };
+    }
+
     @Override
     public int vocabSize() {
         return program.config().vocabSize();
