@@ -1,10 +1,10 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.model.Gpt2Config;
-import io.github.loomtorch.torch.TorchOptions;
-import io.github.loomtorch.torch.Gpt2;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
+import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.util.Locale;
 import picocli.CommandLine.Mixin;

@@ -37,7 +37,7 @@ final class DeviceOptions {
     /**
      * As {@link TorchOptions}.
      *
-     * @throws IllegalArgumentException if the device has another form, or the batch size is out of range
+     * @throws IllegalArgumentException naming the first option that is out of its range
      */
     TorchOptions torch(int maxBatchSize) {
         return new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, !noCudaGraphs, deterministic);

@@ -16,8 +16,8 @@ import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import io.github.loomtorch.torch.TorchOptions;
 import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -66,8 +66,8 @@ final class GenerateCommand implements Callable<Integer> {
     @Option(
             names = "--top-logprobs",
             paramLabel = "N",
-            description = "With --json, report the N most probable tokens at each place (default: ${DEFAULT-VALUE}).")
-    private int topLogprobs = 0;
+            description = "With --json, report the N most probable tokens at each place (default: 0).")
+    private Integer topLogprobs;
 
     private static final class Prompt {
         @Option(names = "--prompt", paramLabel = "TEXT", description = "Text to continue. Special tokens in it are plain text.")
@@ -97,7 +97,7 @@ final class GenerateCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         long startNanos = System.nanoTime();
-        SamplingParams params = sampling.orElse(SamplingParams.creative()).topLogprobs(topLogprobs).build();
+        SamplingParams params = sampling.orElse(SamplingParams.creative()).topLogprobs(logprobs()).build();
         TorchOptions options = device.torch(1);
         ModelDirectory directory = model.open();
         // While it is read, the engine's thread loads the model.
@@ -113,6 +113,19 @@ final class GenerateCommand implements Callable<Integer> {
             }
         }
         return 0;
+    }
+
+    /** In the sense of {@link SamplingParams#topLogprobs()}. */
+    private int logprobs() {
+        if (!json && topLogprobs != null) {
+            throw new IllegalArgumentException("topLogprobs must be given together with --json");
+        }
+        int top = topLogprobs == null ? 0 : topLogprobs;
+        if (top < 0 || top > SamplingParams.MAX_TOP_LOGPROBS) {
+            throw new IllegalArgumentException(
+                    "topLogprobs must be in [0, " + SamplingParams.MAX_TOP_LOGPROBS + "], got " + top);
+        }
+        return json ? top : -1;
     }
 
     /** Empty if token ids are all that is asked for, and no tokenizer of their vocabulary is there. */

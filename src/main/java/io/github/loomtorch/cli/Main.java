@@ -124,6 +124,7 @@ public final class Main {
             case FileSystemException e -> e.getFile() + ": " + e.getReason();
             case IOException e -> e.getMessage();
             case TorchException e -> e.getMessage();
+            case ArithmeticException e -> e.getMessage(); // of unusable logits
             default -> "unexpected failure: " + cause + "; --verbose shows where";
         };
     }
