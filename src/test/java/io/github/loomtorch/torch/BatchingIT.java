@@ -47,9 +47,9 @@ class BatchingIT {
         "Once upon a time",
         "It was a dark and stormy night, and",
         "Alice was beginning to get very tired of sitting by her sister on the bank",
-        "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do: once or twice",
-        "In the middle of the forest there stood a little house, and in the house there lived an old woman who had a cat"
-                + " and a dog and a great many hens",
+        "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do",
+        "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do: once or twice"
+                + " she had peeped into the book her sister was reading",
     };
 
     private static final SamplingParams SEEDED =
