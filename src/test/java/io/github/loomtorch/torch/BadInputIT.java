@@ -22,6 +22,8 @@ import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.testing.SafetensorsWriter;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -39,6 +41,7 @@ import org.junit.jupiter.api.io.TempDir;
 /** What is wrong with a file, an option or the weights' values is told in one sentence, and leaves nothing behind. */
 class BadInputIT {
     private static final Gpt2Config CONFIG = RandomCheckpoint.tinyConfig();
+    private static final int BATCH_SIZE = 6;
     private static final int POISON = 7;
 
     @TempDir
@@ -75,8 +78,8 @@ class BadInputIT {
 
     @Test
     void aTensorTooFew() throws IOException {
-        Files.writeString(
-                directory.resolve("config.json"), Files.readString(writeCheckpoint().resolve("config.json")).replace("\"n_layer\":2", "\"n_layer\":3"));
+        Path file = writeCheckpoint().resolve("config.json");
+        Files.writeString(file, Files.readString(file).replace("\"n_layer\":2", "\"n_layer\":3"));
         String message = assertThrows(IOException.class, () -> load("cpu")).getMessage();
         assertEquals(
                 directory.resolve("model.safetensors") + ": expected tensor h.2.ln_1.weight of shape [16], got none of that name", message);
@@ -134,8 +137,6 @@ class BadInputIT {
         }
     }
 
-    private static final int BATCH_SIZE = 6;
-
     /** Prompts of several lengths; every third holds the poison, others may come to sample it. */
     private static List<GenerationRequest> requests(Gpt2Config config) {
         Random random = new Random(1);
@@ -163,7 +164,7 @@ class BadInputIT {
     private static void poison(Path model, Gpt2Config config) throws IOException {
         Path file = model.resolve("model.safetensors");
         byte[] bytes = Files.readAllBytes(file);
-        java.nio.ByteBuffer buffer = java.nio.ByteBuffer.wrap(bytes).order(java.nio.ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer buffer = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
         int data = 8 + (int) buffer.getLong(0);
         for (int i = 0; i < config.hiddenSize(); i++) {
             buffer.putFloat(data + 4 * (POISON * config.hiddenSize() + i), Float.NaN);
