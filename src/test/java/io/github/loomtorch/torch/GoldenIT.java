@@ -31,15 +31,12 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** The embedded model against what Hugging Face transformers computes for it; {@code golden/README.md} says how that was made. */
 class GoldenIT {
-    /** Both sides are float32 and differ in the order of their sums only; the largest difference seen is 3e-5. */
+    /** Both sides are float32 and differ in the order of their sums only. The largest difference seen is 7e-6. */
     private static final double TOLERANCE = 1e-3;
-
-    /** Logits of the formats of 8 and 11 bits lie on steps of 2^-4 and 2^-7 about 10; rounding in 8 layers adds as much again. */
-    private static final double ROUNDED_TOLERANCE = 0.25;
 
     private record Case(
             String prompt, int[] promptIds, int[] top5Ids, double[] top5Logits, double[] logitsFirst8, double logsumexp,
@@ -106,16 +103,19 @@ class GoldenIT {
         assertAll(checks);
     }
 
-    /** Rounding may turn a near tie round: then each side's token must be one of the other's first five there, as in vLLM's tests. */
+    /**
+     * Logits about 10 lie on steps of 2^-7 in float16 and 2^-4 in bfloat16, and each layer rounds too: the largest differences seen are
+     * 0.01 and 0.1. That may turn a near tie round: then each side's token must be one of the other's first five there, as in vLLM's tests.
+     */
     @ParameterizedTest
-    @EnumSource(names = {"FLOAT16", "BFLOAT16"})
-    void roundedFormatsGiveTheSameGreedyTokensButForNearTies(Dtype dtype) throws IOException {
+    @CsvSource({"FLOAT16, 0.03", "BFLOAT16, 0.25"})
+    void roundedFormatsGiveTheSameGreedyTokensButForNearTies(Dtype dtype, double tolerance) throws IOException {
         Outputs outputs = run(dtype, 24);
         List<Executable> checks = new ArrayList<>();
         for (int i = 0; i < CASES.size(); i++) {
             Case expected = CASES.get(i);
             float[] logits = outputs.logits.get(i);
-            checks.add(() -> assertLogits(expected, logits, ROUNDED_TOLERANCE));
+            checks.add(() -> assertLogits(expected, logits, tolerance));
             Completion a = float32.greedy.get(i);
             Completion b = outputs.greedy.get(i);
             int length = b.outputTokenIds().length;

@@ -112,7 +112,10 @@ class MemoryIT {
         assertFlat(resident);
     }
 
-    /** Copies as large as the weights in float32; the pages of a mapped checkpoint count as one, though the system can take them back. */
+    /**
+     * Copies as large as the weights in float32. The pages of a mapped checkpoint count as one, though the system can take them back; without
+     * them an export holds one, and to convert it the largest of the parameters once more.
+     */
     @Test
     @EnabledOnOs(OS.LINUX)
     void loadingHoldsAtMostTwoCopiesOfTheWeights() throws IOException {
