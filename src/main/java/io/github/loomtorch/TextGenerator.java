@@ -152,6 +152,9 @@ public final class TextGenerator implements AutoCloseable {
         private String device = "auto";
         private Dtype dtype = Dtype.AUTO;
         private int maxBatchSize = 16;
+        private double kvCacheFraction = 0.9;
+        private boolean cudaGraphs = true;
+        private boolean deterministic;
         private EngineConfig engine = EngineConfig.defaults();
         private SchedulerFactory scheduler = ContinuousScheduler::new;
 
@@ -204,6 +207,39 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
+         * Limits the GPU memory of the KV cache; 0.9 unless set.
+         *
+         * @param kvCacheFraction in (0, 1], of what is free once the model is loaded
+         * @return this
+         */
+        public Builder kvCacheFraction(double kvCacheFraction) {
+            this.kvCacheFraction = kvCacheFraction;
+            return this;
+        }
+
+        /**
+         * Switches CUDA graphs off or on; on unless set.
+         *
+         * @param cudaGraphs whether decode steps are recorded and replayed
+         * @return this
+         */
+        public Builder cudaGraphs(boolean cudaGraphs) {
+            this.cudaGraphs = cudaGraphs;
+            return this;
+        }
+
+        /**
+         * Makes a request's tokens independent of what runs beside it, bit for bit; off unless set, because it is slower.
+         *
+         * @param deterministic see {@link TorchOptions#deterministic()}
+         * @return this
+         */
+        public Builder deterministic(boolean deterministic) {
+            this.deterministic = deterministic;
+            return this;
+        }
+
+        /**
          * Sets the options of the engine.
          *
          * @param engine its configuration
@@ -234,7 +270,7 @@ public final class TextGenerator implements AutoCloseable {
          * @throws io.github.loomtorch.torch.TorchException if libtorch or CUDA is missing, or memory runs out
          */
         public TextGenerator build() throws IOException {
-            TorchOptions options = new TorchOptions(device, dtype, maxBatchSize);
+            TorchOptions options = new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, cudaGraphs, deterministic);
             ModelDirectory model = ModelDirectory.open(modelDirectory);
             Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? model.tokenizerDirectory(DEFAULT_TOKENIZER) : tokenizer);
             return new TextGenerator(

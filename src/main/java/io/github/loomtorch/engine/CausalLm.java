@@ -71,6 +71,25 @@ public interface CausalLm extends AutoCloseable {
      */
     void await();
 
+    /**
+     * Whether a chunk's results depend on nothing but its sequence: the same chunk gives the same logits, bit for bit, whatever else is in
+     * the step. The engine then cuts every sequence into the same chunks always.
+     *
+     * @return false unless the model says otherwise
+     */
+    default boolean deterministic() {
+        return false;
+    }
+
+    /**
+     * How long the device worked on the last step, from its first operation to its last.
+     *
+     * @return nanoseconds, or 0 if the model does not know
+     */
+    default long deviceNanos() {
+        return 0;
+    }
+
     /** Frees the weights, the cache and all other native memory. Idempotent. */
     @Override
     void close();

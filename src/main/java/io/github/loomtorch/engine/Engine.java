@@ -58,6 +58,7 @@ public final class Engine implements AutoCloseable {
     private final int endOfTextId;
     private final int maxBatchSize;
     private final int pageSize;
+    private final boolean sharing;
     private final long ageingNanos;
 
     private final KvPages pages;
@@ -78,7 +79,7 @@ public final class Engine implements AutoCloseable {
      * @param lm owned by the engine from now on
      * @param tokenizer of the model
      * @param config how to run
-     * @throws IllegalArgumentException if the tokenizer has fewer ids than the model
+     * @throws IllegalArgumentException if the tokenizer has fewer ids than the model, or the model too few pages
      */
     public Engine(CausalLm lm, Tokenizer tokenizer, EngineConfig config) {
         this(lm, config, true, sampling -> new DecodedText(tokenizer, lm.endOfTextId(), sampling.stopStrings()));
@@ -93,6 +94,7 @@ public final class Engine implements AutoCloseable {
      *
      * @param lm owned by the engine from now on
      * @param config how to run
+     * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
     public Engine(CausalLm lm, EngineConfig config) {
         this(lm, config, false, sampling -> OutputText.NONE);
@@ -109,7 +111,12 @@ public final class Engine implements AutoCloseable {
         maxBatchSize = lm.maxBatchSize();
         pageSize = lm.pageSize();
         ageingNanos = nanos(config.ageingInterval());
-        pages = new KvPages(lm.pageCount(), pageSize, config.prefixCaching());
+        sharing = config.prefixCaching() && !lm.deterministic(); // a shared beginning would move the cuts of a prompt
+        pages = new KvPages(lm.pageCount(), pageSize, sharing);
+        if (lm.pageCount() < pages.pagesFor(lm.contextLength())) {
+            throw new IllegalArgumentException("pageCount must be >= " + pages.pagesFor(lm.contextLength())
+                    + " to hold one sequence of contextLength (" + lm.contextLength() + "), got " + lm.pageCount());
+        }
         freeSlots = new int[maxBatchSize];
         for (int slot = maxBatchSize - 1; slot >= 0; slot--) {
             freeSlots[freeSlotCount++] = slot;
@@ -130,21 +137,25 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Most tokens of one sequence, prompt and output together. Thread-safe.
-     *
-     * @return &gt;= 1
-     */
-    public int contextLength() {
-        return contextLength;
-    }
-
-    /**
      * The clock of all its times. Thread-safe.
      *
      * @return the configuration's
      */
     public Clock clock() {
         return config.clock();
+    }
+
+    /**
+     * Whether a sequence made by one of the two engines can run in the other. Thread-safe.
+     *
+     * @param other engine
+     * @return true if vocabulary, context length, end-of-text token and page size are the same
+     */
+    public boolean isInterchangeableWith(Engine other) {
+        return vocabSize == other.vocabSize
+                && contextLength == other.contextLength
+                && endOfTextId == other.endOfTextId
+                && pageSize == other.pageSize;
     }
 
     /**
@@ -245,7 +256,7 @@ public final class Engine implements AutoCloseable {
 
     private boolean isNextPageBeingComputed(Sequence sequence) {
         int end = (sequence.pageCount() + 1) * pageSize;
-        if (!config.prefixCaching() || end >= sequence.length()) {
+        if (!sharing || end >= sequence.length()) {
             return false;
         }
         for (Sequence other : running) {
@@ -351,23 +362,37 @@ public final class Engine implements AutoCloseable {
     private void buildChunks() {
         chunks.clear();
         for (Sequence sequence : running) {
-            if (sequence.length() - sequence.computed() == 1) {
+            if (wantedTokens(sequence) == 1) {
                 chunks.add(new Chunk(sequence, sequence.computed(), 1));
             }
         }
         int budget = config.maxPrefillTokensPerStep();
         for (int i = 0; i < running.size() && budget > 0; i++) {
             Sequence sequence = running.get(i);
-            int left = sequence.length() - sequence.computed();
-            if (left > 1) {
-                int count = Math.min(left, budget);
-                if (count == 1 && budget < config.maxPrefillTokensPerStep()) {
-                    break; // chunks of one token come first
+            int wanted = wantedTokens(sequence);
+            if (wanted > 1) {
+                int count = Math.min(wanted, budget);
+                if (lm.deterministic() && count < wanted || count == 1 && budget < config.maxPrefillTokensPerStep()) {
+                    break; // it is cut the same way always; and chunks of one token come first
                 }
                 chunks.add(new Chunk(sequence, sequence.computed(), count));
                 budget -= count;
             }
         }
+    }
+
+    /**
+     * How many of its tokens a sequence would have computed next. On a deterministic model that depends on nothing else: a prompt is cut at
+     * multiples of what a step may compute, and the output of a sequence that was preempted is computed as it was before, token by token.
+     */
+    private int wantedTokens(Sequence sequence) {
+        int left = sequence.length() - sequence.computed();
+        if (!lm.deterministic()) {
+            return left;
+        }
+        int most = config.maxPrefillTokensPerStep();
+        int prompt = sequence.promptLength() - sequence.computed();
+        return prompt <= 0 ? 1 : Math.min(prompt, most - sequence.computed() % most);
     }
 
     /** Takes the results of a step; returns how many tokens were sampled. */
@@ -438,6 +463,7 @@ public final class Engine implements AutoCloseable {
                         preempted.size(),
                         pages.available(),
                         config.clock().nanoTime() - startNanos,
+                        failed ? 0 : lm.deviceNanos(),
                         failed));
     }
 

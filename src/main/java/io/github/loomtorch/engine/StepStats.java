@@ -10,6 +10,7 @@ package io.github.loomtorch.engine;
  * @param preemptedSequences lost their pages before the step, to be computed again later
  * @param availablePages of the KV cache after the step: free, or cached and in nobody's use
  * @param durationNanos from launch to the last result on the host
+ * @param deviceNanos from the device's first operation to its last, 0 if not known
  * @param failed whether the step failed as a whole
  */
 public record StepStats(
@@ -20,4 +21,5 @@ public record StepStats(
         int preemptedSequences,
         int availablePages,
         long durationNanos,
+        long deviceNanos,
         boolean failed) {}

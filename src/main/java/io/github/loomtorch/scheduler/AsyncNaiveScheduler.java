@@ -37,7 +37,7 @@ public final class AsyncNaiveScheduler implements Scheduler {
      * @throws IOException if the factory throws it; its unchecked exceptions pass too
      */
     public AsyncNaiveScheduler(EngineFactory factory, int batchSize, Duration timeout) throws IOException {
-        this(factory, batchSize, timeout, Thread.ofPlatform().name("engine").factory());
+        this(factory, batchSize, timeout, EngineThread.defaultThreads());
     }
 
     /**

@@ -47,7 +47,7 @@ public final class ContinuousScheduler implements Scheduler {
      * @throws IOException if the factory throws it; its unchecked exceptions pass too
      */
     public ContinuousScheduler(EngineFactory factory) throws IOException {
-        this(factory, DEFAULT_QUEUE, Thread.ofPlatform().name("engine").factory());
+        this(factory, DEFAULT_QUEUE, EngineThread.defaultThreads());
     }
 
     /**
@@ -68,7 +68,7 @@ public final class ContinuousScheduler implements Scheduler {
         }
         List<Sequence> preempted = new ArrayList<>();
         int deferred = 0;
-        for (Iterator<Sequence> turn = waiting.iterator(); turn.hasNext() && deferred <= engine.maxBatchSize(); ) {
+        for (Iterator<Sequence> turn = waiting.iterator(); turn.hasNext() && deferred < engine.maxBatchSize(); ) {
             Sequence sequence = turn.next();
             Engine.Admission admission = engine.tryAdmit(sequence);
             while (admission == Engine.Admission.FULL) {

@@ -17,6 +17,8 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Runs an engine on a thread of its own: what the asynchronous schedulers share. Thread-safe. */
 final class EngineThread {
@@ -24,6 +26,8 @@ final class EngineThread {
      * Submitters put sequences into the inbox, under the lock. The engine thread takes them out once per step, and from then on they are
      * its own. It parks when nothing runs and nothing is due; whoever puts something into an empty inbox wakes it.
      */
+
+    private static final Logger LOG = LoggerFactory.getLogger(EngineThread.class);
 
     private final AdmissionRule rule;
     private final WaitingQueue waiting;
@@ -59,6 +63,11 @@ final class EngineThread {
     @FunctionalInterface
     interface Successor {
         void accept(Engine lost, List<Sequence> sequences, RuntimeException cause);
+    }
+
+    /** Platform threads named {@code engine}; like those of an executor, they keep the process alive until it is closed. */
+    static ThreadFactory defaultThreads() {
+        return Thread.ofPlatform().name("engine").daemon(false).factory();
     }
 
     /**
@@ -216,6 +225,16 @@ final class EngineThread {
         }
     }
 
+    /** Whether the engine failed for good. */
+    boolean isLost() {
+        lock.lock();
+        try {
+            return failure != null;
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** Takes no more requests. */
     void stopAdmission(boolean cancel) {
         lock.lock();
@@ -291,7 +310,7 @@ final class EngineThread {
                 if (own.failedSteps() >= maxFailedSteps) {
                     throw own.lastFailure();
                 }
-            } else if (!closing || !waiting.isEmpty()) {
+            } else if (!closing) {
                 long until = Math.min(askAgain, waiting.nextDeadlineNanos());
                 clock.park(until == Long.MAX_VALUE ? until : Math.max(1, until - now));
                 Thread.interrupted(); // means nothing here, but would keep it from parking
@@ -355,11 +374,15 @@ final class EngineThread {
             ended = true;
             left.addAll(inbox);
             inbox.clear();
+            queuedRequests = 0;
+            queuedTokens = 0;
+            runningTokens = 0;
             next = successor;
             room.signalAll();
         } finally {
             lock.unlock();
         }
+        LOG.error("{} lost its engine; {} waiting requests are handed over or fail", thread.getName(), left.size(), cause);
         next.accept(own, left, cause);
     }
 

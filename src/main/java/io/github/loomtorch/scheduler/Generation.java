@@ -227,7 +227,7 @@ public final class Generation {
         private int taken;
         long demand;
         boolean wantsTokens = true;
-        boolean endsNow;
+        IllegalArgumentException refusal; // null unless it has asked for less than one token, which ends it at once
         boolean closed;
         boolean active;
 
@@ -277,7 +277,7 @@ public final class Generation {
         }
 
         private boolean isReady() {
-            return !closed && (hasToken() ? demand > 0 : ended || endsNow);
+            return !closed && (hasToken() ? demand > 0 : ended || refusal != null);
         }
 
         private boolean hasToken() {
@@ -357,7 +357,7 @@ public final class Generation {
             try {
                 if (n <= 0) {
                     wantsTokens = false;
-                    endsNow = true;
+                    refusal = new IllegalArgumentException("request(n): n must be > 0, got " + n);
                 } else {
                     demand = demand > Long.MAX_VALUE - n ? Long.MAX_VALUE : demand + n;
                 }
@@ -389,8 +389,8 @@ public final class Generation {
 
         @Override
         void onEnd() {
-            if (endsNow) {
-                subscriber.onError(new IllegalArgumentException("request(n): n must be > 0"));
+            if (refusal != null) {
+                subscriber.onError(refusal);
             } else if (failure != null) {
                 subscriber.onError(failure);
             } else {

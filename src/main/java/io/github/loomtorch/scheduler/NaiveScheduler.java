@@ -105,9 +105,6 @@ public final class NaiveScheduler implements Scheduler {
         try {
             closed = true;
             runBatches(1);
-            if (!running) {
-                engine.close();
-            }
         } finally {
             lock.unlock();
         }
@@ -119,7 +116,7 @@ public final class NaiveScheduler implements Scheduler {
         close();
     }
 
-    /** Runs batches while at least so many requests have gathered. From a listener, leaves it to the call that runs the batch. */
+    /** Runs batches while at least so many requests have gathered. From a listener, leaves that to the call that runs the batch. */
     private void runBatches(int atLeast) {
         smallestBatch = Math.min(smallestBatch, atLeast);
         if (running) {
@@ -133,9 +130,9 @@ public final class NaiveScheduler implements Scheduler {
         } finally {
             running = false;
             smallestBatch = batchSize;
-        }
-        if (closed) {
-            engine.close();
+            if (closed) {
+                engine.close();
+            }
         }
     }
 

@@ -38,7 +38,8 @@ public interface Scheduler extends AutoCloseable {
 
     /**
      * Takes one request several times, for several continuations of one prompt; with prefix caching the prompt is computed once. If the
-     * request has a seed, number {@code i} runs with {@code seed + i}; otherwise each draws its own.
+     * request has a seed, number {@code i} runs with {@code seed + i}; otherwise each draws its own. If one is refused, those before it
+     * are cancelled.
      *
      * @param request what to generate
      * @param n how many, &gt;= 1
@@ -53,18 +54,23 @@ public interface Scheduler extends AutoCloseable {
         SamplingParams sampling = request.sampling();
         OptionalLong seed = sampling.seed();
         List<Generation> generations = new ArrayList<>(n);
-        for (int i = 0; i < n; i++) {
-            SamplingParams own =
-                    seed.isPresent() ? sampling.toBuilder().seed(seed.getAsLong() + i).build() : sampling;
-            generations.add(submit(new GenerationRequest(
-                    request.promptTokenIds(), own, request.priority(), request.timeout())));
+        try {
+            for (int i = 0; i < n; i++) {
+                SamplingParams own =
+                        seed.isPresent() ? sampling.toBuilder().seed(seed.getAsLong() + i).build() : sampling;
+                generations.add(submit(new GenerationRequest(
+                        request.promptTokenIds(), own, request.priority(), request.timeout())));
+            }
+        } catch (RuntimeException e) {
+            generations.forEach(Generation::cancel);
+            throw e;
         }
         return generations;
     }
 
     /**
      * Takes no more requests, finishes those it has, and frees the engine and the model. Returns when that is done; calls after the first
-     * wait for it too. A call that waits for another thread to do it and is interrupted goes on as {@link #closeNow()}, as
+     * wait for it too. Listeners and futures that run on threads of their own may come a moment later. A call that waits for another thread to do it and is interrupted goes on as {@link #closeNow()}, as
      * {@link java.util.concurrent.ExecutorService#close()} does, and leaves the interrupt flag set.
      */
     @Override

@@ -7,6 +7,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import org.bytedeco.cuda.cudart.CUevent_st;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUgraphExec_st;
 import org.bytedeco.cuda.cudart.CUgraph_st;
@@ -19,6 +20,8 @@ import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.Method;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.cuda.DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair;
 import org.bytedeco.pytorch.cuda.MemPool;
 import org.bytedeco.pytorch.cuda.StreamFilter;
 import org.bytedeco.pytorch.global.torch;
@@ -47,10 +50,12 @@ final class CudaGpt2 extends Gpt2 {
     private final DeviceSampler sampler;
     private final StepRows decodeRows;
     private final StepRows prefillRows;
-    private final MemPool pool;
+    private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
     private final StreamFilter everyStream;
     private final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by batch size
     private final List<Pointer> owned = new ArrayList<>();
+    private final CUevent_st started;
+    private final CUevent_st finished;
 
     private List<Chunk> decoding = List.of();
     private List<Chunk> prefilling = List.of();
@@ -59,7 +64,12 @@ final class CudaGpt2 extends Gpt2 {
     private Tensor prefillLogits;
 
     /** A recorded decode step, and the logits that it leaves. */
-    private record Graph(CUgraphExec_st exec, Tensor logits) {}
+    private record Graph(CUgraphExec_st exec, Tensor logits) {
+        void close() {
+            cudart.cudaGraphExecDestroy(exec);
+            logits.releaseReference();
+        }
+    }
 
     /** On this GPU with kernels of our own; without them, and with a warning, if they cannot be had. */
     static Gpt2 create(TorchScriptProgram program, TorchOptions options) {
@@ -126,7 +136,8 @@ final class CudaGpt2 extends Gpt2 {
             sampler = new DeviceSampler(rows, config.vocabSize(), program.device(), stream, architecture, macros);
             decodeRows = new StepRows(rows, rowSize, program.device(), stream);
             prefillRows = new StepRows(rows, rowSize, program.device(), stream);
-            pool = keep(new MemPool());
+            // The presets give the id, two integers, a type whose deallocator would crash: it is never freed.
+            poolId = keep(new MemPool()).id().retainReference();
             everyStream = keep(new StreamFilter() {
                 @Override
                 public boolean call(Pointer other) {
@@ -134,8 +145,12 @@ final class CudaGpt2 extends Gpt2 {
                 }
             });
             if (options.cudaGraphs()) {
-                recordGraphs(rows);
+                recordGraphs(options.deterministic() ? List.of(rows) : batchSizes(rows).reversed());
             }
+            started = keep(new CUevent_st());
+            finished = keep(new CUevent_st());
+            Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
+            Cuda.check(cudart.cudaEventCreate(finished), "cudaEventCreate");
         }
     }
 
@@ -156,23 +171,23 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** Largest first, so that the smaller ones find room in the memory pool. */
-    private void recordGraphs(int max) {
+    private void recordGraphs(List<Integer> batches) {
         long start = System.nanoTime();
         byte device = program.device().index();
-        for (int batch : batchSizes(max).reversed()) {
+        for (int batch : batches) {
             try (TensorScope scope = new TensorScope()) {
                 decode(batch); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                 Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
                 CUgraph_st graph = new CUgraph_st();
                 Tensor logits;
-                torch_cuda.beginAllocateToPool(device, pool.id(), everyStream);
+                torch_cuda.beginAllocateToPool(device, poolId, everyStream);
                 try {
                     Cuda.check(
                             cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-                    logits = keep(decode(batch));
+                    logits = own(decode(batch));
                     Cuda.check(cudart.cudaStreamEndCapture(stream, graph), "cudaStreamEndCapture");
                 } finally {
-                    torch_cuda.endAllocateToPool(device, pool.id());
+                    torch_cuda.endAllocateToPool(device, poolId);
                 }
                 CUgraphExec_st exec = new CUgraphExec_st();
                 Cuda.check(cudart.cudaGraphInstantiate(exec, graph, 0), "cudaGraphInstantiate");
@@ -229,12 +244,14 @@ final class CudaGpt2 extends Gpt2 {
         prefilling = chunks.subList(decodes, chunks.size());
         try {
             Cuda.check(cudart.cudaSetDevice(program.device().index()), "cudaSetDevice");
+            Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
             if (!decoding.isEmpty()) {
                 launchDecode();
             }
             if (!prefilling.isEmpty()) {
                 launchPrefill();
             }
+            Cuda.check(cudart.cudaEventRecord(finished, stream), "cudaEventRecord");
         } catch (RuntimeException e) {
             releaseLogits();
             throw failure("launch", chunks.size(), e);
@@ -251,14 +268,14 @@ final class CudaGpt2 extends Gpt2 {
         }
         program.configureThread();
         try (TensorScope scope = new TensorScope()) {
-            decodeLogits = hold(decode(decoding.size()));
+            decodeLogits = hold(decode(options.deterministic() ? options.maxBatchSize() : decoding.size()));
         }
     }
 
     private void launchPrefill() {
         program.configureThread();
         try (TensorScope scope = new TensorScope()) {
-            Tensor logits = program.prefill(prefilling);
+            Tensor logits = options.deterministic() ? prefillEach(prefilling) : program.prefill(prefilling);
             List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
                 prefillRows.fill(sampling, sampler::prepare);
@@ -270,10 +287,22 @@ final class CudaGpt2 extends Gpt2 {
         }
     }
 
+    /** Each chunk by itself; [M, VP] as if together. */
+    private Tensor prefillEach(List<Chunk> chunks) {
+        TensorVector logits = new TensorVector();
+        chunks.forEach(chunk -> logits.push_back(program.prefill(List.of(chunk))));
+        return torch.cat(logits, 0);
+    }
+
     private Tensor hold(Tensor logits) {
-        logits.retainReference();
-        stepLogits.add(logits);
-        return logits;
+        Tensor held = own(logits);
+        stepLogits.add(held);
+        return held;
+    }
+
+    /** A reference of its own to a tensor that a method returned, which belongs to the method's result. */
+    private static Tensor own(Tensor tensor) {
+        return new Tensor(tensor).retainReference();
     }
 
     private void releaseLogits() {
@@ -304,11 +333,20 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     @Override
+    public long deviceNanos() {
+        float[] millis = new float[1];
+        Cuda.check(cudart.cudaEventElapsedTime(millis, started, finished), "cudaEventElapsedTime");
+        return (long) (millis[0] * 1e6);
+    }
+
+    @Override
     public void close() {
         if (owned.isEmpty()) {
             return;
         }
-        graphs.values().forEach(graph -> cudart.cudaGraphExecDestroy(graph.exec()));
+        cudart.cudaEventDestroy(started);
+        cudart.cudaEventDestroy(finished);
+        graphs.values().forEach(Graph::close);
         graphs.clear();
         decodeRows.close();
         prefillRows.close();

@@ -129,15 +129,20 @@ final class DeviceSampler implements AutoCloseable {
         int top = chunk.sequence().sampling().topLogprobs();
         if (top < 0) {
             chunk.sampled(token);
-            return;
+        } else {
+            chunk.sampled(token, logprobs(rows, row, top));
         }
+    }
+
+    /** What the kernel found out about a row's probabilities. */
+    TokenLogprobs logprobs(StepRows rows, int row, int top) {
         long mass = rows.result(row, 3) & 0xffffffffL | (long) rows.result(row, 4) << 32;
         double logSum = logit(rows, row, 2) + StrictMath.log(mass * 0x1p-40);
         List<TokenLogprobs.Entry> entries = new ArrayList<>(top);
         for (int i = 0; i < Math.min(top, vocabSize); i++) {
             entries.add(new TokenLogprobs.Entry(rows.result(row, 5 + 2 * i), (float) (logit(rows, row, 6 + 2 * i) - logSum)));
         }
-        chunk.sampled(token, new TokenLogprobs((float) (logit(rows, row, 1) - logSum), entries));
+        return new TokenLogprobs((float) (logit(rows, row, 1) - logSum), entries);
     }
 
     private static float logit(StepRows rows, int row, int index) {

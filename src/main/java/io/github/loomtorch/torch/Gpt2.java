@@ -18,7 +18,7 @@ public abstract class Gpt2 implements CausalLm {
     private static final Logger LOG = LoggerFactory.getLogger(Gpt2.class);
 
     final TorchScriptProgram program;
-    private final TorchOptions options;
+    final TorchOptions options;
 
     Gpt2(TorchScriptProgram program, TorchOptions options) {
         this.program = program;
@@ -72,6 +72,28 @@ public abstract class Gpt2 implements CausalLm {
         }
     }
 
+    /**
+     * Where it runs.
+     *
+     * @return {@code cpu} or {@code cuda:n}
+     */
+    public String device() {
+        return program.deviceName();
+    }
+
+    /**
+     * The number format that it computes in.
+     *
+     * @return not {@link Dtype#AUTO}
+     */
+    public Dtype dtype() {
+        return switch (program.dtype()) {
+            case Half -> Dtype.FLOAT16;
+            case BFloat16 -> Dtype.BFLOAT16;
+            default -> Dtype.FLOAT32;
+        };
+    }
+
     @Override
     public int vocabSize() {
         return program.config().vocabSize();
@@ -100,6 +122,11 @@ public abstract class Gpt2 implements CausalLm {
     @Override
     public int pageCount() {
         return program.cache().pageCount();
+    }
+
+    @Override
+    public boolean deterministic() {
+        return options.deterministic();
     }
 
     /** How many chunks, which stand first, have one token. */

@@ -11,8 +11,11 @@ import java.util.regex.Pattern;
  * @param kvCacheFraction in (0, 1]; how much of the GPU memory that is free once the model is loaded the KV cache may take. It never takes
  *     more than {@code maxBatchSize} sequences of full length need
  * @param cudaGraphs whether decode steps are recorded once for each batch size and replayed, which is faster
+ * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside it: every decode
+ *     step then has the largest batch's shape and every prompt is computed by itself, which is slower
  */
-public record TorchOptions(String device, Dtype dtype, int maxBatchSize, double kvCacheFraction, boolean cudaGraphs) {
+public record TorchOptions(
+        String device, Dtype dtype, int maxBatchSize, double kvCacheFraction, boolean cudaGraphs, boolean deterministic) {
     private static final Pattern DEVICE = Pattern.compile("auto|cpu|cuda(:\\d{1,3})?");
 
     /**
@@ -41,6 +44,6 @@ public record TorchOptions(String device, Dtype dtype, int maxBatchSize, double 
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
     public TorchOptions(String device, Dtype dtype, int maxBatchSize) {
-        this(device, dtype, maxBatchSize, 0.9, true);
+        this(device, dtype, maxBatchSize, 0.9, true, false);
     }
 }

@@ -27,6 +27,12 @@ final class TorchScriptGpt2 extends Gpt2 {
     @Override
     public void await() {
         program.configureThread();
+        if (options.deterministic()) { // each by itself: the matrix products of a batch may round otherwise
+            for (Chunk chunk : launched) {
+                run(chunk.count() == 1 ? "decode" : "prefill", List.of(chunk), chunk.count() == 1 ? program::decode : program::prefill);
+            }
+            return;
+        }
         int decodes = decodes(launched);
         List<Chunk> decoding = launched.subList(0, decodes);
         List<Chunk> prefilling = launched.subList(decodes, launched.size());

@@ -1,0 +1,144 @@
+package io.github.loomtorch.bench;
+
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenEvent;
+import io.github.loomtorch.request.TokenListener;
+import io.github.loomtorch.scheduler.Generation;
+import io.github.loomtorch.scheduler.NaiveScheduler;
+import io.github.loomtorch.scheduler.Scheduler;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.locks.LockSupport;
+import java.util.random.RandomGenerator;
+
+/**
+ * Requests and when they arrive. Immutable.
+ *
+ * @param requests in order of arrival
+ * @param arrivalNanos after the start, for each request
+ */
+public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
+
+    /**
+     * What became of a workload. Immutable.
+     *
+     * @param traces of the requests that finished
+     * @param failures why the others did not
+     * @param durationNanos from the start to the last end
+     */
+    public record Outcome(List<RequestTrace> traces, List<RuntimeException> failures, long durationNanos) {
+
+        /**
+         * One outcome of workloads that ran one after the other.
+         *
+         * @param outcomes of each
+         * @return all together; the time between them is left out
+         */
+        public static Outcome all(List<Outcome> outcomes) {
+            return new Outcome(
+                    outcomes.stream().flatMap(outcome -> outcome.traces.stream()).toList(),
+                    outcomes.stream().flatMap(outcome -> outcome.failures.stream()).toList(),
+                    outcomes.stream().mapToLong(Outcome::durationNanos).sum());
+        }
+    }
+
+    /**
+     * Requests with prompts of random tokens. They generate exactly as many tokens as they ask for.
+     *
+     * @param count how many
+     * @param inputLength tokens of each prompt
+     * @param minOutputLength fewest new tokens
+     * @param maxOutputLength most new tokens; the lengths are equally likely
+     * @param requestsPerSecond rate of a Poisson process; {@link Double#POSITIVE_INFINITY} for all at once
+     * @param vocabSize of the model
+     * @param sampling all but {@code maxNewTokens}, {@code ignoreEos} and the seed
+     * @param random source of it all
+     * @return the workload
+     */
+    public static Workload random(
+            int count,
+            int inputLength,
+            int minOutputLength,
+            int maxOutputLength,
+            double requestsPerSecond,
+            int vocabSize,
+            SamplingParams sampling,
+            RandomGenerator random) {
+        List<GenerationRequest> requests = new ArrayList<>();
+        long[] arrivals = new long[count];
+        double seconds = 0;
+        for (int i = 0; i < count; i++) {
+            int[] prompt = random.ints(inputLength, 0, vocabSize).toArray();
+            SamplingParams own = sampling.toBuilder()
+                    .maxNewTokens(random.nextInt(minOutputLength, maxOutputLength + 1))
+                    .ignoreEos(true)
+                    .seed(random.nextLong())
+                    .build();
+            requests.add(new GenerationRequest(prompt, own));
+            arrivals[i] = (long) (seconds * 1e9);
+            seconds += random.nextExponential() / requestsPerSecond;
+        }
+        return new Workload(requests, arrivals);
+    }
+
+    /**
+     * Submits the requests as they arrive and waits for all to end.
+     *
+     * @param scheduler runs them; a {@link NaiveScheduler} does so on this thread, and is flushed at the end
+     * @param onFinished called for each request when it has ended, on any thread
+     * @return what happened
+     */
+    public Outcome run(Scheduler scheduler, Runnable onFinished) {
+        List<Recorder> recorders = new ArrayList<>();
+        List<Generation> generations = new ArrayList<>();
+        long startNanos = System.nanoTime();
+        for (int i = 0; i < requests.size(); i++) {
+            Recorder recorder = new Recorder(startNanos + arrivalNanos[i], requests.get(i).sampling().maxNewTokens());
+            recorders.add(recorder);
+            for (long wait; (wait = recorder.arrivalNanos - System.nanoTime()) > 0; ) {
+                LockSupport.parkNanos(wait);
+            }
+            Generation generation = scheduler.submit(requests.get(i), recorder);
+            generation.completion().whenComplete((completion, failure) -> onFinished.run());
+            generations.add(generation);
+        }
+        if (scheduler instanceof NaiveScheduler naive) {
+            naive.flush();
+        }
+        List<RequestTrace> traces = new ArrayList<>();
+        List<RuntimeException> failures = new ArrayList<>();
+        for (int i = 0; i < generations.size(); i++) {
+            try {
+                generations.get(i).join();
+                traces.add(recorders.get(i).trace());
+            } catch (CompletionException e) {
+                failures.add(e);
+            }
+        }
+        return new Outcome(traces, failures, System.nanoTime() - startNanos);
+    }
+
+    /** Takes down when tokens come. */
+    private static final class Recorder implements TokenListener {
+        private final long arrivalNanos;
+        private final long[] tokenNanos;
+        private int count;
+
+        Recorder(long arrivalNanos, int maxTokens) {
+            this.arrivalNanos = arrivalNanos;
+            tokenNanos = new long[maxTokens];
+        }
+
+        @Override
+        public void onToken(TokenEvent event) {
+            tokenNanos[count++] = System.nanoTime();
+        }
+
+        RequestTrace trace() {
+            return new RequestTrace(arrivalNanos, Arrays.copyOf(tokenNanos, count));
+        }
+    }
+}

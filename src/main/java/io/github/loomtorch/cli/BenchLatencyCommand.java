@@ -1,0 +1,43 @@
+package io.github.loomtorch.cli;
+
+import java.io.IOException;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+@Command(
+        name = "latency",
+        header = "Measures schedulers side by side on one batch at a time.",
+        description = "Without --temperature, --top-k, --top-p and --min-p it is greedy; with any of them the others are off, and the"
+                + " temperature is 1.",
+        footer = {
+            "  loomtorch bench latency --batch-size 1 --input-len 12 --output-len 128",
+            "  loomtorch bench latency --shape gpt2 --batch-size 8 --temperature 0.7 --top-k 50 --top-p 0.95"
+        })
+final class BenchLatencyCommand implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
+    @Mixin
+    private SchedulerBenchOptions options;
+
+    @Option(names = "--batch-size", paramLabel = "N", description = "Requests in the batch (default: ${DEFAULT-VALUE}).")
+    private int batchSize = 1;
+
+    @Option(names = "--runs", paramLabel = "N", description = "Batches to run, one after the other (default: ${DEFAULT-VALUE}).")
+    private int runs = 5;
+
+    @Override
+    public Integer call() throws IOException {
+        Checks.atLeast(1, batchSize, "batchSize");
+        Checks.atLeast(1, runs, "runs");
+        String title = String.format(
+                "%d runs of a batch of %d, %d tokens in, %d out", runs, batchSize, options.inputLen(), options.outputLen());
+        SchedulerBenchOptions.Load load =
+                new SchedulerBenchOptions.Load(batchSize, options.outputLen(), Double.POSITIVE_INFINITY);
+        return options.measure(title, load, runs, batchSize, spec.commandLine().getOut());
+    }
+}

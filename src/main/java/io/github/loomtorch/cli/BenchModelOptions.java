@@ -1,0 +1,65 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
+import io.github.loomtorch.tokenizer.Tokenizer;
+import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.TorchOptions;
+import java.io.IOException;
+import java.util.Locale;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** What to measure: a model from files, or one of random weights. */
+final class BenchModelOptions {
+    @Mixin
+    private ModelOptions model;
+
+    @Option(
+            names = "--shape",
+            paramLabel = "NAME",
+            description = "Instead of a model's files, random weights in the shape of gpt2, gpt2-medium, gpt2-large, gpt2-xl or"
+                    + " distilgpt2.")
+    private String shape;
+
+    @Mixin
+    private DeviceOptions device;
+
+    TorchOptions torch(int maxBatchSize) {
+        if (shape != null && model.isModelNamed()) {
+            throw new IllegalArgumentException("shape must not be given together with --model");
+        }
+        return device.torch(maxBatchSize);
+    }
+
+    Gpt2Config config() throws IOException {
+        if (shape == null) {
+            return model.open().config();
+        }
+        try {
+            return Gpt2Config.shape(shape);
+        } catch (IllegalArgumentException e) {
+            throw new IllegalArgumentException("shape must be" + e.getMessage().substring("name must be".length()), e);
+        }
+    }
+
+    Gpt2 load(TorchOptions options) throws IOException {
+        return shape == null ? Gpt2.load(model.open(), options) : Gpt2.random(config(), 0, options);
+    }
+
+    Tokenizer tokenizer() throws IOException {
+        return BpeTokenizer.load(shape == null ? model.tokenizerOf(model.open()) : model.tokenizer());
+    }
+
+    /** The model in a few words. */
+    String describe() throws IOException {
+        Gpt2Config config = config();
+        return String.format(
+                Locale.ROOT,
+                "%s, %d layers, width %d, %.1fM parameters",
+                shape == null ? model.open().path() : shape + " with random weights",
+                config.layerCount(),
+                config.hiddenSize(),
+                config.parameterCount() / 1e6);
+    }
+}

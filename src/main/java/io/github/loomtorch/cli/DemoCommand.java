@@ -1,0 +1,38 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.Demo;
+import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
+import io.github.loomtorch.torch.TorchOptions;
+import java.io.IOException;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Help;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Spec;
+
+@Command(
+        name = "demo",
+        header = "Shows the batching schedulers on five prompts.",
+        description = "First the synchronous one, then the asynchronous one, whose texts stream.",
+        footer = {"  loomtorch demo", "  loomtorch demo --model gpt2 --device cuda"})
+final class DemoCommand implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
+    @Mixin
+    private ModelOptions model;
+
+    @Mixin
+    private DeviceOptions device;
+
+    @Override
+    public Integer call() throws IOException {
+        TorchOptions options = device.torch(Demo.BATCH_SIZE);
+        ModelDirectory directory = model.open();
+        new Demo(directory, BpeTokenizer.load(model.tokenizerOf(directory)), options)
+                .run(spec.commandLine().getOut(), Help.Ansi.AUTO.enabled());
+        return 0;
+    }
+}

@@ -1,0 +1,45 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.torch.Dtype;
+import io.github.loomtorch.torch.TorchOptions;
+import picocli.CommandLine.Option;
+
+/** Where a model runs, and in which numbers. */
+final class DeviceOptions {
+    @Option(
+            names = "--device",
+            paramLabel = "DEVICE",
+            description = "auto (the first GPU if there is one), cpu, cuda or cuda:N (default: ${DEFAULT-VALUE}).")
+    private String device = "auto";
+
+    @Option(
+            names = "--dtype",
+            paramLabel = "TYPE",
+            converter = NamedConverter.OfDtype.class,
+            description = "auto, float32, float16 or bfloat16; auto is float16 on a GPU, and on a CPU bfloat16 if it computes with it,"
+                    + " else float32 (default: auto).")
+    private Dtype dtype = Dtype.AUTO;
+
+    @Option(
+            names = "--kv-cache-fraction",
+            paramLabel = "F",
+            description = "Most of the free GPU memory that the KV cache may take, in (0, 1] (default: ${DEFAULT-VALUE}).")
+    private double kvCacheFraction = 0.9;
+
+    @Option(names = "--no-cuda-graphs", description = "Launch every operation of a decode step instead of replaying a recording.")
+    private boolean noCudaGraphs;
+
+    @Option(
+            names = "--deterministic",
+            description = "Make a request's tokens the same bit for bit whatever runs beside it, which is slower.")
+    private boolean deterministic;
+
+    /**
+     * As {@link TorchOptions}.
+     *
+     * @throws IllegalArgumentException naming the first option that is out of its range
+     */
+    TorchOptions torch(int maxBatchSize) {
+        return new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, !noCudaGraphs, deterministic);
+    }
+}

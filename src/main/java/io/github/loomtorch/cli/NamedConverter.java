@@ -1,0 +1,43 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.torch.Dtype;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.stream.Collectors;
+import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.TypeConversionException;
+
+/** Finds an enum's constant by its name in small letters, with hyphens. */
+abstract class NamedConverter<E extends Enum<E>> implements ITypeConverter<E> {
+    private final E[] constants;
+
+    NamedConverter(E[] constants) {
+        this.constants = constants;
+    }
+
+    @Override
+    public final E convert(String text) {
+        return Arrays.stream(constants)
+                .filter(constant -> nameOf(constant).equals(text))
+                .findFirst()
+                .orElseThrow(() -> new TypeConversionException("expected "
+                        + Arrays.stream(constants).map(NamedConverter::nameOf).collect(Collectors.joining(", ")) + ", got '" + text
+                        + "'"));
+    }
+
+    static String nameOf(Enum<?> constant) {
+        return constant.name().toLowerCase(Locale.ROOT).replace('_', '-');
+    }
+
+    static final class OfDtype extends NamedConverter<Dtype> {
+        OfDtype() {
+            super(Dtype.values());
+        }
+    }
+
+    static final class OfScheduler extends NamedConverter<SchedulerKind> {
+        OfScheduler() {
+            super(SchedulerKind.values());
+        }
+    }
+}

@@ -1,0 +1,145 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.bench.Summary;
+import io.github.loomtorch.bench.Workload;
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.scheduler.Scheduler;
+import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.TorchOptions;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.OptionalDouble;
+import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.random.RandomGenerator;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** What the benchmarks have in common that run schedulers side by side on prompts of random tokens. */
+final class SchedulerBenchOptions {
+    private static final int WARM_UP_TOKENS = 8;
+    private static final long SEED = 0;
+
+    @Mixin
+    private BenchModelOptions model;
+
+    @Option(
+            names = "--scheduler",
+            paramLabel = "NAME",
+            converter = NamedConverter.OfScheduler.class,
+            description = "naive, async-naive or continuous. May be given several times (default: all three).")
+    private List<SchedulerKind> schedulers = List.of(SchedulerKind.values());
+
+    @Option(
+            names = "--timeout",
+            paramLabel = "SECONDS",
+            description = "Longest that async-naive lets a request wait for its batch to fill (default: ${DEFAULT-VALUE}).")
+    private double timeout = 0.05;
+
+    @Option(names = "--input-len", paramLabel = "N", description = "Tokens of each prompt (default: ${DEFAULT-VALUE}).")
+    private int inputLen = 128;
+
+    @Option(names = "--output-len", paramLabel = "N", description = "New tokens of each request (default: ${DEFAULT-VALUE}).")
+    private int outputLen = 128;
+
+    @Mixin
+    private DistributionOptions distribution;
+
+    @Option(names = "--goodput-ttft-ms", paramLabel = "MS", description = "A request counts for goodput up to this TTFT.")
+    private Double goodputTtftMs;
+
+    @Option(names = "--goodput-tpot-ms", paramLabel = "MS", description = "A request counts for goodput up to this TPOT.")
+    private Double goodputTpotMs;
+
+    @Option(names = "--json", paramLabel = "FILE", description = "Write settings and results as JSON.")
+    private Path json;
+
+    @Option(names = "--csv", paramLabel = "FILE", description = "Write the results as CSV, a line for each scheduler.")
+    private Path csv;
+
+    /** What is random about a benchmark's requests. */
+    record Load(int requests, int minOutputLen, double requestsPerSecond) {}
+
+    int inputLen() {
+        return inputLen;
+    }
+
+    int outputLen() {
+        return outputLen;
+    }
+
+    /** Measures all schedulers, {@code runs} workloads each, the same for each of them; returns the exit status. */
+    int measure(String title, Load load, int runs, int batchSize, PrintWriter out) throws IOException {
+        Checks.atLeast(1, inputLen, "inputLen");
+        Checks.atLeast(1, outputLen, "outputLen");
+        Duration batchTimeout = Checks.seconds(timeout, "timeout");
+        SamplingParams sampling = distribution.orElse(SamplingParams.greedy(1)).maxNewTokens(outputLen).build();
+        TorchOptions options = model.torch(batchSize);
+        Gpt2Config config = model.config();
+        if (inputLen + outputLen > config.contextLength()) {
+            throw new IllegalArgumentException("inputLen (" + inputLen + ") + outputLen (" + outputLen
+                    + ") must be <= contextLength (" + config.contextLength() + "), got " + (inputLen + outputLen));
+        }
+        Summary.Limits limits = new Summary.Limits(optional(goodputTtftMs), optional(goodputTpotMs));
+
+        Report report = new Report(title, out);
+        report.setting("model", model.describe());
+        report.setting("batch", "at most " + batchSize + " sequences");
+        report.setting("sampling", Report.describe(sampling));
+        boolean allFinished = true;
+        for (SchedulerKind kind : schedulers) {
+            AtomicReference<Gpt2> loaded = new AtomicReference<>();
+            try (Scheduler scheduler = kind.create(
+                            () -> {
+                                loaded.set(model.load(options));
+                                return new Engine(loaded.get(), EngineConfig.defaults());
+                            },
+                            batchSize,
+                            batchTimeout);
+                    Progress progress = new Progress(NamedConverter.nameOf(kind), (long) runs * load.requests, System.err)) {
+                if (kind == schedulers.get(0)) {
+                    report.environment(loaded.get());
+                }
+                RandomGenerator random = new SplittableRandom(SEED);
+                int vocabSize = config.vocabSize();
+                int warmUpLen = Math.min(WARM_UP_TOKENS, outputLen);
+                Workload.random(batchSize, inputLen, warmUpLen, warmUpLen, Double.POSITIVE_INFINITY, vocabSize, sampling, random)
+                        .run(scheduler, () -> {});
+                List<Workload.Outcome> outcomes = new ArrayList<>();
+                for (int run = 0; run < runs; run++) {
+                    outcomes.add(Workload.random(
+                                    load.requests,
+                                    inputLen,
+                                    load.minOutputLen,
+                                    outputLen,
+                                    load.requestsPerSecond,
+                                    vocabSize,
+                                    sampling,
+                                    random)
+                            .run(scheduler, progress::step));
+                }
+                allFinished &= outcomes.stream().allMatch(outcome -> outcome.failures().isEmpty());
+                report.result(kind, Workload.Outcome.all(outcomes), limits);
+            }
+        }
+        report.printResults();
+        if (json != null) {
+            report.writeJson(json);
+        }
+        if (csv != null) {
+            report.writeCsv(csv);
+        }
+        return allFinished ? 0 : 1;
+    }
+
+    private static OptionalDouble optional(Double value) {
+        return value == null ? OptionalDouble.empty() : OptionalDouble.of(value);
+    }
+}

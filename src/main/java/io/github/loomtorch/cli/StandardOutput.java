@@ -1,0 +1,39 @@
+package io.github.loomtorch.cli;
+
+import java.io.IOException;
+import java.io.OutputStream;
+
+/** Remembers why it could not be written, which {@link java.io.PrintWriter} does not. */
+final class StandardOutput extends OutputStream {
+    private final OutputStream out;
+    private volatile String failure = "";
+
+    StandardOutput(OutputStream out) {
+        this.out = out;
+    }
+
+    @Override
+    public void write(int b) throws IOException {
+        write(new byte[] {(byte) b}, 0, 1);
+    }
+
+    @Override
+    public void write(byte[] bytes, int offset, int length) throws IOException {
+        try {
+            out.write(bytes, offset, length);
+        } catch (IOException e) {
+            failure = e.getMessage();
+            throw e;
+        }
+    }
+
+    /** Why the last write failed; empty if none did. */
+    String failure() {
+        return failure;
+    }
+
+    /** Whether the reader of a pipe has gone, such as {@code head}: nobody misses the rest. */
+    boolean isClosedByReader() {
+        return failure.contains("Broken pipe") || failure.contains("pipe is being closed") || failure.contains("pipe has been ended");
+    }
+}

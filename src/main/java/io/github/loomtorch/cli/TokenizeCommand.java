@@ -1,0 +1,175 @@
+package io.github.loomtorch.cli;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
+import io.github.loomtorch.tokenizer.Tokenizer;
+import java.io.BufferedInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintWriter;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+
+@Command(
+        name = "tokenize",
+        header = "Turns text into token ids, or with --decode ids into text.",
+        description = "Reads standard input unless there is an argument. Text is taken and written exactly, with no line end added.",
+        footer = {
+            "  loomtorch tokenize \"Hello world\"",
+            "  loomtorch tokenize --decode 15496 995",
+            "  loomtorch tokenize < book.txt | loomtorch tokenize --decode",
+            "  echo '\"Hello world\"' | loomtorch tokenize --jsonl"
+        })
+final class TokenizeCommand implements Callable<Integer> {
+    private static final String STDIN = "standard input";
+
+    @Spec
+    private CommandSpec spec;
+
+    @Parameters(paramLabel = "TEXT|ID", description = "Text, or ids, instead of standard input.")
+    private List<String> arguments = List.of();
+
+    @Option(names = "--decode", description = "Ids to text.")
+    private boolean decode;
+
+    @Option(
+            names = "--jsonl",
+            description = "One JSON value a line: read strings and write arrays of ids; with --decode the reverse.")
+    private boolean jsonl;
+
+    @Option(names = "--special", description = "Take <|endoftext|> in the text as the special token, not as plain text.")
+    private boolean special;
+
+    @Mixin
+    private ModelOptions model;
+
+    private Tokenizer tokenizer;
+    private PrintWriter out;
+
+    @Override
+    public Integer call() throws IOException {
+        if (jsonl && !arguments.isEmpty()) {
+            throw new IllegalArgumentException("--jsonl must read standard input, got the argument '" + arguments.get(0) + "'");
+        }
+        tokenizer = BpeTokenizer.load(model.tokenizer());
+        out = spec.commandLine().getOut();
+        InputStream in = new BufferedInputStream(System.in);
+        if (jsonl) {
+            convertLines(in);
+        } else {
+            String text = arguments.isEmpty() ? utf8(in.readAllBytes(), STDIN) : String.join(" ", arguments);
+            if (decode) {
+                out.print(tokenizer.decode(parseIds(text)));
+            } else {
+                out.println(Arrays.stream(encode(text)).mapToObj(Integer::toString).collect(Collectors.joining(" ")));
+            }
+        }
+        return 0;
+    }
+
+    private int[] encode(String text) {
+        return special ? tokenizer.encodeWithSpecialTokens(text) : tokenizer.encode(text);
+    }
+
+    private static int[] parseIds(String text) {
+        return Arrays.stream(text.split("[\\s,]+"))
+                .filter(word -> !word.isEmpty())
+                .mapToInt(word -> {
+                    try {
+                        return Integer.parseInt(word);
+                    } catch (NumberFormatException e) {
+                        throw new IllegalArgumentException("token id must be an integer, got '" + word + "'", e);
+                    }
+                })
+                .toArray();
+    }
+
+    private void convertLines(InputStream in) throws IOException {
+        JsonMapper json = JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
+        byte[] line;
+        for (int number = 1; (line = readLine(in)) != null; number++) {
+            String where = STDIN + " line " + number;
+            JsonNode value;
+            try {
+                value = json.readTree(utf8(line, where));
+            } catch (JsonProcessingException e) {
+                throw new IOException(where + ": expected " + wanted() + ", got bad JSON: " + e.getOriginalMessage(), e);
+            }
+            Object converted = decode ? tokenizer.decode(ids(value, where)) : encode(text(value, where));
+            out.println(json.writeValueAsString(converted));
+            if (out.checkError()) { // flushes too: a program at the other end may wait for this line
+                return;
+            }
+        }
+    }
+
+    private String wanted() {
+        return decode ? "a JSON array of token ids" : "a JSON string";
+    }
+
+    private String text(JsonNode value, String where) throws IOException {
+        if (!value.isTextual()) {
+            throw mismatch(value, where);
+        }
+        return value.textValue();
+    }
+
+    private int[] ids(JsonNode value, String where) throws IOException {
+        int[] ids = new int[value.size()];
+        if (!value.isArray()) {
+            throw mismatch(value, where);
+        }
+        for (int i = 0; i < ids.length; i++) {
+            JsonNode id = value.get(i);
+            if (!id.isIntegralNumber() || !id.canConvertToInt()) {
+                throw mismatch(id, where + " element " + i);
+            }
+            ids[i] = id.intValue();
+            if (ids[i] < 0 || ids[i] >= tokenizer.vocabSize()) {
+                throw new IOException(where + ": token id must be in [0, " + tokenizer.vocabSize() + "), got " + ids[i]);
+            }
+        }
+        return ids;
+    }
+
+    private IOException mismatch(JsonNode value, String where) {
+        String got = value.isMissingNode() ? "an empty line" : value.toString();
+        return new IOException(where + ": expected " + wanted() + ", got " + (got.length() > 100 ? got.substring(0, 100) + "..." : got));
+    }
+
+    /** The bytes up to the next line feed or the end; null at the end. */
+    private static byte[] readLine(InputStream in) throws IOException {
+        ByteArrayOutputStream line = new ByteArrayOutputStream();
+        int b = in.read();
+        if (b < 0) {
+            return null;
+        }
+        for (; b >= 0 && b != '\n'; b = in.read()) {
+            line.write(b);
+        }
+        return line.toByteArray();
+    }
+
+    private static String utf8(byte[] bytes, String where) throws IOException {
+        try {
+            return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+        } catch (CharacterCodingException e) {
+            throw new IOException(where + ": expected UTF-8, got malformed bytes", e);
+        }
+    }
+}

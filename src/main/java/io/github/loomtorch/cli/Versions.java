@@ -1,0 +1,39 @@
+package io.github.loomtorch.cli;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.Optional;
+import java.util.Properties;
+
+/** What runs here. */
+final class Versions {
+    private static final String LIBTORCH = "/META-INF/maven/org.bytedeco/pytorch/pom.properties";
+
+    private Versions() {}
+
+    static String loomtorch() {
+        return Optional.ofNullable(Versions.class.getPackage().getImplementationVersion()).orElse("(not packaged)");
+    }
+
+    static String libtorch() {
+        Properties pom = new Properties();
+        try (InputStream in = Versions.class.getResourceAsStream(LIBTORCH)) {
+            if (in != null) {
+                pom.load(in);
+            }
+        } catch (IOException e) {
+            return "unknown: " + e.getMessage();
+        }
+        return pom.getProperty("version", "unknown");
+    }
+
+    static String java() {
+        return System.getProperty("java.runtime.version") + " (" + System.getProperty("java.vm.name") + ", "
+                + System.getProperty("java.vendor") + ")";
+    }
+
+    static String machine() {
+        return System.getProperty("os.name") + " " + System.getProperty("os.version") + " " + System.getProperty("os.arch") + ", "
+                + Runtime.getRuntime().availableProcessors() + " processors";
+    }
+}

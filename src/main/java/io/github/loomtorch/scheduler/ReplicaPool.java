@@ -1,0 +1,130 @@
+package io.github.loomtorch.scheduler;
+
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.TokenListener;
+import java.util.Comparator;
+import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.RejectedExecutionException;
+
+/**
+ * Several schedulers of one model as one, usually one for each device: a request goes to the replica with the fewest outstanding tokens.
+ * A replica of which three steps in a row have failed is lost: it is closed, and what waits there moves to the others. Thread-safe.
+ */
+public final class ReplicaPool implements Scheduler {
+    private static final int MAX_FAILED_STEPS = 3;
+
+    private final List<EngineThread> replicas;
+    private volatile boolean closed;
+
+    /**
+     * A pool of these replicas.
+     *
+     * @param replicas at least one, of the same model; owned by the pool from now on, and used only through it
+     * @throws IllegalArgumentException if there are none, or their models differ
+     */
+    public ReplicaPool(List<ContinuousScheduler> replicas) {
+        if (replicas.isEmpty()) {
+            throw new IllegalArgumentException("replicas must hold at least one scheduler, got none");
+        }
+        this.replicas = replicas.stream().map(ContinuousScheduler::thread).toList();
+        Engine first = this.replicas.getFirst().engine();
+        for (int i = 0; i < this.replicas.size(); i++) {
+            if (!first.isInterchangeableWith(this.replicas.get(i).engine())) {
+                throw new IllegalArgumentException(
+                        "replicas must have the same model, got another vocabulary, context or page size at " + i);
+            }
+        }
+        this.replicas.forEach(replica -> replica.succeededBy(this::move, MAX_FAILED_STEPS));
+    }
+
+    /**
+     * Takes a request; if the queue of the least loaded replica is full, the next one takes it. A queue that blocks does so here too.
+     *
+     * @throws IllegalArgumentException if the model cannot serve the request
+     * @throws IllegalStateException if the pool is closed, or all replicas are lost
+     * @throws RejectedExecutionException if all queues are full
+     * @throws CancellationException if interrupted while waiting for room
+     */
+    @Override
+    public Generation submit(GenerationRequest request, TokenListener listener) {
+        if (closed) {
+            throw new IllegalStateException("scheduler is closed");
+        }
+        Engine any = replicas.getFirst().engine();
+        Generation generation =
+                new Generation(any, request, listener, Generation.VIRTUAL_THREADS, this::cancelRequested);
+        RuntimeException refusal = null;
+        for (EngineThread replica : byLoad()) {
+            try {
+                replica.enqueue(generation.sequence());
+                return generation;
+            } catch (RejectedExecutionException e) {
+                refusal = e;
+            } catch (IllegalStateException e) {
+                // The replica is lost, or all are being closed: another may still take it.
+                refusal = refusal == null ? e : refusal;
+            }
+        }
+        throw refusal;
+    }
+
+    private List<EngineThread> byLoad() {
+        record Load(EngineThread replica, long tokens) {}
+        return replicas.stream()
+                .map(replica -> new Load(replica, replica.outstandingTokens()))
+                .sorted(Comparator.comparingLong(Load::tokens))
+                .map(Load::replica)
+                .toList();
+    }
+
+    private void cancelRequested() {
+        replicas.forEach(EngineThread::cancelRequested);
+    }
+
+    /** Called on the thread of the lost engine. */
+    private void move(Engine lost, List<Sequence> sequences, RuntimeException cause) {
+        for (Sequence sequence : sequences) {
+            if (byLoad().stream().noneMatch(replica -> replica.adopt(sequence))) {
+                lost.fail(sequence, cause);
+            }
+        }
+    }
+
+    /**
+     * How many replicas are not lost.
+     *
+     * @return at most as many as there were at first
+     */
+    public int liveReplicas() {
+        return (int) replicas.stream().filter(replica -> !replica.isLost()).count();
+    }
+
+    @Override
+    public void close() {
+        close(false);
+    }
+
+    @Override
+    public void closeNow() {
+        close(true);
+    }
+
+    private void close(boolean cancel) {
+        closed = true;
+        replicas.forEach(replica -> replica.stopAdmission(cancel));
+        RuntimeException failure = null;
+        for (EngineThread replica : replicas) {
+            try {
+                replica.close(cancel);
+            } catch (RuntimeException e) {
+                failure = e;
+            }
+        }
+        if (failure != null) {
+            throw failure;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+package io.github.loomtorch;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.net.URL;
+import java.net.URLClassLoader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import javax.tools.ToolProvider;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The README's Java is what a reader types first. */
+class ReadmeSnippetsIT {
+    private static final Pattern BLOCK = Pattern.compile("^```java\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
+    private static final Pattern CLASS = Pattern.compile("^(?:public )?(?:final )?class (\\w+)", Pattern.MULTILINE);
+
+    @TempDir
+    private Path directory;
+
+    private static List<String> blocks() throws IOException {
+        List<String> blocks = BLOCK.matcher(Files.readString(Path.of("README.md")))
+                .results()
+                .map(match -> match.group(1))
+                .toList();
+        assertFalse(blocks.isEmpty(), "README.md has no java block");
+        return blocks;
+    }
+
+    @TestFactory
+    Stream<DynamicTest> everyBlockCompiles() throws IOException {
+        List<String> blocks = blocks();
+        return blocks.stream().map(block -> DynamicTest.dynamicTest(
+                "block " + (blocks.indexOf(block) + 1), () -> compile(block, Files.createTempDirectory(directory, "block"))));
+    }
+
+    @Test
+    void theFirstBlockRunsAndPrintsText() throws Exception {
+        String mainClass = compile(blocks().get(0), directory);
+        ByteArrayOutputStream printed = new ByteArrayOutputStream();
+        PrintStream stdout = System.out;
+        System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
+        try (URLClassLoader loader = new URLClassLoader(new URL[] {directory.toUri().toURL()})) {
+            loader.loadClass(mainClass).getMethod("main", String[].class).invoke(null, (Object) new String[0]);
+        } finally {
+            System.setOut(stdout);
+        }
+        assertFalse(printed.toString(StandardCharsets.UTF_8).isBlank());
+    }
+
+    /** Compiles a block, a whole class or some statements; returns its class. */
+    private static String compile(String block, Path directory) throws IOException {
+        String name = CLASS.matcher(block).results().map(match -> match.group(1)).findFirst().orElse("Snippet");
+        Path file = directory.resolve(name + ".java");
+        Files.writeString(file, CLASS.matcher(block).find() ? block : classOf(block));
+        ByteArrayOutputStream messages = new ByteArrayOutputStream();
+        int status = ToolProvider.getSystemJavaCompiler()
+                .run(null, messages, messages, "-proc:none", "-cp", System.getProperty("java.class.path"), "-d", directory.toString(),
+                        file.toString());
+        assertEquals(0, status, () -> messages.toString(StandardCharsets.UTF_8) + block);
+        return name;
+    }
+
+    private static String classOf(String block) {
+        Map<Boolean, String> parts = block.lines()
+                .collect(Collectors.partitioningBy(line -> line.startsWith("import "), Collectors.joining("\n")));
+        return parts.get(true) + "\npublic class Snippet { public static void main(String[] args) throws Exception {\n"
+                + parts.get(false) + "\n} }\n";
+    }
+}

@@ -1,0 +1,128 @@
+package io.github.loomtorch.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What the command line does before it needs a model. */
+class MainTest {
+    private final StringWriter out = new StringWriter();
+    private final StringWriter err = new StringWriter();
+
+    private int run(String... args) {
+        return Main.run(new PrintWriter(out), new PrintWriter(err), args);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"", "generate", "tokenize", "export", "demo", "bench", "bench naive", "bench offline", "bench latency"})
+    void everyCommandExplainsItself(String command) {
+        assertEquals(0, run((command + " --help").strip().split(" ")));
+        assertTrue(out.toString().contains("Usage: " + ("loomtorch " + command).strip()), out.toString());
+        assertTrue(out.toString().contains("Examples:\n  loomtorch " + command), out.toString());
+        assertTrue(out.toString().contains("Exit status:"), out.toString());
+        assertEquals("", err.toString());
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "generate --prompt x --max-new-tokens 0 | --max-new-tokens must be >= 1, got 0",
+                "generate --prompt x --temperature -1 | --temperature must be >= 0 and finite, got -1.0",
+                "generate --prompt x --temperature NaN | --temperature must be >= 0 and finite, got NaN",
+                "generate --prompt x --top-k -1 | --top-k must be >= 0, got -1",
+                "generate --prompt x --top-p 0 | --top-p must be in (0, 1], got 0.0",
+                "generate --prompt x --min-p 2 | --min-p must be in [0, 1], got 2.0",
+                "generate --prompt x --json --top-logprobs 21 | --top-logprobs must be in [0, 20], got 21",
+                "generate --prompt x --json --top-logprobs -1 | --top-logprobs must be in [0, 20], got -1",
+                "generate --prompt x --top-logprobs 2 | --top-logprobs must be given together with --json",
+                "generate --prompt x --stop= | --stop must not be empty, got \"\"",
+                "generate --prompt x --device gpu | --device must be auto, cpu, cuda or cuda:n, got gpu",
+                "generate --prompt x --kv-cache-fraction 2 | --kv-cache-fraction must be in (0, 1], got 2.0",
+                "generate --prompt x --dtype int8 | Invalid value for option '--dtype': expected auto, float32, float16, bfloat16, got 'int8'",
+                "generate --prompt x --top-k many | Invalid value for option '--top-k': 'many' is not an int",
+                "generate --prompt-ids 1,x | Invalid value for option '--prompt-ids': expected integers separated by commas, got '1,x'",
+                "generate --prompt-ids= | Invalid value for option '--prompt-ids': expected integers separated by commas, got ''",
+                "generate | 'Missing required argument (specify one of these): (--prompt=TEXT | --prompt-ids=IDS)'",
+                "generate --prompt x --typo 1 | Unknown options: '--typo', '1'",
+                "bench naive --runs 0 | --runs must be >= 1, got 0",
+                "bench naive --prompts 0 | --prompts must be >= 1, got 0",
+                "bench naive --batch-size 0 | --batch-size must be >= 1, got 0",
+                "bench naive --in-flight 0 | --in-flight must be >= 1, got 0",
+                "bench naive --timeout -1 | --timeout must be in [0, 1e9] seconds, got -1.0",
+                "bench naive --shape gpt3 | --shape must be gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2, got \"gpt3\"",
+                "bench naive --shape gpt2 --model m | --shape must not be given together with --model",
+                "bench latency --scheduler fast | Invalid value for option '--scheduler' (NAME): expected naive, async-naive, continuous, got 'fast'",
+                "bench latency --runs 0 | --runs must be >= 1, got 0",
+                "bench latency --input-len 0 | --input-len must be >= 1, got 0",
+                "bench latency --input-len 1000 --output-len 100 | --input-len (1000) + --output-len (100) must be <= contextLength (1024), got 1100",
+                "bench offline --request-rate 0 | --request-rate must be > 0, got 0.0",
+                "bench offline --output-len-min 200 | --output-len-min must be in [1, --output-len (128)], got 200",
+                "tokenize --jsonl x | --jsonl must read standard input, got the argument 'x'",
+                "tokenize --decode x | token id must be an integer, got 'x'",
+                "tokenize --decode 50257 | token id must be in [0, 50257), got 50257",
+            })
+    void wrongUsageNamesTheOption(String command, String message) {
+        assertEquals(2, run(command.split(" ")));
+        assertEquals("", out.toString());
+        assertEquals("error: " + message + "; see loomtorch " + command.replaceFirst(" -.*", "") + " --help\n", err.toString());
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "generate --model nowhere --prompt x | nowhere: expected a model directory, got nothing",
+                "export --model nowhere | nowhere: expected a model directory, got nothing",
+                "demo --model src | src: expected config.json, got a directory without it",
+                "tokenize --tokenizer nowhere x | nowhere: expected a directory or a file, got none",
+            })
+    void aMissingFileIsAFailureInOneSentence(String command, String message) {
+        assertEquals(1, run(command.split(" ")));
+        assertEquals("", out.toString());
+        assertEquals("error: " + message + "\n", err.toString());
+    }
+
+    @Test
+    void verboseAddsTheStackTrace() {
+        assertEquals(1, run("export", "--model", "nowhere", "--verbose"));
+        assertTrue(err.toString().startsWith("error: nowhere: expected"), err.toString());
+        assertTrue(err.toString().contains("\tat io.github.loomtorch.model.ModelDirectory.open("), err.toString());
+    }
+
+    @Test
+    void withoutACommandItIsWrongUsage() {
+        assertEquals(2, run());
+        assertEquals("error: Missing required subcommand; see loomtorch --help\n", err.toString());
+    }
+
+    @Test
+    void versionNamesLibtorchAndJava() {
+        assertEquals(0, run("--version"));
+        assertTrue(out.toString().matches("(?s)loomtorch .*\nlibtorch \\d.*\nJava \\d.*\n"), out.toString());
+    }
+
+    @Test
+    void tokenizesArgumentsBothWays() {
+        assertEquals(0, run("tokenize", "Hello,", "世界"));
+        assertEquals("15496 11 220 10310 244 45911 234\n", out.toString());
+        out.getBuffer().setLength(0);
+        assertEquals(0, run("tokenize", "--decode", "15496", "11,220", "10310", "244"));
+        assertEquals("Hello, 世", out.toString());
+    }
+
+    @Test
+    void specialTokensArePlainTextUnlessAskedFor() {
+        assertEquals(0, run("tokenize", "<|endoftext|>"));
+        assertEquals("27 91 437 1659 5239 91 29\n", out.toString());
+        out.getBuffer().setLength(0);
+        assertEquals(0, run("tokenize", "--special", "<|endoftext|>"));
+        assertEquals("50256\n", out.toString());
+    }
+}

@@ -1,0 +1,764 @@
+package io.github.loomtorch.engine;
+
+import static io.github.loomtorch.testing.Requests.prompt;
+import static io.github.loomtorch.testing.Requests.request;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.engine.Engine.Admission;
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenEvent;
+import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.testing.FakeCausalLm;
+import io.github.loomtorch.testing.FakeClock;
+import io.github.loomtorch.testing.FakeTokenizer;
+import io.github.loomtorch.testing.RecordingListener;
+import io.github.loomtorch.testing.Requests;
+import io.github.loomtorch.tokenizer.Tokenizer;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Random;
+import java.util.Set;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+
+class EngineTest {
+    private static final long SEED = 42;
+
+    private final FakeClock clock = new FakeClock();
+    private final List<StepStats> stats = new ArrayList<>();
+    private final EngineConfig.Builder config = EngineConfig.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
+    private FakeCausalLm lm = FakeCausalLm.ofBatch(4);
+    private Engine engine = engine();
+    private long arrivals;
+
+    private Engine engine() {
+        return new Engine(lm, new FakeTokenizer(), config.build());
+    }
+
+    private void use(FakeCausalLm model) {
+        lm = model;
+        engine = engine();
+    }
+
+    private static final class Run {
+        final RecordingListener listener = new RecordingListener();
+        Sequence sequence;
+
+        void assertComplete() {
+            assertArrayEquals(FakeCausalLm.expected(sequence.request(), SEED), listener.completion().outputTokenIds());
+            assertArrayEquals(listener.completion().outputTokenIds(), listener.tokenIds());
+            int[] textIds = Arrays.stream(listener.tokenIds()).filter(id -> id != FakeCausalLm.END_OF_TEXT).toArray();
+            assertEquals(new FakeTokenizer().decode(textIds), listener.completion().text());
+            assertEquals(listener.text(), listener.completion().text());
+        }
+    }
+
+    private Run sequence(GenerationRequest request) {
+        Run run = new Run();
+        run.sequence = engine.newSequence(request, run.listener);
+        run.sequence.arrival(++arrivals);
+        return run;
+    }
+
+    private Run admitted(GenerationRequest request) {
+        Run run = sequence(request);
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(run.sequence));
+        return run;
+    }
+
+    private void runToEnd() {
+        Deque<Sequence> waiting = new ArrayDeque<>();
+        while (!waiting.isEmpty() || !engine.isIdle()) {
+            while (!waiting.isEmpty() && engine.tryAdmit(waiting.peek()) == Admission.ADMITTED) {
+                waiting.remove();
+            }
+            engine.step().forEach(waiting::addFirst);
+        }
+        assertEquals(lm.pageCount(), engine.availablePages());
+        assertEquals(0, engine.runningTokens());
+    }
+
+    @Test
+    void generatesTokenByTokenUntilTheLengthIsReached() {
+        Run run = admitted(request(5, 10));
+        runToEnd();
+        run.assertComplete();
+        Completion completion = run.listener.completion();
+        assertEquals(FinishReason.LENGTH, completion.finishReason());
+        assertArrayEquals(prompt(5), completion.promptTokenIds());
+        assertEquals(SEED, completion.seed());
+        assertEquals(10, lm.steps());
+        assertEquals(5 + 9, lm.computedTokens());
+        assertEquals(
+                IntStream.range(0, 10).boxed().toList(),
+                run.listener.events().stream().map(TokenEvent::index).toList());
+    }
+
+    @Test
+    void batchYieldsWhatEachSequenceYieldsAlone() {
+        List<Run> runs = List.of(admitted(request(1, 20)), admitted(request(9, 3)), admitted(request(16, 7)));
+        engine.step();
+        Run late = admitted(request(4, 5));
+        runToEnd();
+        runs.forEach(Run::assertComplete);
+        late.assertComplete();
+        assertEquals(4, lm.largestBatch());
+    }
+
+    @Test
+    void usesTheSeedOfTheRequest() {
+        GenerationRequest request = new GenerationRequest(
+                prompt(3), SamplingParams.builder().maxNewTokens(5).seed(7).ignoreEos(true).build());
+        Run run = admitted(request);
+        runToEnd();
+        assertEquals(7, run.listener.completion().seed());
+        assertArrayEquals(FakeCausalLm.expected(request, 7), run.listener.completion().outputTokenIds());
+    }
+
+    @Test
+    void spreadsLongPromptOverStepsWithoutStallingOthers() {
+        config.maxPrefillTokensPerStep(8);
+        engine = engine();
+        Run decoding = admitted(request(3, 12));
+        engine.step();
+        Run first = admitted(request(20, 2));
+        Run second = admitted(request(13, 2));
+        for (int step = 0; step < 5; step++) {
+            int before = decoding.sequence.length();
+            engine.step();
+            assertEquals(before + 1, decoding.sequence.length());
+        }
+        // The first takes 8 + 8 + 4 and decodes once, the second 4 + 8 + 1.
+        assertEquals(
+                List.of(1 + 8, 1 + 8, 1 + 4 + 4, 1 + 1 + 8, 1 + 1),
+                stats.subList(1, 6).stream().map(StepStats::computedTokens).toList());
+        runToEnd();
+        decoding.assertComplete();
+        first.assertComplete();
+        second.assertComplete();
+    }
+
+    @Test
+    void sharesTheBeginningThatBothPromptsHave() {
+        admitted(request(10, 3));
+        runToEnd();
+        long computed = lm.computedTokens();
+        int[] longer = Arrays.copyOf(prompt(10), 12);
+        Run second = admitted(new GenerationRequest(longer, SamplingParams.greedy(2)));
+        runToEnd();
+        assertEquals(12 - 8 + 1, lm.computedTokens() - computed); // pages of 4
+        second.assertComplete();
+    }
+
+    @Test
+    void computesTheLastPromptTokenEvenIfAllIsCached() {
+        admitted(request(8, 5));
+        runToEnd();
+        long computed = lm.computedTokens();
+        Run second = admitted(request(8, 5));
+        engine.step();
+        assertEquals(4, lm.computedTokens() - computed);
+        runToEnd();
+        second.assertComplete();
+    }
+
+    @Test
+    void sharesNothingWithPrefixCachingOff() {
+        config.prefixCaching(false);
+        engine = engine();
+        Run first = admitted(request(10, 3));
+        Run second = admitted(request(10, 3));
+        runToEnd();
+        assertEquals(2 * (10 + 2), lm.computedTokens());
+        first.assertComplete();
+        second.assertComplete();
+    }
+
+    @Test
+    void defersSequenceWhoseBeginningIsBeingComputed() {
+        config.maxPrefillTokensPerStep(4);
+        engine = engine();
+        Run first = admitted(request(10, 5));
+        Run second = sequence(request(10, 5));
+        assertEquals(Admission.DEFERRED, engine.tryAdmit(second.sequence));
+        engine.step();
+        assertEquals(Admission.DEFERRED, engine.tryAdmit(second.sequence));
+        engine.step();
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(second.sequence));
+        runToEnd();
+        assertEquals(10 + 4 + 2 + 4, lm.computedTokens());
+        first.assertComplete();
+        second.assertComplete();
+    }
+
+    @Test
+    void admitsNoMoreThanThereAreSlots() {
+        for (int i = 0; i < 4; i++) {
+            admitted(request(2 + i, 3));
+        }
+        assertTrue(engine.isFull());
+        Run waiting = sequence(request(1, 1));
+        assertEquals(Admission.FULL, engine.tryAdmit(waiting.sequence));
+        runToEnd();
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(waiting.sequence));
+        runToEnd();
+        waiting.assertComplete();
+    }
+
+    @Test
+    void admitsNothingForWhichThereAreTooFewPages() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        admitted(request(50, 4));
+        assertEquals(3, engine.availablePages());
+        Run waiting = sequence(request(12, 8));
+        assertEquals(Admission.FULL, engine.tryAdmit(waiting.sequence));
+        assertEquals(3, engine.availablePages());
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(sequence(request(11, 8)).sequence));
+        runToEnd();
+    }
+
+    @Test
+    void preemptsTheLatestSequenceWhenPagesRunOutAndLosesNoToken() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        List<Run> runs = List.of(admitted(request(8, 40)), admitted(request(9, 40)), admitted(request(10, 40)));
+        List<Sequence> preempted = List.of();
+        while (preempted.isEmpty()) {
+            preempted = List.copyOf(engine.step());
+        }
+        assertEquals(List.of(runs.get(2).sequence), preempted);
+        Deque<Sequence> waiting = new ArrayDeque<>(preempted);
+        int preemptions = 1;
+        while (!waiting.isEmpty() || !engine.isIdle()) {
+            while (!waiting.isEmpty() && engine.tryAdmit(waiting.peek()) == Admission.ADMITTED) {
+                waiting.remove();
+            }
+            preempted = engine.step();
+            preemptions += preempted.size();
+            preempted.forEach(waiting::addFirst);
+        }
+        assertTrue(preemptions > 1);
+        assertEquals(preemptions, stats.stream().mapToInt(StepStats::preemptedSequences).sum());
+        runs.forEach(Run::assertComplete);
+    }
+
+    @Test
+    void preemptsTheLowestPriorityFirstWhenPagesRunOut() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run low = admitted(request(8, 40));
+        admitted(request(9, 40).withPriority(1));
+        List<Sequence> preempted = List.of();
+        while (preempted.isEmpty()) {
+            preempted = engine.step();
+        }
+        assertEquals(List.of(low.sequence), preempted);
+    }
+
+    @Test
+    void lowerPriorityGivesWayToHigher() {
+        Run low = admitted(request(3, 8));
+        Run middle = admitted(request(4, 8).withPriority(1));
+        engine.step();
+        Run high = sequence(request(5, 8).withPriority(2));
+        assertEquals(Optional.of(low.sequence), engine.preemptFor(high.sequence));
+        assertEquals(Optional.of(middle.sequence), engine.preemptFor(high.sequence));
+        assertEquals(Optional.empty(), engine.preemptFor(high.sequence));
+        assertEquals(lm.pageCount(), engine.availablePages());
+        for (Run run : List.of(high, low, middle)) {
+            assertEquals(Admission.ADMITTED, engine.tryAdmit(run.sequence));
+        }
+        runToEnd();
+        List.of(low, middle, high).forEach(Run::assertComplete);
+    }
+
+    @Test
+    void whatPreemptedSequenceComputesAgainIsSharedAtItsRightPlace() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run low = admitted(request(13, 4));
+        engine.step();
+        engine.preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
+        admitted(request(60, 4)); // takes all pages
+        runToEnd();
+        engine.tryAdmit(low.sequence);
+        runToEnd();
+        low.assertComplete();
+        int[] end = Arrays.copyOfRange(low.sequence.tokens(), 12, 17);
+        Run same = admitted(new GenerationRequest(end, SamplingParams.greedy(3)));
+        runToEnd();
+        same.assertComplete();
+    }
+
+    @Test
+    void equalPriorityDoesNotGiveWayEvenToWhoHasWaitedLonger() {
+        Run waiting = sequence(request(5, 8));
+        clock.advance(Duration.ofSeconds(60));
+        admitted(request(3, 8));
+        assertEquals(Optional.empty(), engine.preemptFor(waiting.sequence));
+    }
+
+    @Test
+    void whoHasWaitedLongEnoughDoesNotGiveWay() {
+        Run low = admitted(request(3, 8));
+        clock.advance(Duration.ofSeconds(9)); // ageing: 10 s
+        assertEquals(
+                Optional.of(low.sequence), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+        engine.tryAdmit(low.sequence);
+        clock.advance(Duration.ofSeconds(1));
+        assertEquals(Optional.empty(), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+    }
+
+    @Test
+    void ordersByPriorityAndWaitingTimeThenArrival() {
+        Run old = sequence(request(1, 1));
+        Run next = sequence(request(1, 1));
+        clock.advance(Duration.ofSeconds(15));
+        Run plusOne = sequence(request(1, 1).withPriority(1));
+        Run plusTwo = sequence(request(1, 1).withPriority(2));
+        Run highest = sequence(request(1, 1).withPriority(Integer.MAX_VALUE));
+        Run lowest = sequence(request(1, 1).withPriority(Integer.MIN_VALUE));
+        List<Sequence> sorted = Stream.of(lowest, plusOne, next, old, highest, plusTwo)
+                .map(run -> run.sequence)
+                .sorted()
+                .toList();
+        assertEquals(
+                List.of(highest, plusTwo, old, next, plusOne, lowest).stream().map(run -> run.sequence).toList(),
+                sorted);
+    }
+
+    @Test
+    void publishesTokensWhileTheDeviceComputesTheNextOnes() {
+        Run run = admitted(request(3, 3));
+        List<Integer> seen = new ArrayList<>();
+        lm.onLaunch(chunks -> seen.add(run.listener.events().size()))
+                .onAwait(chunks -> seen.add(run.listener.events().size()));
+        runToEnd();
+        assertEquals(List.of(0, 0, 0, 1, 1, 2), seen);
+        assertEquals(3, run.listener.events().size());
+    }
+
+    private static int[] output(GenerationRequest request) {
+        return FakeCausalLm.expected(request, SEED);
+    }
+
+    @Test
+    void stopsAtTheEndOfText() {
+        // Find a prompt whose third token is the end.
+        for (int i = 0; ; i++) {
+            GenerationRequest request = new GenerationRequest(
+                    new int[] {i % 90, i / 90}, SamplingParams.builder().maxNewTokens(9).build());
+            if (output(request).length == 3) {
+                Run run = admitted(request);
+                runToEnd();
+                run.assertComplete();
+                assertEquals(FinishReason.STOP, run.listener.completion().finishReason());
+                assertFalse(run.listener.text().contains("<|endoftext|>"));
+                SamplingParams ignoring = request.sampling().toBuilder().ignoreEos(true).build();
+                Run longer = admitted(new GenerationRequest(request.promptTokenIds(), ignoring));
+                runToEnd();
+                longer.assertComplete();
+                assertEquals(9, longer.listener.completion().outputTokenIds().length);
+                assertFalse(longer.listener.text().contains("<|endoftext|>"));
+                return;
+            }
+        }
+    }
+
+    @Test
+    void stopsAtStopTokenWhichIsTheLast() {
+        int[] all = output(request(3, 9));
+        SamplingParams sampling = SamplingParams.builder().maxNewTokens(9).stopTokenIds(Set.of(all[3], 98)).build();
+        Run run = admitted(new GenerationRequest(prompt(3), sampling));
+        runToEnd();
+        assertArrayEquals(Arrays.copyOf(all, 4), run.listener.completion().outputTokenIds());
+        assertEquals(FinishReason.STOP, run.listener.completion().finishReason());
+    }
+
+    @Test
+    void stopsAtStopStringAcrossTokensWhichIsNotPartOfTheText() {
+        for (int i = 0; ; i++) { // find a prompt whose first five tokens are plain letters
+            GenerationRequest request = new GenerationRequest(
+                    new int[] {i % 90, i / 90}, SamplingParams.builder().maxNewTokens(9).build());
+            int[] all = output(request);
+            if (all.length < 5 || Arrays.stream(all, 0, 5).anyMatch(id -> id >= 94)) {
+                continue;
+            }
+            String text = new FakeTokenizer().decode(Arrays.copyOf(all, 5));
+            SamplingParams stopping =
+                    request.sampling().toBuilder().stopStrings(List.of(text.substring(2, 5), "no such text")).build();
+            Run run = admitted(new GenerationRequest(request.promptTokenIds(), stopping));
+            runToEnd();
+            Completion completion = run.listener.completion();
+            assertEquals(FinishReason.STOP, completion.finishReason());
+            assertArrayEquals(Arrays.copyOf(all, 5), completion.outputTokenIds());
+            assertEquals(text.substring(0, 2), completion.text());
+            assertEquals(
+                    List.of(text.substring(0, 1), text.substring(1, 2), "", "", ""),
+                    run.listener.events().stream().map(TokenEvent::text).toList());
+            return;
+        }
+    }
+
+    @Test
+    void reportsLogprobsIfAskedFor() {
+        Run plain = admitted(request(3, 2));
+        Run asking = admitted(new GenerationRequest(
+                prompt(4), SamplingParams.builder().maxNewTokens(2).topLogprobs(0).ignoreEos(true).build()));
+        runToEnd();
+        assertEquals(List.of(), plain.listener.completion().logprobs());
+        Completion completion = asking.listener.completion();
+        assertEquals(
+                Arrays.stream(completion.outputTokenIds()).mapToObj(id -> (float) -id).toList(),
+                completion.logprobs().stream().map(TokenLogprobs::logprob).toList());
+    }
+
+    @Test
+    void cancelledSequenceEndsWithItsStepAndKeepsItsTokens() {
+        Run cancelled = admitted(request(3, 20));
+        Run other = admitted(request(4, 20));
+        engine.step();
+        engine.step();
+        cancelled.sequence.cancel();
+        engine.step();
+        assertEquals(1, engine.runningSequences());
+        runToEnd();
+        Completion completion = cancelled.listener.completion();
+        assertEquals(FinishReason.CANCELLED, completion.finishReason());
+        assertArrayEquals(Arrays.copyOf(output(request(3, 20)), 3), completion.outputTokenIds());
+        assertEquals(completion.text(), cancelled.listener.text());
+        other.assertComplete();
+    }
+
+    @Test
+    void cancelsWithinPrefill() {
+        config.maxPrefillTokensPerStep(4);
+        engine = engine();
+        admitted(request(20, 2));
+        Run starved = admitted(request(30, 2));
+        engine.step();
+        starved.sequence.cancel();
+        engine.step();
+        runToEnd();
+        assertEquals(FinishReason.CANCELLED, starved.listener.completion().finishReason());
+        assertEquals(0, starved.listener.completion().outputTokenIds().length);
+    }
+
+    @Test
+    void cancelsAllThatRun() {
+        List<Run> runs = List.of(admitted(request(3, 20)), admitted(request(4, 20)));
+        engine.cancelAll();
+        engine.step();
+        assertTrue(engine.isIdle());
+        runs.forEach(run -> assertEquals(FinishReason.CANCELLED, run.listener.completion().finishReason()));
+    }
+
+    @Test
+    void sequencePastItsDeadlineEndsWithItsStep() {
+        lm.onAwait(chunks -> clock.advance(Duration.ofMillis(10)));
+        Run run = admitted(request(3, 20).withTimeout(Duration.ofMillis(25)));
+        runToEnd();
+        Completion completion = run.listener.completion();
+        assertEquals(FinishReason.DEADLINE, completion.finishReason());
+        assertEquals(3, completion.outputTokenIds().length);
+        assertEquals(Duration.ofMillis(30).toNanos(), completion.timings().finishedNanos());
+    }
+
+    @Test
+    void measuresTimes() {
+        lm.onAwait(chunks -> clock.advance(Duration.ofNanos(100)));
+        Run run = sequence(request(3, 4));
+        clock.advance(Duration.ofNanos(7));
+        engine.tryAdmit(run.sequence);
+        runToEnd();
+        Completion completion = run.listener.completion();
+        assertEquals(0, completion.timings().submittedNanos());
+        assertEquals(7, completion.timings().startedNanos());
+        assertEquals(107, completion.timings().ttftNanos());
+        assertEquals(407, completion.timings().e2elNanos());
+        assertEquals(100, stats.getFirst().durationNanos());
+    }
+
+    @Test
+    void endsSequenceThatNeverRan() {
+        clock.advance(Duration.ofNanos(5));
+        Run run = sequence(request(3, 4));
+        clock.advance(Duration.ofNanos(5));
+        engine.finish(run.sequence, FinishReason.CANCELLED);
+        Completion completion = run.listener.completion();
+        assertEquals(0, completion.outputTokenIds().length);
+        assertEquals(10, completion.timings().startedNanos());
+        assertEquals(10, completion.timings().firstTokenNanos());
+    }
+
+    @Test
+    void endsPreemptedSequenceWithWhatItHas() {
+        Run low = admitted(request(3, 8));
+        engine.step();
+        engine.preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
+        engine.finish(low.sequence, FinishReason.CANCELLED);
+        assertArrayEquals(Arrays.copyOf(output(request(3, 8)), 1), low.listener.completion().outputTokenIds());
+        assertArrayEquals(low.listener.completion().outputTokenIds(), low.listener.tokenIds());
+        assertEquals(low.listener.text(), low.listener.completion().text());
+        runToEnd();
+    }
+
+    @Test
+    void failingRowFailsItsSequenceOnly() {
+        RuntimeException cause = new IllegalStateException("no finite logit");
+        Run bad = admitted(request(3, 8));
+        Run good = admitted(request(4, 8));
+        lm.failing(sequence -> sequence == bad.sequence && sequence.length() == 5 ? cause : null);
+        runToEnd();
+        assertSame(cause, bad.listener.failure());
+        assertArrayEquals(Arrays.copyOf(output(request(3, 8)), 2), bad.listener.tokenIds());
+        good.assertComplete();
+        assertEquals(0, engine.failedSteps());
+    }
+
+    @Test
+    void failingLaunchFailsAllThatRunAndLeavesTheEngineUsable() {
+        List<Run> bad = List.of(admitted(request(9, 8)), admitted(request(4, 8)));
+        engine.step();
+        RuntimeException cause = new IllegalStateException("forward failed");
+        lm.onLaunch(chunks -> {
+            throw cause;
+        });
+        engine.step();
+        bad.forEach(run -> {
+            assertSame(cause, run.listener.failure());
+            assertEquals(1, run.listener.events().size());
+        });
+        assertTrue(engine.isIdle());
+        assertEquals(lm.pageCount(), engine.availablePages());
+        assertEquals(1, engine.failedSteps());
+        assertSame(cause, engine.lastFailure());
+        assertTrue(stats.getLast().failed());
+
+        lm.onLaunch(chunks -> {});
+        long computed = lm.computedTokens();
+        Run good = admitted(request(9, 8));
+        runToEnd();
+        good.assertComplete();
+        assertEquals(9 + 7, lm.computedTokens() - computed); // what was cached is not trusted
+        assertEquals(0, engine.failedSteps());
+    }
+
+    @Test
+    void failingAwaitFailsAllThatRunAndLeavesTheEngineUsable() {
+        Run bad = admitted(request(9, 8));
+        RuntimeException cause = new IllegalStateException("device failed");
+        lm.onAwait(chunks -> {
+            throw cause;
+        });
+        engine.step();
+        assertSame(cause, bad.listener.failure());
+        lm.onAwait(chunks -> {});
+        Run good = admitted(request(9, 8));
+        runToEnd();
+        good.assertComplete();
+    }
+
+    @Test
+    void errorFailsAllThatRunAndIsThrown() {
+        Run bad = admitted(request(9, 8));
+        Error error = new OutOfMemoryError("heap");
+        lm.onAwait(chunks -> {
+            throw error;
+        });
+        assertSame(error, assertThrows(OutOfMemoryError.class, () -> engine.step()));
+        assertSame(error, bad.listener.failure().getCause());
+        assertEquals("step failed: java.lang.OutOfMemoryError: heap", bad.listener.failure().getMessage());
+    }
+
+    @Test
+    void errorFailsThoseThatWerePreemptedForTheStepToo() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        List<Run> runs = List.of(admitted(request(8, 40)), admitted(request(9, 40)), admitted(request(10, 40)));
+        lm.onLaunch(chunks -> {
+            if (chunks.size() < 3) {
+                throw new StackOverflowError();
+            }
+        });
+        assertThrows(StackOverflowError.class, this::runToEnd);
+        runs.forEach(run -> assertEquals("step failed: java.lang.StackOverflowError", run.listener.failure().getMessage()));
+    }
+
+    @Test
+    void stepOfNothingDoesNothing() {
+        assertEquals(List.of(), engine.step());
+        assertEquals(0, lm.steps());
+    }
+
+    @Test
+    void closeFailsWhatRunsAndClosesTheModelOnce() {
+        Run run = admitted(request(9, 8));
+        engine.close();
+        engine.close();
+        assertEquals("engine is closed", run.listener.failure().getMessage());
+        assertEquals(1, lm.closes());
+        Sequence late = sequence(request(1, 1)).sequence;
+        assertEquals(
+                "engine is closed",
+                assertThrows(IllegalStateException.class, () -> engine.tryAdmit(late)).getMessage());
+    }
+
+    private void assertRefused(String message, int[] prompt, SamplingParams sampling) {
+        GenerationRequest request = new GenerationRequest(prompt, sampling);
+        assertEquals(
+                message,
+                assertThrows(IllegalArgumentException.class, () -> sequence(request)).getMessage());
+    }
+
+    @Test
+    void refusesWhatTheModelCannotServe() {
+        SamplingParams greedy = SamplingParams.greedy(1);
+        assertRefused("promptTokenIds[1] must be in [0, 100), got 100", new int[] {99, 100}, greedy);
+        assertRefused(
+                "promptTokenIds (60) + maxNewTokens (5) must be <= contextLength (64), got 65",
+                prompt(60),
+                SamplingParams.greedy(5));
+        assertRefused(
+                "promptTokenIds (1) + maxNewTokens (2147483647) must be <= contextLength (64), got 2147483648",
+                prompt(1),
+                SamplingParams.greedy(Integer.MAX_VALUE));
+        assertRefused(
+                "stopTokenIds must be in [0, 100), got 100",
+                prompt(1),
+                SamplingParams.builder().stopTokenIds(Set.of(100)).build());
+        assertRefused(
+                "logitBias ids must be in [0, 100), got 1000",
+                prompt(1),
+                SamplingParams.builder().logitBias(Map.of(1000, 1f)).build());
+    }
+
+    @Test
+    void servesIdsOnlyWithoutTokenizer() {
+        engine = new Engine(lm, config.build());
+        assertRefused(
+                "stopStrings must be empty where there is no tokenizer, got [x]",
+                prompt(1),
+                SamplingParams.builder().stopStrings(List.of("x")).build());
+        Run run = admitted(request(3, 5));
+        runToEnd();
+        assertArrayEquals(output(request(3, 5)), run.listener.completion().outputTokenIds());
+        assertEquals("", run.listener.completion().text());
+    }
+
+    @Test
+    void refusesTokenizerThatIsTooSmall() {
+        Tokenizer small = new Tokenizer() {
+            @Override
+            public int[] encode(String text) {
+                throw new UnsupportedOperationException();
+            }
+
+            @Override
+            public int[] encodeWithSpecialTokens(String text) {
+                throw new UnsupportedOperationException();
+            }
+
+            @Override
+            public String decode(int[] ids) {
+                throw new UnsupportedOperationException();
+            }
+
+            @Override
+            public byte[] tokenBytes(int id) {
+                throw new UnsupportedOperationException();
+            }
+
+            @Override
+            public int vocabSize() {
+                return 99;
+            }
+
+            @Override
+            public int endOfTextId() {
+                return -1;
+            }
+        };
+        assertEquals(
+                "tokenizer.vocabSize must be >= the model's (100), got 99",
+                assertThrows(IllegalArgumentException.class, () -> new Engine(lm, small, config.build()))
+                        .getMessage());
+    }
+
+    @Test
+    void refusesModelThatCannotHoldItsLongestSequence() {
+        CausalLm small = new FakeCausalLm(2, 4, 15, 64);
+        assertEquals(
+                "pageCount must be >= 16 to hold one sequence of contextLength (64), got 15",
+                assertThrows(IllegalArgumentException.class, () -> new Engine(small, config.build())).getMessage());
+    }
+
+    @Test
+    void refusesConfigurationOutOfRange() {
+        assertEquals(
+                "maxPrefillTokensPerStep must be >= 1, got 0",
+                assertThrows(
+                                IllegalArgumentException.class,
+                                () -> EngineConfig.builder().maxPrefillTokensPerStep(0).build())
+                        .getMessage());
+        assertEquals(
+                "ageingInterval must be > 0, got PT0S",
+                assertThrows(
+                                IllegalArgumentException.class,
+                                () -> EngineConfig.builder().ageingInterval(Duration.ZERO).build())
+                        .getMessage());
+    }
+
+    /** Random requests with few pages, small budgets, common beginnings, cancels, preemptions and failures: each as though alone. */
+    @Test
+    void yieldsTheSameTokensWhateverHappensAround() {
+        Random random = new Random(3);
+        int complete = 0;
+        for (int round = 0; round < 60; round++) {
+            config.maxPrefillTokensPerStep(1 + random.nextInt(20)).prefixCaching(random.nextInt(4) > 0);
+            use(new FakeCausalLm(1 + random.nextInt(6), 1 + random.nextInt(5), 64 + random.nextInt(64), 64));
+            List<Run> all = new ArrayList<>();
+            List<Sequence> waiting = new ArrayList<>();
+            for (int i = 0; i < 25; i++) {
+                Run run = sequence(Requests.random(random));
+                all.add(run);
+                waiting.add(run.sequence);
+            }
+            while (!waiting.isEmpty() || !engine.isIdle()) {
+                Sequence next = waiting.isEmpty() ? null : waiting.get(random.nextInt(waiting.size()));
+                if (next != null && engine.tryAdmit(next) == Admission.ADMITTED) {
+                    waiting.remove(next);
+                } else if (next != null && random.nextInt(4) == 0) {
+                    engine.preemptFor(next).ifPresent(waiting::add);
+                }
+                if (random.nextInt(50) == 0) {
+                    all.get(random.nextInt(all.size())).sequence.cancel();
+                }
+                waiting.addAll(engine.step());
+            }
+            assertEquals(lm.pageCount(), engine.availablePages());
+            assertEquals(0, engine.runningTokens());
+            for (Run run : all) {
+                if (run.listener.completion().finishReason() == FinishReason.CANCELLED) {
+                    int[] some = run.listener.completion().outputTokenIds();
+                    assertArrayEquals(Arrays.copyOf(output(run.sequence.request()), some.length), some);
+                } else {
+                    run.assertComplete();
+                    complete++;
+                }
+            }
+        }
+        assertTrue(complete > 500, "complete " + complete);
+    }
+}

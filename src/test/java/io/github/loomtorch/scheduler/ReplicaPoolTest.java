@@ -1,0 +1,221 @@
+package io.github.loomtorch.scheduler;
+
+import static io.github.loomtorch.testing.Requests.assertYield;
+import static io.github.loomtorch.testing.Requests.request;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.testing.FakeCausalLm;
+import io.github.loomtorch.testing.FakeClock;
+import io.github.loomtorch.testing.FakeTokenizer;
+import io.github.loomtorch.testing.StepGate;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.RejectedExecutionException;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(20)
+class ReplicaPoolTest {
+    /** A replica with two slots whose steps the test can hold and fail. */
+    private static final class Replica {
+        final StepGate gate = new StepGate();
+        final FakeClock clock = new FakeClock();
+        volatile RuntimeException failure;
+        volatile FakeCausalLm lm;
+        volatile Thread thread;
+
+        ContinuousScheduler start(QueueConfig queue) throws IOException {
+            return new ContinuousScheduler(
+                    () -> {
+                        thread = Thread.currentThread();
+                        lm = FakeCausalLm.ofBatch(2).onAwait(chunks -> {
+                            gate.pass();
+                            if (failure != null) {
+                                throw failure;
+                            }
+                        });
+                        return new Engine(
+                                lm, new FakeTokenizer(), EngineConfig.builder().clock(clock).build());
+                    },
+                    queue,
+                    Thread.ofPlatform().name("engine-test").factory());
+        }
+    }
+
+    private final Replica a = new Replica();
+    private final Replica b = new Replica();
+    private final RuntimeException cause = new IllegalStateException("device lost");
+    private ReplicaPool pool;
+
+    private void start(QueueConfig queue) throws IOException {
+        pool = new ReplicaPool(List.of(a.start(queue), b.start(queue)));
+    }
+
+    private void start() throws IOException {
+        start(QueueConfig.unbounded());
+    }
+
+    @AfterEach
+    void close() {
+        a.gate.open();
+        b.gate.open();
+        if (pool != null) {
+            pool.closeNow();
+            assertEquals(1, a.lm.closes());
+            assertEquals(1, b.lm.closes());
+            assertFalse(a.thread.isAlive());
+            assertFalse(b.thread.isAlive());
+        }
+    }
+
+    @Test
+    void givesRequestToTheReplicaWithTheFewestOutstandingTokens() throws Exception {
+        start();
+        Generation large = pool.submit(request(20, 20)); // a: 40
+        a.gate.awaitStep();
+        pool.submit(request(5, 10)); // b: 15
+        b.gate.awaitStep();
+        Generation second = pool.submit(request(6, 10)); // b: 31
+        Generation third = pool.submit(request(7, 10)); // b: 48
+        Generation fourth = pool.submit(request(8, 1)); // a
+        a.gate.open();
+        assertYield(request(8, 1), fourth.join());
+        assertYield(request(20, 20), large.join());
+        assertFalse(second.completion().isDone() || third.completion().isDone());
+        b.gate.open();
+        assertYield(request(6, 10), second.join());
+        assertYield(request(7, 10), third.join());
+    }
+
+    @Test
+    void fullReplicaPassesRequestToTheNext() throws Exception {
+        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT));
+        for (int i = 0; i < 2; i++) {
+            pool.submit(request(3 + i, 2)); // a, then b
+        }
+        a.gate.awaitStep();
+        b.gate.awaitStep();
+        for (int i = 0; i < 2; i++) {
+            pool.submit(request(3 + i, 30));
+        }
+        assertEquals(
+                "queue is full: 1 requests waiting (maxQueuedRequests=1)",
+                assertThrows(RejectedExecutionException.class, () -> pool.submit(request(3, 2))).getMessage());
+    }
+
+    @Test
+    void waitingRequestsOfLostReplicaMoveToTheOthers() throws Exception {
+        start();
+        List<Generation> onB = new ArrayList<>();
+        Generation busy = pool.submit(request(30, 30)); // a
+        a.gate.awaitStep();
+        for (int i = 0; i < 10; i++) {
+            onB.add(pool.submit(request(1, 2)));
+        }
+        b.gate.awaitStep();
+        Generation cancelled = onB.getLast();
+        b.failure = cause;
+        b.gate.open();
+        b.thread.join();
+        assertEquals(1, pool.liveReplicas());
+        cancelled.cancel();
+        a.gate.open();
+
+        assertYield(request(30, 30), busy.join());
+        assertEquals(FinishReason.CANCELLED, cancelled.join().finishReason());
+        int failed = 0;
+        for (Generation generation : onB.subList(0, 9)) {
+            try {
+                assertYield(request(1, 2), generation.join());
+            } catch (CompletionException e) {
+                assertSame(cause, e.getCause());
+                failed++;
+            }
+        }
+        assertTrue(failed >= 3 && failed <= 6, "failed " + failed); // what ran in three steps of two slots
+        assertYield(request(2, 2), pool.submit(request(2, 2)).join());
+        assertEquals(1, b.lm.closes());
+    }
+
+    @Test
+    void requestsFailWhenAllReplicasAreLost() throws Exception {
+        start();
+        a.failure = cause;
+        b.failure = cause;
+        List<Generation> generations = pool.submit(request(3, 4), 40);
+        a.gate.open();
+        b.gate.open();
+        for (Generation generation : generations) {
+            assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
+        }
+        a.thread.join();
+        b.thread.join();
+        assertEquals(0, pool.liveReplicas());
+        assertEquals(
+                "engine is lost: device lost",
+                assertThrows(IllegalStateException.class, () -> pool.submit(request(3, 4))).getMessage());
+    }
+
+    @Test
+    void replicaThatFailsNowAndThenIsKept() throws Exception {
+        start();
+        a.gate.open();
+        b.gate.open();
+        for (int i = 0; i < 6; i++) {
+            a.failure = i % 3 < 2 ? cause : null;
+            Generation generation = pool.submit(request(3, 1));
+            if (a.failure == null) {
+                generation.join();
+            } else {
+                assertThrows(CompletionException.class, generation::join);
+            }
+            a.clock.awaitParked();
+        }
+        assertEquals(2, pool.liveReplicas());
+    }
+
+    @Test
+    void closeDrainsAllReplicas() throws Exception {
+        start();
+        a.gate.open();
+        b.gate.open();
+        List<Generation> generations = new ArrayList<>();
+        for (int i = 0; i < 40; i++) {
+            generations.add(pool.submit(request(1 + i, 10)));
+        }
+        pool.close();
+        for (int i = 0; i < 40; i++) {
+            assertYield(request(1 + i, 10), generations.get(i).join());
+        }
+        assertTrue(a.lm.steps() > 0 && b.lm.steps() > 0);
+        assertEquals(
+                "scheduler is closed",
+                assertThrows(IllegalStateException.class, () -> pool.submit(request(3, 4))).getMessage());
+    }
+
+    @Test
+    void refusesNoReplicasAndDifferentModels() throws IOException {
+        assertEquals(
+                "replicas must hold at least one scheduler, got none",
+                assertThrows(IllegalArgumentException.class, () -> new ReplicaPool(List.of())).getMessage());
+        try (ContinuousScheduler first = new ContinuousScheduler(
+                        () -> new Engine(new FakeCausalLm(2, 4, 32, 64), EngineConfig.defaults()));
+                ContinuousScheduler other = new ContinuousScheduler(
+                        () -> new Engine(new FakeCausalLm(2, 4, 32, 32), EngineConfig.defaults()))) {
+            assertEquals(
+                    "replicas must have the same model, got another vocabulary, context or page size at 1",
+                    assertThrows(IllegalArgumentException.class, () -> new ReplicaPool(List.of(first, other)))
+                            .getMessage());
+        }
+    }
+}

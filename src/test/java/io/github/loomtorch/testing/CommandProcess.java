@@ -1,0 +1,98 @@
+package io.github.loomtorch.testing;
+
+import java.io.File;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+
+/** Runs a main class as a process of its own, on this test's Java and class path. */
+public final class CommandProcess {
+    private static final int LIMIT_SECONDS = 180;
+
+    private final List<String> command = new ArrayList<>();
+    private Path directory = Path.of("");
+    private String stdin = "";
+
+    public CommandProcess(Class<?> mainClass, String... arguments) {
+        // Absolute, as the process may run elsewhere; compiled quickly, as it ends soon.
+        String classPath = Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
+                .map(entry -> Path.of(entry).toAbsolutePath().toString())
+                .collect(Collectors.joining(File.pathSeparator));
+        command.addAll(List.of(
+                ProcessHandle.current().info().command().orElseThrow(),
+                "--enable-native-access=ALL-UNNAMED",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-cp",
+                classPath,
+                mainClass.getName()));
+        command.addAll(List.of(arguments));
+    }
+
+    public CommandProcess in(Path directory) {
+        this.directory = directory;
+        return this;
+    }
+
+    public CommandProcess stdin(String text) {
+        stdin = text;
+        return this;
+    }
+
+    public record Result(int status, String out, String err) {}
+
+    public Result run() throws IOException, InterruptedException {
+        Process process = start();
+        try (OutputStream to = process.getOutputStream()) {
+            to.write(stdin.getBytes(StandardCharsets.UTF_8));
+        }
+        CompletableFuture<String> out = read(process.getInputStream());
+        return finish(process, out);
+    }
+
+    /** Runs it with nobody left to read its output after the first byte. */
+    public Result runWithReaderThatLeaves() throws IOException, InterruptedException {
+        Process process = start();
+        process.getOutputStream().close();
+        process.getInputStream().read();
+        process.getInputStream().close();
+        return finish(process, CompletableFuture.completedFuture(""));
+    }
+
+    private Process start() throws IOException {
+        ProcessBuilder builder = new ProcessBuilder(command).directory(directory.toAbsolutePath().toFile());
+        builder.environment().put("LC_ALL", "C");
+        return builder.start();
+    }
+
+    private static Result finish(Process process, CompletableFuture<String> out) throws InterruptedException {
+        CompletableFuture<String> err = read(process.getErrorStream());
+        try {
+            if (!process.waitFor(LIMIT_SECONDS, TimeUnit.SECONDS)) {
+                throw new AssertionError("the process still runs after " + LIMIT_SECONDS + " s");
+            }
+        } finally {
+            process.destroyForcibly();
+        }
+        return new Result(process.exitValue(), out.join(), err.join());
+    }
+
+    private static CompletableFuture<String> read(InputStream in) {
+        return CompletableFuture.supplyAsync(() -> {
+            try (in) {
+                return new String(in.readAllBytes(), StandardCharsets.UTF_8);
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        });
+    }
+}

@@ -1,0 +1,222 @@
+package io.github.loomtorch.torch;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import io.github.loomtorch.engine.CausalLm;
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.sampling.Sampler;
+import io.github.loomtorch.scheduler.NaiveScheduler;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.FloatPointer;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.cuda.CUDAStream;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.DeviceType;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.bytedeco.pytorch.global.torch_cuda;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The kernel that samples on the GPU against the reference sampler: equal tokens for thousands of rows with mixed parameters. */
+@Tag("gpu")
+class DeviceSamplerIT {
+    private static final int SLOTS = 64;
+    private static final int VOCAB = 50257;
+    private static final int PADDED = 50304;
+
+    @ParameterizedTest
+    @ValueSource(strings = {"Float", "Half", "BFloat16"})
+    void samplesAsTheReferenceDoes(String dtype) {
+        Random random = new Random(7);
+        ComparingLm lm = new ComparingLm(ScalarType.valueOf(dtype), random);
+        int requests = 0;
+        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), SLOTS)) {
+            for (int round = 0; round < 3; round++) {
+                for (int i = 0; i < SLOTS; i++, requests++) {
+                    int[] prompt = random.ints(1 + random.nextInt(20), 0, VOCAB).toArray();
+                    scheduler.submit(new GenerationRequest(prompt, randomParams(random)));
+                }
+            }
+        }
+        assertEquals(requests * 12, lm.rows);
+        assertEquals(List.of(), lm.differences);
+    }
+
+    private static SamplingParams randomParams(Random random) {
+        SamplingParams.Builder params = SamplingParams.builder().maxNewTokens(12).ignoreEos(true).seed(random.nextLong());
+        params.temperature(pick(random, 0, 0.05f, 0.7f, 1, 1.5f, 8, 1000));
+        params.topK((int) pick(random, 0, 0, 1, 3, 50, 128, 129, 3000));
+        params.topP(pick(random, 1, 1, 0.95f, 0.5f, 1e-4f, 0.999999f));
+        params.minP(pick(random, 0, 0, 0.01f, 0.3f, 1));
+        if (random.nextInt(3) == 0) {
+            params.repetitionPenalty(pick(random, 1, 1.3f, 0.8f));
+            params.presencePenalty(pick(random, 0, 0.6f, -1));
+            params.frequencyPenalty(pick(random, 0, 0.4f, -0.2f));
+        }
+        if (random.nextInt(4) == 0) {
+            Map<Integer, Float> bias = new HashMap<>();
+            for (int i = random.nextInt(300); i >= 0; i--) {
+                bias.put(random.nextInt(VOCAB), pick(random, 5, -3, Float.NEGATIVE_INFINITY, 20));
+            }
+            params.logitBias(bias);
+        }
+        params.topLogprobs((int) pick(random, -1, -1, 0, 1, 20));
+        return params.build();
+    }
+
+    private static float pick(Random random, float... values) {
+        return values[random.nextInt(values.length)];
+    }
+
+    /** Makes logits up, samples them on the device and by the reference, and goes on with the reference's token. */
+    private static final class ComparingLm implements CausalLm {
+        final List<String> differences = new ArrayList<>();
+        int rows;
+        private final ScalarType dtype;
+        private final Random random;
+        private final Sampler reference = new Sampler(VOCAB);
+        private final Device device;
+        private final CUDAStream stream;
+        private final DeviceSampler sampler;
+        private final StepRows step;
+
+        ComparingLm(ScalarType dtype, Random random) {
+            Libtorch.load();
+            this.dtype = dtype;
+            this.random = random;
+            try (TensorScope scope = new TensorScope()) {
+                device = new Device(DeviceType.CUDA, (byte) 0).retainReference();
+                stream = torch_cuda.getStreamFromPool(true, (byte) 0).retainReference();
+                torch_cuda.setCurrentCUDAStream(stream);
+                var properties = torch_cuda.getDeviceProperties((byte) 0);
+                Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(8));
+                macros.put("ELEMENT_BITS", 8 * Libtorch.sizeBytes(dtype));
+                if (dtype == ScalarType.BFloat16) {
+                    macros.put("BRAIN", 1);
+                }
+                macros.put("V", VOCAB);
+                macros.put("VP", PADDED);
+                sampler = new DeviceSampler(
+                        SLOTS, VOCAB, device, stream.stream(), "sm_" + properties.major() + properties.minor(), macros);
+                step = new StepRows(SLOTS, StepInput.rowSize(8), device, stream.stream());
+            }
+        }
+
+        @Override
+        public void launch(List<Chunk> chunks) {
+            try (TensorScope scope = new TensorScope()) {
+                torch_cuda.setCurrentCUDAStream(stream);
+                float[] made = new float[chunks.size() * PADDED];
+                for (int row = 0; row < chunks.size(); row++) {
+                    makeRow(made, row * PADDED);
+                }
+                Tensor host = torch.from_blob(
+                                new FloatPointer(made), new long[] {chunks.size(), PADDED}, new TensorOptions(ScalarType.Float))
+                        .to(dtype);
+                Tensor logits = host.to(device, dtype);
+                step.fill(chunks, sampler::prepare);
+                step.upload(chunks.size());
+                sampler.launch(step, chunks.size(), logits);
+                step.download(chunks.size());
+                Cuda.check(cudart.cudaStreamSynchronize(stream.stream()), "cudaStreamSynchronize");
+                FloatPointer rounded = host.to(ScalarType.Float).data_ptr_float();
+                float[] row = new float[VOCAB];
+                for (int i = 0; i < chunks.size(); i++) {
+                    rounded.position((long) i * PADDED).get(row);
+                    compare(chunks.get(i), i, row);
+                }
+            }
+        }
+
+        private void makeRow(float[] target, int from) {
+            float deviation = pick(random, 0.01f, 1, 3, 10);
+            float offset = pick(random, 0, -60, 20);
+            boolean coarse = random.nextInt(3) == 0; // many ties
+            double banned = random.nextInt(4) == 0 ? 0.9 : 0;
+            for (int i = 0; i < VOCAB; i++) {
+                float logit = offset + deviation * (float) random.nextGaussian();
+                target[from + i] = random.nextDouble() < banned ? Float.NEGATIVE_INFINITY : coarse ? Math.round(logit) : logit;
+            }
+            for (int i = VOCAB; i < PADDED; i++) {
+                target[from + i] = 1e4f; // padding must never win
+            }
+        }
+
+        private void compare(Chunk chunk, int row, float[] logits) {
+            Sequence sequence = chunk.sequence();
+            SamplingParams params = sequence.sampling();
+            int expected = reference.sample(
+                    logits, params, sequence.seed(), sequence.tokens(), sequence.promptLength(), sequence.length());
+            rows++;
+            int got = step.result(row, 0);
+            if (got != expected) {
+                differences.add(params + " output " + (sequence.length() - sequence.promptLength()) + ": expected " + expected + ", got "
+                        + got);
+            }
+            chunk.sampled(expected);
+            if (params.topLogprobs() >= 0 && got == expected) {
+                TokenLogprobs want = reference.logprobs(logits, expected, params.topLogprobs());
+                TokenLogprobs taken = sampler.logprobs(step, row, params.topLogprobs());
+                if (!want.equals(taken)) {
+                    differences.add("logprobs: expected " + want + ", got " + taken);
+                }
+            }
+        }
+
+        @Override
+        public void await() {}
+
+        @Override
+        public int vocabSize() {
+            return VOCAB;
+        }
+
+        @Override
+        public int contextLength() {
+            return 128;
+        }
+
+        @Override
+        public int endOfTextId() {
+            return -1;
+        }
+
+        @Override
+        public int maxBatchSize() {
+            return SLOTS;
+        }
+
+        @Override
+        public int pageSize() {
+            return 16;
+        }
+
+        @Override
+        public int pageCount() {
+            return 8 * SLOTS;
+        }
+
+        @Override
+        public void close() {
+            sampler.close();
+            step.close();
+            device.releaseReference();
+            stream.releaseReference();
+        }
+    }
+}

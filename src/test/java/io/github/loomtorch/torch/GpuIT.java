@@ -1,0 +1,272 @@
+package io.github.loomtorch.torch;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.scheduler.Generation;
+import io.github.loomtorch.scheduler.ReplicaPool;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import org.bytedeco.javacpp.Pointer;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** The embedded model and random ones on an NVIDIA GPU. */
+@Tag("gpu")
+class GpuIT {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    private static ContinuousScheduler tales(TorchOptions options) throws IOException {
+        ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
+        return new ContinuousScheduler(() -> new Engine(Gpt2.load(model, options), EngineConfig.defaults()));
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"FLOAT32", "FLOAT16", "BFLOAT16"})
+    void greedyIdsAreHuggingFacesOrAsGood(Dtype dtype) throws IOException {
+        JsonNode golden = JSON.readTree(Path.of("src/test/resources/golden/tales.json").toFile());
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", dtype, 16))) {
+            List<Generation> generations = new ArrayList<>();
+            for (JsonNode goldenCase : golden.get("cases")) {
+                SamplingParams greedy = SamplingParams.greedy(goldenCase.get("greedy_ids").size()).toBuilder()
+                        .ignoreEos(true)
+                        .topLogprobs(5)
+                        .build();
+                generations.add(scheduler.submit(
+                        new GenerationRequest(JSON.convertValue(goldenCase.get("prompt_ids"), int[].class), greedy)));
+            }
+            for (int i = 0; i < generations.size(); i++) {
+                Completion completion = generations.get(i).join();
+                int[] expected = JSON.convertValue(golden.get("cases").get(i).get("greedy_ids"), int[].class);
+                if (dtype == Dtype.FLOAT32) {
+                    assertArrayEquals(expected, completion.outputTokenIds());
+                } else {
+                    assertDiffersOnlyInNearTies(expected, completion, dtype == Dtype.FLOAT16 ? 0.02f : 0.15f);
+                }
+            }
+        }
+    }
+
+    /** At the first difference, the two tokens are about equally probable; behind it the texts differ anyway. */
+    private static void assertDiffersOnlyInNearTies(int[] expected, Completion completion, float margin) {
+        int[] got = completion.outputTokenIds();
+        for (int i = 0; i < expected.length; i++) {
+            if (got[i] != expected[i]) {
+                TokenLogprobs here = completion.logprobs().get(i);
+                int wanted = expected[i];
+                float other = here.top().stream()
+                        .filter(entry -> entry.tokenId() == wanted)
+                        .findFirst()
+                        .orElseThrow(() -> new AssertionError("token " + wanted + " is not among the top 5: " + here))
+                        .logprob();
+                assertTrue(here.logprob() - other <= margin, "position " + i + ": expected " + wanted + ", got " + here);
+                return;
+            }
+        }
+    }
+
+    @Test
+    void graphsAndSingleLaunchesGiveTheSameTokens() throws IOException {
+        List<int[]> replayed = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 0.5, true, false));
+        List<int[]> launched = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 0.5, false, false));
+        for (int i = 0; i < replayed.size(); i++) {
+            assertArrayEquals(launched.get(i), replayed.get(i), "request " + i);
+        }
+    }
+
+    private static List<int[]> mixedBatch(TorchOptions options) throws IOException {
+        Random random = new Random(3);
+        try (ContinuousScheduler scheduler = tales(options)) {
+            List<Generation> generations = new ArrayList<>();
+            for (int i = 0; i < 24; i++) {
+                SamplingParams params = SamplingParams.creative().toBuilder().seed(i).ignoreEos(true).maxNewTokens(64).build();
+                generations.add(scheduler.submit(
+                        new GenerationRequest(random.ints(1 + random.nextInt(300), 0, 50257).toArray(), params)));
+            }
+            return generations.stream().map(generation -> generation.join().outputTokenIds()).toList();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(names = {"FLOAT32"})
+    void aBatchOfMixedLengthsGivesWhatEachGivesAlone(Dtype dtype) throws IOException {
+        Random random = new Random(5);
+        List<GenerationRequest> requests = new ArrayList<>();
+        for (int i = 0; i < 12; i++) {
+            requests.add(new GenerationRequest(
+                    random.ints(1 + random.nextInt(400), 0, 50257).toArray(),
+                    SamplingParams.greedy(32).toBuilder().ignoreEos(true).topLogprobs(5).build()));
+        }
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", dtype, 16))) {
+            List<Generation> together = requests.stream().map(scheduler::submit).toList();
+            together.forEach(Generation::join);
+            for (int i = 0; i < requests.size(); i++) {
+                Completion alone = scheduler.submit(requests.get(i)).join();
+                assertDiffersOnlyInNearTies(alone.outputTokenIds(), together.get(i).join(), 1e-3f);
+            }
+        }
+    }
+
+    @Test
+    void deterministicRequestsGiveTheSameTokensUnderAnyLoad() throws IOException {
+        Random random = new Random(9);
+        List<GenerationRequest> requests = new ArrayList<>();
+        for (int i = 0; i < 40; i++) {
+            requests.add(new GenerationRequest(
+                    random.ints(1 + random.nextInt(600), 0, 50257).toArray(),
+                    SamplingParams.creative().toBuilder().seed(i).ignoreEos(true).maxNewTokens(48).build()));
+        }
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 16, 0.5, true, true))) {
+            List<Generation> together = requests.stream().map(scheduler::submit).toList();
+            together.forEach(Generation::join);
+            for (int i = 0; i < requests.size(); i += 7) {
+                assertArrayEquals(
+                        scheduler.submit(requests.get(i)).join().outputTokenIds(), together.get(i).join().outputTokenIds(), "request " + i);
+            }
+        }
+    }
+
+    @Test
+    void theKernelsComputeWhatTheProgramDoes() throws IOException {
+        // One head size per width of vector, odd sizes, contexts up to the model's; the host path runs the program operator by operator.
+        for (Gpt2Config config : List.of(shape(257, 1024, 128, 2, 2), shape(1000, 200, 96, 3, 3), shape(50257, 96, 64, 1, 2))) {
+            for (Dtype dtype : List.of(Dtype.FLOAT32, Dtype.FLOAT16)) {
+                TorchOptions options = new TorchOptions("cuda", dtype, 5, 0.1, true, false);
+                List<Completion> kernels = contexts(config, () -> Gpt2.random(config, 1, options));
+                List<Completion> program = contexts(config, () -> {
+                    TorchScriptProgram loaded = new TorchScriptProgram(
+                            config, options, (device, type) -> TorchScriptExporter.random(config, 1, device, type));
+                    return new TorchScriptGpt2(loaded, options);
+                });
+                for (int i = 0; i < kernels.size(); i++) {
+                    assertDiffersOnlyInNearTies(program.get(i).outputTokenIds(), kernels.get(i), dtype == Dtype.FLOAT32 ? 1e-4f : 2e-2f);
+                    float difference = Math.abs(
+                            program.get(i).logprobs().get(0).logprob() - kernels.get(i).logprobs().get(0).logprob());
+                    assertTrue(difference < (dtype == Dtype.FLOAT32 ? 1e-4f : 2e-2f), "logprob differs by " + difference);
+                }
+            }
+        }
+    }
+
+    private static Gpt2Config shape(int vocab, int context, int hidden, int layers, int heads) {
+        Gpt2Config small = Gpt2Config.shape("gpt2");
+        return new Gpt2Config(vocab, context, hidden, layers, heads, 4 * hidden, small.activation(), small.layerNormEpsilon(), true, false,
+                true, -1);
+    }
+
+    private interface Models {
+        Gpt2 create() throws IOException;
+    }
+
+    private static List<Completion> contexts(Gpt2Config config, Models models) throws IOException {
+        Random random = new Random(11);
+        try (ContinuousScheduler scheduler =
+                new ContinuousScheduler(() -> new Engine(models.create(), EngineConfig.defaults()))) {
+            List<Generation> generations = new ArrayList<>();
+            for (int length : new int[] {1, 2, 15, 16, 17, 31, 33, config.contextLength() / 2, config.contextLength() - 20}) {
+                SamplingParams params = SamplingParams.greedy(20).toBuilder().topLogprobs(5).build();
+                generations.add(scheduler.submit(
+                        new GenerationRequest(random.ints(length, 0, config.vocabSize()).toArray(), params)));
+            }
+            return generations.stream().map(Generation::join).toList();
+        }
+    }
+
+    @Test
+    void twentyThousandRequestsLeaveMemoryFlat() throws IOException {
+        Random random = new Random(1);
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 128))) {
+            long pointers = 0;
+            long heap = 0;
+            for (int round = 0; round < 20; round++) {
+                List<Generation> generations = new ArrayList<>();
+                for (int i = 0; i < 1000; i++) {
+                    SamplingParams params = SamplingParams.creative().toBuilder().maxNewTokens(1 + random.nextInt(24)).build();
+                    Generation generation = scheduler.submit(
+                            new GenerationRequest(random.ints(1 + random.nextInt(60), 0, 50257).toArray(), params));
+                    generations.add(generation);
+                    if (random.nextInt(10) == 0) {
+                        generation.cancel();
+                    }
+                }
+                generations.forEach(Generation::join);
+                generations.clear();
+                System.gc();
+                if (round == 4) { // by then all lazily made things are made
+                    pointers = Pointer.totalCount();
+                    heap = usedHeapBytes();
+                }
+            }
+            assertEquals(pointers, Pointer.totalCount());
+            assertTrue(usedHeapBytes() < heap + (8 << 20), "heap grew from " + heap + " to " + usedHeapBytes() + " bytes");
+        }
+    }
+
+    private static long usedHeapBytes() {
+        return Runtime.getRuntime().totalMemory() - Runtime.getRuntime().freeMemory();
+    }
+
+    @Test
+    void twoReplicasOnOneGpuShareTheWork() throws IOException {
+        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT32, 4, 0.2, true, false);
+        try (ReplicaPool pool = new ReplicaPool(List.of(tales(options), tales(options)))) {
+            List<Generation> generations = new ArrayList<>();
+            for (int i = 0; i < 40; i++) {
+                generations.add(pool.submit(new GenerationRequest(new int[] {464, 1310, 2576, 300 + i}, SamplingParams.greedy(20))));
+            }
+            List<int[]> pooled = generations.stream().map(generation -> generation.join().outputTokenIds()).toList();
+            try (ContinuousScheduler one = tales(options)) {
+                for (int i = 0; i < pooled.size(); i += 9) {
+                    int[] alone = one.submit(
+                                    new GenerationRequest(new int[] {464, 1310, 2576, 300 + i}, SamplingParams.greedy(20)))
+                            .join()
+                            .outputTokenIds();
+                    assertArrayEquals(alone, pooled.get(i));
+                }
+            }
+        }
+    }
+
+    @Test
+    void aCachedPrefixIsNotComputedAgain() throws IOException {
+        int[] prompt = new Random(2).ints(900, 0, 50257).toArray();
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT32, 4))) {
+            GenerationRequest request = new GenerationRequest(prompt, SamplingParams.greedy(20));
+            Completion first = scheduler.submit(request).join();
+            Completion second = scheduler.submit(request).join();
+            assertArrayEquals(first.outputTokenIds(), second.outputTokenIds());
+        }
+    }
+
+    @Test
+    void unusableLogitsFailTheirRequestOnly() throws IOException {
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 4))) {
+            SamplingParams banned = SamplingParams.greedy(3).toBuilder().logitBias(java.util.Map.of(5, 3e38f)).build();
+            SamplingParams twice = banned.toBuilder().repetitionPenalty(1e-30f).build(); // 3e38 / 1e-30 overflows
+            Generation bad = scheduler.submit(new GenerationRequest(new int[] {5, 6}, twice));
+            Generation good = scheduler.submit(new GenerationRequest(new int[] {5, 6}, SamplingParams.greedy(3)));
+            assertEquals(3, good.join().outputTokenIds().length);
+            Throwable cause = org.junit.jupiter.api.Assertions.assertThrows(
+                            java.util.concurrent.CompletionException.class, bad::join)
+                    .getCause();
+            assertTrue(cause instanceof ArithmeticException && cause.getMessage().contains("after logitBias"), String.valueOf(cause));
+        }
+    }
+}
