@@ -1,6 +1,7 @@
 package io.github.loomtorch.torch;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.CausalLm;
@@ -147,6 +148,20 @@ class BatchingIT {
     void underTheContinuousScheduler() throws IOException {
         List<GenerationRequest> shuffled = shuffled(2);
         assertSame(shuffled, submitted(new ContinuousScheduler(BatchingIT::engine), shuffled));
+    }
+
+    @Test
+    void bitForBitIfDeterministic() throws IOException {
+        SamplingParams sampling = SEEDED.toBuilder().maxNewTokens(6).topLogprobs(5).build();
+        List<GenerationRequest> logged = requests.stream()
+                .map(request -> new GenerationRequest(request.promptTokenIds(), sampling))
+                .toList();
+        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, 0.9, true, /* deterministic= */ true);
+        try (Gpt2 deterministic = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options)) {
+            assertEquals(
+                    Generations.alone(deterministic, uncached(), logged).stream().map(Completion::logprobs).toList(),
+                    Generations.together(deterministic, uncached(), logged).stream().map(Completion::logprobs).toList());
+        }
     }
 
     private static Engine engine() {

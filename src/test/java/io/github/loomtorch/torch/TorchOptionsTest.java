@@ -31,12 +31,12 @@ class TorchOptionsTest {
     @ValueSource(doubles = {0, 1.5, Double.NaN})
     void cacheFractionsOutOfRange(double fraction) {
         assertRefused(
-                "kvCacheFraction must be in (0, 1], got " + fraction, () -> new TorchOptions("cpu", Dtype.AUTO, 1, fraction, true));
+                "kvCacheFraction must be in (0, 1], got " + fraction, () -> new TorchOptions("cpu", Dtype.AUTO, 1, fraction, true, false));
     }
 
     @Test
     void theUsualOptions() {
-        assertEquals(new TorchOptions("cpu", Dtype.FLOAT32, 4, 0.9, true), new TorchOptions("cpu", Dtype.FLOAT32, 4));
+        assertEquals(new TorchOptions("cpu", Dtype.FLOAT32, 4, 0.9, true, false), new TorchOptions("cpu", Dtype.FLOAT32, 4));
     }
 
     private static void assertRefused(String message, Executable options) {
