@@ -43,6 +43,11 @@ public abstract class ForwardingLm implements CausalLm {
     }
 
     @Override
+    public boolean deterministic() {
+        return lm.deterministic();
+    }
+
+    @Override
     public void launch(List<Chunk> chunks) {
         lm.launch(chunks);
     }
