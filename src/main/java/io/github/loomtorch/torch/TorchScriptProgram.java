@@ -37,6 +37,7 @@ final class TorchScriptProgram implements AutoCloseable {
     private final Gpt2Config config;
     private final List<Pointer> owned = new ArrayList<>();
     private final Device device;
+    private final String deviceName;
     private final ScalarType dtype;
     private final CUDAStream stream;
     private final JitModule module;
@@ -50,6 +51,7 @@ final class TorchScriptProgram implements AutoCloseable {
         this.config = config;
         try (TensorScope scope = new TensorScope()) {
             device = keep(device(options.device()));
+            deviceName = device.str().getString();
             dtype = options.dtype().resolve(device.is_cuda());
             stream = device.is_cuda() ? keep(torch_cuda.getStreamFromPool(true, device.index())) : null;
             configureThread();
@@ -125,7 +127,7 @@ final class TorchScriptProgram implements AutoCloseable {
     }
 
     String deviceName() {
-        return device.str().getString();
+        return deviceName;
     }
 
     Method method(String name) {
