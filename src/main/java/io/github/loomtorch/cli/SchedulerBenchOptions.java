@@ -51,10 +51,10 @@ final class SchedulerBenchOptions {
     private int outputLen = 128;
 
     @Option(
-            names = "--max-prefill-tokens-per-step",
+            names = "--max-prefill-tokens-beside-decode",
             paramLabel = "N",
-            description = "Prompt tokens computed in one step; fewer keep the gaps between tokens short (default: ${DEFAULT-VALUE}).")
-    private int maxPrefillTokensPerStep = EngineConfig.defaults().maxPrefillTokensPerStep();
+            description = "Prompt tokens computed in a step in which others decode; fewer keep the gaps between tokens short (default: ${DEFAULT-VALUE}).")
+    private int maxPrefillTokensBesideDecode = EngineConfig.defaults().maxPrefillTokensBesideDecode();
 
     @Mixin
     private DistributionOptions distribution;
@@ -98,13 +98,13 @@ final class SchedulerBenchOptions {
 
         AtomicLong deviceNanos = new AtomicLong();
         EngineConfig engine = EngineConfig.builder()
-                .maxPrefillTokensPerStep(maxPrefillTokensPerStep)
+                .maxPrefillTokensBesideDecode(maxPrefillTokensBesideDecode)
                 .listener(step -> deviceNanos.addAndGet(step.deviceNanos()))
                 .build();
         Report report = new Report(title, out);
         report.setting("model", model.describe());
         report.setting("batch", "at most " + batchSize + " sequences");
-        report.setting("prefill", "at most " + maxPrefillTokensPerStep + " tokens a step");
+        report.setting("prefill", "at most " + maxPrefillTokensBesideDecode + " tokens a step beside decodes");
         report.setting("sampling", Report.describe(sampling));
         boolean allFinished = true;
         for (SchedulerKind kind : schedulers) {

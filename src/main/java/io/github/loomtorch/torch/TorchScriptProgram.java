@@ -151,9 +151,9 @@ final class TorchScriptProgram implements AutoCloseable {
         torch.setGraphExecutorOptimize(false); // the optimiser would compile anew for each shape
         if (device.is_cuda()) {
             torch_cuda.setCurrentCUDAStream(stream);
-        } else if (dtype == ScalarType.Float) {
-            // OpenBLAS, which does the work here, has threads of its own, and OpenMP's would spin on the cores that those need.
-            torch.set_num_threads(1);
+        } else {
+            // OpenBLAS, which does the work in float32, has threads of its own, and OpenMP's would spin on the cores that those need.
+            torch.set_num_threads(dtype == ScalarType.Float ? 1 : Libtorch.defaultThreads());
         }
     }
 
