@@ -39,7 +39,7 @@ import org.slf4j.LoggerFactory;
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
     /** Prompt tokens that a graph computes beside a full batch; more are faster operator by operator. */
-    private static final int PREFILL_ROWS = 256;
+    private static final int PREFILL_ROWS = 512;
 
     private final Gpt2Config config;
     private final CUstream_st stream;
@@ -253,7 +253,7 @@ final class CudaGpt2 extends Gpt2 {
         stepping = chunks.subList(0, inGraph);
         prefilling = chunks.subList(inGraph, chunks.size());
         try {
-            Cuda.check(cudart.cudaSetDevice(program.device().index()), "cudaSetDevice");
+            program.configureThread();
             Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
             if (!stepping.isEmpty()) {
                 launchStep(rowCount);
@@ -281,14 +281,12 @@ final class CudaGpt2 extends Gpt2 {
             Cuda.check(cudart.cudaGraphLaunch(recorded.getValue().exec(), stream), "cudaGraphLaunch");
             return;
         }
-        program.configureThread();
         try (TensorScope scope = new TensorScope()) {
             stepLogits = hold(step(options.deterministic() ? maxRows : rowCount));
         }
     }
 
     private void launchPrefill() {
-        program.configureThread();
         try (TensorScope scope = new TensorScope()) {
             Tensor logits = options.deterministic() ? prefillEach(prefilling) : program.prefill(prefilling);
             List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();

@@ -150,6 +150,7 @@ final class TorchScriptProgram implements AutoCloseable {
     void configureThread() {
         torch.setGraphExecutorOptimize(false); // the optimiser would compile anew for each shape
         if (device.is_cuda()) {
+            Cuda.check(cudart.cudaSetDevice(device.index()), "cudaSetDevice"); // makes its context current, which kernels of our own need
             torch_cuda.setCurrentCUDAStream(stream);
         } else {
             // OpenBLAS, which does the work in float32, has threads of its own, and OpenMP's would spin on the cores that those need.

@@ -99,6 +99,7 @@ class DeviceSamplerIT {
             Libtorch.load();
             this.dtype = dtype;
             this.random = random;
+            Cuda.check(cudart.cudaSetDevice(0), "cudaSetDevice");
             try (TensorScope scope = new TensorScope()) {
                 device = new Device(DeviceType.CUDA, (byte) 0).retainReference();
                 stream = torch_cuda.getStreamFromPool(true, (byte) 0).retainReference();
