@@ -14,6 +14,7 @@ import java.util.stream.LongStream;
  * @param requestThroughput finished requests per second
  * @param outputTokenThroughput output tokens per second
  * @param goodput requests per second that keep the limits; equal to {@code requestThroughput} if there are none
+ * @param deviceIdleShare of the duration in which the device had no step to work on; NaN if the device does not tell
  * @param ttftMillis time to first token
  * @param itlMillis gaps between tokens
  * @param tpotMillis time per output token
@@ -27,6 +28,7 @@ public record Summary(
         double requestThroughput,
         double outputTokenThroughput,
         double goodput,
+        double deviceIdleShare,
         Distribution ttftMillis,
         Distribution itlMillis,
         Distribution tpotMillis,
@@ -54,10 +56,11 @@ public record Summary(
      * @param traces of the requests that finished
      * @param failed how many others there were
      * @param durationNanos from the first arrival to the last end, idle time between separate runs left out
+     * @param deviceNanos how long of it the device worked, 0 if it does not tell
      * @param limits for goodput
      * @return the summary
      */
-    public static Summary of(List<RequestTrace> traces, int failed, long durationNanos, Limits limits) {
+    public static Summary of(List<RequestTrace> traces, int failed, long durationNanos, long deviceNanos, Limits limits) {
         double seconds = durationNanos / 1e9;
         long tokens = traces.stream().mapToLong(trace -> trace.tokenNanos().length).sum();
         return new Summary(
@@ -68,6 +71,7 @@ public record Summary(
                 traces.size() / seconds,
                 tokens / seconds,
                 traces.stream().filter(limits::areKeptBy).count() / seconds,
+                deviceNanos == 0 ? Double.NaN : 1 - (double) deviceNanos / durationNanos,
                 Distribution.of(traces.stream().mapToDouble(trace -> trace.ttftNanos() / 1e6).toArray()),
                 Distribution.of(traces.stream().flatMapToLong(Summary::gaps).mapToDouble(nanos -> nanos / 1e6).toArray()),
                 Distribution.of(traces.stream()

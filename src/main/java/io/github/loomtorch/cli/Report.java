@@ -64,9 +64,9 @@ final class Report {
     }
 
     /** Adds a scheduler's numbers; what failed is printed at once. */
-    void result(SchedulerKind scheduler, Workload.Outcome outcome, Summary.Limits limits) {
+    void result(SchedulerKind scheduler, Workload.Outcome outcome, long deviceNanos, Summary.Limits limits) {
         String name = NamedConverter.nameOf(scheduler);
-        results.put(name, Summary.of(outcome.traces(), outcome.failures().size(), outcome.durationNanos(), limits));
+        results.put(name, Summary.of(outcome.traces(), outcome.failures().size(), outcome.durationNanos(), deviceNanos, limits));
         if (!outcome.failures().isEmpty()) {
             out.println("  " + name + ": " + outcome.failures().size() + " failed, the first: "
                     + outcome.failures().get(0).getMessage());
@@ -118,6 +118,7 @@ final class Report {
         fields.put("requests_per_s", summary.requestThroughput());
         fields.put("output_tokens_per_s", summary.outputTokenThroughput());
         fields.put("goodput_requests_per_s", summary.goodput());
+        fields.put("device_idle_share", summary.deviceIdleShare());
         put(fields, "ttft", summary.ttftMillis());
         put(fields, "itl", summary.itlMillis());
         put(fields, "tpot", summary.tpotMillis());

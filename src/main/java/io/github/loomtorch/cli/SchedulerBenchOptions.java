@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalDouble;
 import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.random.RandomGenerator;
 import picocli.CommandLine.Mixin;
@@ -48,6 +49,12 @@ final class SchedulerBenchOptions {
 
     @Option(names = "--output-len", paramLabel = "N", description = "New tokens of each request (default: ${DEFAULT-VALUE}).")
     private int outputLen = 128;
+
+    @Option(
+            names = "--max-prefill-tokens-beside-decode",
+            paramLabel = "N",
+            description = "Prompt tokens computed in a step in which others decode; fewer keep the gaps between tokens short (default: ${DEFAULT-VALUE}).")
+    private int maxPrefillTokensBesideDecode = EngineConfig.defaults().maxPrefillTokensBesideDecode();
 
     @Mixin
     private DistributionOptions distribution;
@@ -89,9 +96,15 @@ final class SchedulerBenchOptions {
         }
         Summary.Limits limits = new Summary.Limits(optional(goodputTtftMs), optional(goodputTpotMs));
 
+        AtomicLong deviceNanos = new AtomicLong();
+        EngineConfig engine = EngineConfig.builder()
+                .maxPrefillTokensBesideDecode(maxPrefillTokensBesideDecode)
+                .listener(step -> deviceNanos.addAndGet(step.deviceNanos()))
+                .build();
         Report report = new Report(title, out);
         report.setting("model", model.describe());
         report.setting("batch", "at most " + batchSize + " sequences");
+        report.setting("prefill", "at most " + maxPrefillTokensBesideDecode + " tokens a step beside decodes");
         report.setting("sampling", Report.describe(sampling));
         boolean allFinished = true;
         for (SchedulerKind kind : schedulers) {
@@ -99,7 +112,7 @@ final class SchedulerBenchOptions {
             try (Scheduler scheduler = kind.create(
                             () -> {
                                 loaded.set(model.load(options));
-                                return new Engine(loaded.get(), EngineConfig.defaults());
+                                return new Engine(loaded.get(), engine);
                             },
                             batchSize,
                             batchTimeout);
@@ -113,6 +126,7 @@ final class SchedulerBenchOptions {
                 Workload.random(batchSize, inputLen, warmUpLen, warmUpLen, Double.POSITIVE_INFINITY, vocabSize, sampling, random)
                         .run(scheduler, () -> {});
                 List<Workload.Outcome> outcomes = new ArrayList<>();
+                deviceNanos.set(0);
                 for (int run = 0; run < runs; run++) {
                     outcomes.add(Workload.random(
                                     load.requests,
@@ -126,7 +140,7 @@ final class SchedulerBenchOptions {
                             .run(scheduler, progress::step));
                 }
                 allFinished &= outcomes.stream().allMatch(outcome -> outcome.failures().isEmpty());
-                report.result(kind, Workload.Outcome.all(outcomes), limits);
+                report.result(kind, Workload.Outcome.all(outcomes), deviceNanos.get(), limits);
             }
         }
         report.printResults();

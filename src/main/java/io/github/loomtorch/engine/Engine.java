@@ -366,13 +366,17 @@ public final class Engine implements AutoCloseable {
                 chunks.add(new Chunk(sequence, sequence.computed(), 1));
             }
         }
-        int budget = config.maxPrefillTokensPerStep();
+        int most = config.maxPrefillTokensPerStep();
+        if (!chunks.isEmpty() && !lm.deterministic()) {
+            most = Math.min(most, config.maxPrefillTokensBesideDecode());
+        }
+        int budget = most;
         for (int i = 0; i < running.size() && budget > 0; i++) {
             Sequence sequence = running.get(i);
             int wanted = wantedTokens(sequence);
             if (wanted > 1) {
                 int count = Math.min(wanted, budget);
-                if (lm.deterministic() && count < wanted || count == 1 && budget < config.maxPrefillTokensPerStep()) {
+                if (lm.deterministic() && count < wanted || count == 1 && budget < most) {
                     break; // it is cut the same way always; and chunks of one token come first
                 }
                 chunks.add(new Chunk(sequence, sequence.computed(), count));

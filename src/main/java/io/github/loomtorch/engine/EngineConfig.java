@@ -7,8 +7,10 @@ import java.util.function.LongSupplier;
 /**
  * How an {@link Engine} runs. Immutable.
  *
- * @param maxPrefillTokensPerStep &gt;= 1; prompt tokens computed in one step, of all sequences together. A longer prompt is spread over
- *     steps, so that it does not stall those that are past theirs
+ * @param maxPrefillTokensPerStep &gt;= 1; prompt tokens computed in one step, of all sequences together. Longer prompts are spread over
+ *     several steps
+ * @param maxPrefillTokensBesideDecode &gt;= 1; the same for steps in which a sequence is decoding, so that a long prompt does not stall those
+ *     that are past theirs
  * @param prefixCaching whether sequences that begin with the same tokens share pages of the KV cache
  * @param ageingInterval &gt; 0; how long a sequence waits to gain one level of priority, see {@link Sequence#compareTo}
  * @param clock of all times and waiting
@@ -17,6 +19,7 @@ import java.util.function.LongSupplier;
  */
 public record EngineConfig(
         int maxPrefillTokensPerStep,
+        int maxPrefillTokensBesideDecode,
         boolean prefixCaching,
         Duration ageingInterval,
         Clock clock,
@@ -32,6 +35,10 @@ public record EngineConfig(
         if (maxPrefillTokensPerStep < 1) {
             throw new IllegalArgumentException("maxPrefillTokensPerStep must be >= 1, got " + maxPrefillTokensPerStep);
         }
+        if (maxPrefillTokensBesideDecode < 1) {
+            throw new IllegalArgumentException(
+                    "maxPrefillTokensBesideDecode must be >= 1, got " + maxPrefillTokensBesideDecode);
+        }
         if (!ageingInterval.isPositive()) {
             throw new IllegalArgumentException("ageingInterval must be > 0, got " + ageingInterval);
         }
@@ -40,7 +47,7 @@ public record EngineConfig(
     /**
      * What fits most uses.
      *
-     * @return 2048 prefill tokens a step, prefix caching, 10 s ageing, the system's clock, random seeds
+     * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, 10 s ageing, the system's clock, random seeds
      */
     public static EngineConfig defaults() {
         return builder().build();
@@ -58,6 +65,7 @@ public record EngineConfig(
     /** Collects options; the ranges are checked by {@link #build()}. Not thread-safe. */
     public static final class Builder {
         private int maxPrefillTokensPerStep = 2048;
+        private int maxPrefillTokensBesideDecode = 256;
         private boolean prefixCaching = true;
         private Duration ageingInterval = Duration.ofSeconds(10);
         private Clock clock = Clock.system();
@@ -74,6 +82,17 @@ public record EngineConfig(
          */
         public Builder maxPrefillTokensPerStep(int maxPrefillTokensPerStep) {
             this.maxPrefillTokensPerStep = maxPrefillTokensPerStep;
+            return this;
+        }
+
+        /**
+         * Sets {@link EngineConfig#maxPrefillTokensBesideDecode()}.
+         *
+         * @param maxPrefillTokensBesideDecode &gt;= 1
+         * @return this
+         */
+        public Builder maxPrefillTokensBesideDecode(int maxPrefillTokensBesideDecode) {
+            this.maxPrefillTokensBesideDecode = maxPrefillTokensBesideDecode;
             return this;
         }
 
@@ -139,7 +158,7 @@ public record EngineConfig(
          * @throws IllegalArgumentException naming the first option that is out of its range
          */
         public EngineConfig build() {
-            return new EngineConfig(maxPrefillTokensPerStep, prefixCaching, ageingInterval, clock, seeds, listener);
+            return new EngineConfig(maxPrefillTokensPerStep, maxPrefillTokensBesideDecode, prefixCaching, ageingInterval, clock, seeds, listener);
         }
     }
 }

@@ -31,12 +31,15 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * GPT-2 on a GPU. A decode step is the program's matrix products with kernels of our own between them (embedding, attention over the paged
- * cache, sampling), recorded once for each batch size as a CUDA graph and replayed: one launch, with one copy to the device and one back
- * inside. Prefill runs the program operator by operator and samples by the same kernel. Confined to the engine thread.
+ * GPT-2 on a GPU. A step is the program's matrix products with kernels of our own between them (embedding, attention over the paged cache,
+ * sampling), recorded once for each number of rows as a CUDA graph and replayed: one launch, with one copy to the device and one back
+ * inside. A row is one token: a sequence's next in decode, or one of a small chunk in prefill. Large prefills run the program operator by
+ * operator, and sample by the same kernel. Confined to the engine thread.
  */
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
+    /** Prompt tokens that a graph computes beside a full batch; more are faster operator by operator. */
+    private static final int PREFILL_ROWS = 256;
 
     private final Gpt2Config config;
     private final CUstream_st stream;
@@ -48,20 +51,21 @@ final class CudaGpt2 extends Gpt2 {
     private final Method finish;
     private final Method head;
     private final DeviceSampler sampler;
-    private final StepRows decodeRows;
-    private final StepRows prefillRows;
+    private final int maxRows;
+    private final StepRows rows; // of a graph
+    private final StepRows prefillRows; // the last tokens of a prefill without one
     private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
     private final StreamFilter everyStream;
-    private final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by batch size
+    private final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by number of rows
     private final List<Pointer> owned = new ArrayList<>();
     private final CUevent_st started;
     private final CUevent_st finished;
 
-    private List<Chunk> decoding = List.of();
-    private List<Chunk> prefilling = List.of();
-    private final List<Tensor> stepLogits = new ArrayList<>(); // of a step in flight that no graph holds
-    private Tensor decodeLogits;
+    private List<Chunk> stepping = List.of(); // by a graph
+    private List<Chunk> prefilling = List.of(); // without one
+    private Tensor stepLogits;
     private Tensor prefillLogits;
+    private final List<Tensor> held = new ArrayList<>(); // logits of a step in flight that no graph holds
 
     /** A recorded decode step, and the logits that it leaves. */
     private record Graph(CUgraphExec_st exec, Tensor logits) {
@@ -123,7 +127,8 @@ final class CudaGpt2 extends Gpt2 {
         this.kernels = kernels;
         config = program.config();
         int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config));
-        int rows = options.maxBatchSize();
+        int batch = options.maxBatchSize();
+        maxRows = options.deterministic() ? batch : batch + PREFILL_ROWS;
         try (TensorScope scope = new TensorScope()) {
             program.configureThread();
             stream = keep(program.stream().stream());
@@ -133,11 +138,12 @@ final class CudaGpt2 extends Gpt2 {
             qkv = program.method("qkv");
             finish = program.method("finish");
             head = program.method("head");
-            sampler = new DeviceSampler(rows, config.vocabSize(), program.device(), stream, architecture, macros);
-            decodeRows = new StepRows(rows, rowSize, program.device(), stream);
-            prefillRows = new StepRows(rows, rowSize, program.device(), stream);
-            // The presets give the id, two integers, a type whose deallocator would crash: it is never freed.
+            sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
+            rows = new StepRows(maxRows, rowSize, program.device(), stream);
+            prefillRows = new StepRows(batch, rowSize, program.device(), stream);
+            // The presets take the id, two integers, for a type whose deallocator would crash: it is never freed.
             poolId = keep(new MemPool()).id().retainReference();
+            poolId.deallocate(false);
             everyStream = keep(new StreamFilter() {
                 @Override
                 public boolean call(Pointer other) {
@@ -145,7 +151,7 @@ final class CudaGpt2 extends Gpt2 {
                 }
             });
             if (options.cudaGraphs()) {
-                recordGraphs(options.deterministic() ? List.of(rows) : batchSizes(rows).reversed());
+                recordGraphs(options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed());
             }
             started = keep(new CUevent_st());
             finished = keep(new CUevent_st());
@@ -161,7 +167,7 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** 1, 2, 4, 8, then in steps of a quarter of the power of two below, up to {@code max}. */
-    static List<Integer> batchSizes(int max) {
+    static List<Integer> rowCounts(int max) {
         List<Integer> sizes = new ArrayList<>();
         for (int size = 1; size < max; size += size < 8 ? size : Integer.highestOneBit(size) / 4) {
             sizes.add(size);
@@ -171,12 +177,12 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** Largest first, so that the smaller ones find room in the memory pool. */
-    private void recordGraphs(List<Integer> batches) {
+    private void recordGraphs(List<Integer> rowCounts) {
         long start = System.nanoTime();
         byte device = program.device().index();
-        for (int batch : batches) {
+        for (int count : rowCounts) {
             try (TensorScope scope = new TensorScope()) {
-                decode(batch); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
+                step(count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                 Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
                 CUgraph_st graph = new CUgraph_st();
                 Tensor logits;
@@ -184,7 +190,7 @@ final class CudaGpt2 extends Gpt2 {
                 try {
                     Cuda.check(
                             cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-                    logits = own(decode(batch));
+                    logits = own(step(count));
                     Cuda.check(cudart.cudaStreamEndCapture(stream, graph), "cudaStreamEndCapture");
                 } finally {
                     torch_cuda.endAllocateToPool(device, poolId);
@@ -192,34 +198,34 @@ final class CudaGpt2 extends Gpt2 {
                 CUgraphExec_st exec = new CUgraphExec_st();
                 Cuda.check(cudart.cudaGraphInstantiate(exec, graph, 0), "cudaGraphInstantiate");
                 cudart.cudaGraphDestroy(graph);
-                graphs.put(batch, new Graph(exec.retainReference(), logits));
+                graphs.put(count, new Graph(exec.retainReference(), logits));
             }
         }
-        LOG.info("recorded {} decode graphs in {} ms", graphs.size(), (System.nanoTime() - start) / 1_000_000);
+        LOG.info("recorded {} graphs in {} ms", graphs.size(), (System.nanoTime() - start) / 1_000_000);
     }
 
-    /** A decode step of the first {@code batch} rows, from the copy to the device to the copy back; returns its logits [batch, VP]. */
-    private Tensor decode(int batch) {
+    /** A step of the first {@code count} rows, from the copy to the device to the copy back; returns its logits [count, VP]. */
+    private Tensor step(int count) {
         int c = config.hiddenSize();
         int elementBytes = Libtorch.sizeBytes(program.dtype());
         long cache = address(program.cache().tensor());
         double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
-        int attentionThreads = batch * config.headCount() < 512 ? 256 : 128;
+        int attentionThreads = count * config.headCount() < 512 ? 256 : 128;
 
-        decodeRows.upload(batch);
-        Tensor x = torch.empty(new long[] {batch, c}, elements, null);
-        CudaKernels.launch(embed, batch, 1, 256, stream, decodeRows.inputAddress(), address(program.parameter("wte")),
+        rows.upload(count);
+        Tensor x = torch.empty(new long[] {count, c}, elements, null);
+        CudaKernels.launch(embed, count, 1, 256, stream, rows.inputAddress(), address(program.parameter("wte")),
                 address(program.parameter("wpe")), address(x));
         for (int layer = 0; layer < config.layerCount(); layer++) {
-            Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [B, 3C]
-            Tensor attended = torch.empty(new long[] {batch, c}, elements, null);
+            Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [rows, 3C]
+            Tensor attended = torch.empty(new long[] {count, c}, elements, null);
             CudaKernels.launch(
                     attention,
                     config.headCount(),
-                    batch,
+                    count,
                     attentionThreads,
                     stream,
-                    decodeRows.inputAddress(),
+                    rows.inputAddress(),
                     address(projected),
                     cache + elementBytes * program.cache().keysOffset(layer),
                     cache + elementBytes * program.cache().valuesOffset(layer),
@@ -228,8 +234,8 @@ final class CudaGpt2 extends Gpt2 {
             x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer))).toTensor();
         }
         Tensor logits = head.apply(new IValueVector(new IValue(x))).toTensor();
-        sampler.launch(decodeRows, batch, logits);
-        decodeRows.download(batch);
+        sampler.launch(rows, count, logits);
+        rows.download(count);
         return logits;
     }
 
@@ -239,14 +245,18 @@ final class CudaGpt2 extends Gpt2 {
 
     @Override
     public void launch(List<Chunk> chunks) {
-        int decodes = decodes(chunks);
-        decoding = chunks.subList(0, decodes);
-        prefilling = chunks.subList(decodes, chunks.size());
+        int inGraph = 0;
+        int rowCount = 0;
+        while (inGraph < chunks.size() && rowCount + chunks.get(inGraph).count() <= maxRows && isSmall(chunks.get(inGraph))) {
+            rowCount += chunks.get(inGraph++).count();
+        }
+        stepping = chunks.subList(0, inGraph);
+        prefilling = chunks.subList(inGraph, chunks.size());
         try {
             Cuda.check(cudart.cudaSetDevice(program.device().index()), "cudaSetDevice");
             Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
-            if (!decoding.isEmpty()) {
-                launchDecode();
+            if (!stepping.isEmpty()) {
+                launchStep(rowCount);
             }
             if (!prefilling.isEmpty()) {
                 launchPrefill();
@@ -258,17 +268,22 @@ final class CudaGpt2 extends Gpt2 {
         }
     }
 
-    private void launchDecode() {
-        decodeRows.fill(decoding, sampler::prepare);
-        Map.Entry<Integer, Graph> recorded = graphs.ceilingEntry(decoding.size());
+    /** Whether a chunk goes by the graph if there is room: the one token of a decode, or a prefill that is no longer than worth it. */
+    private boolean isSmall(Chunk chunk) {
+        return chunk.count() == 1 || chunk.count() <= PREFILL_ROWS && !options.deterministic();
+    }
+
+    private void launchStep(int rowCount) {
+        rows.fill(stepping, sampler::prepare);
+        Map.Entry<Integer, Graph> recorded = graphs.ceilingEntry(rowCount);
         if (recorded != null) {
-            decodeLogits = recorded.getValue().logits();
+            stepLogits = recorded.getValue().logits();
             Cuda.check(cudart.cudaGraphLaunch(recorded.getValue().exec(), stream), "cudaGraphLaunch");
             return;
         }
         program.configureThread();
         try (TensorScope scope = new TensorScope()) {
-            decodeLogits = hold(decode(options.deterministic() ? options.maxBatchSize() : decoding.size()));
+            stepLogits = hold(step(options.deterministic() ? maxRows : rowCount));
         }
     }
 
@@ -278,7 +293,7 @@ final class CudaGpt2 extends Gpt2 {
             Tensor logits = options.deterministic() ? prefillEach(prefilling) : program.prefill(prefilling);
             List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
-                prefillRows.fill(sampling, sampler::prepare);
+                prefillRows.fillLast(sampling, sampler::prepare);
                 prefillRows.upload(sampling.size());
                 sampler.launch(prefillRows, sampling.size(), logits);
                 prefillRows.download(sampling.size());
@@ -295,9 +310,9 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private Tensor hold(Tensor logits) {
-        Tensor held = own(logits);
-        stepLogits.add(held);
-        return held;
+        Tensor own = own(logits);
+        held.add(own);
+        return own;
     }
 
     /** A reference of its own to a tensor that a method returned, which belongs to the method's result. */
@@ -306,27 +321,29 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private void releaseLogits() {
-        stepLogits.forEach(Pointer::releaseReference);
-        stepLogits.clear();
+        held.forEach(Pointer::releaseReference);
+        held.clear();
     }
 
     @Override
     public void await() {
         try {
             Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-            for (int row = 0; row < decoding.size(); row++) {
-                if (decoding.get(row).samples()) {
-                    sampler.take(decoding.get(row), decodeRows, row, decodeLogits);
+            int row = 0;
+            for (Chunk chunk : stepping) {
+                row += chunk.count();
+                if (chunk.samples()) {
+                    sampler.take(chunk, rows, row - 1, stepLogits);
                 }
             }
-            int row = 0;
+            row = 0;
             for (Chunk chunk : prefilling) {
                 if (chunk.samples()) {
                     sampler.take(chunk, prefillRows, row++, prefillLogits);
                 }
             }
         } catch (RuntimeException e) {
-            throw failure("await", decoding.size() + prefilling.size(), e);
+            throw failure("await", stepping.size() + prefilling.size(), e);
         } finally {
             releaseLogits();
         }
@@ -348,7 +365,7 @@ final class CudaGpt2 extends Gpt2 {
         cudart.cudaEventDestroy(finished);
         graphs.values().forEach(Graph::close);
         graphs.clear();
-        decodeRows.close();
+        rows.close();
         prefillRows.close();
         sampler.close();
         kernels.close();

@@ -2,6 +2,7 @@ package io.github.loomtorch.torch;
 
 /** The one place that tells libtorch's failures apart, which all arrive as a {@link RuntimeException} with a text. */
 final class Failures {
+    private static final String IN_TORCHSCRIPT = "RuntimeError: ";
 
     private Failures() {}
 
@@ -16,6 +17,13 @@ final class Failures {
             return explained;
         }
         String advice = isOutOfMemory(e) ? "; reduce maxBatchSize, the KV cache or the prompts, or take a smaller dtype" : "";
-        return new TorchException(operation + " failed: " + Libtorch.firstLine(e) + advice, e);
+        return new TorchException(operation + " failed: " + reason(e) + advice, e);
+    }
+
+    /** The line that says what is wrong: the first, or in a failure of a TorchScript program the one after its traceback. */
+    private static String reason(RuntimeException e) {
+        String message = String.valueOf(e.getMessage());
+        int start = message.lastIndexOf("\n" + IN_TORCHSCRIPT) + 1;
+        return message.substring(start).lines().findFirst().orElse("").replaceFirst("^" + IN_TORCHSCRIPT, "");
     }
 }

@@ -30,6 +30,7 @@ final class Libtorch {
         }
         try {
             Loader.load(torch.class);
+            defaultThreads();
         } catch (LinkageError e) {
             throw new TorchException(
                     "libtorch could not be loaded for " + Loader.getPlatform() + ": " + firstLine(e)
@@ -43,6 +44,16 @@ final class Libtorch {
         if (System.getProperty(property) == null) {
             System.setProperty(property, value);
         }
+    }
+
+    private static final class Threads {
+        /** Threads of one operation, before anything changed it. */
+        static final int DEFAULT = torch.get_num_threads();
+    }
+
+    /** Threads that libtorch takes for one operation unless told otherwise. */
+    static int defaultThreads() {
+        return Threads.DEFAULT;
     }
 
     /** Devices named cuda:0, cuda:1, ...; 0 where libtorch has no CUDA or the machine no working GPU. */

@@ -34,6 +34,8 @@ final class StepInput {
     /** The row's random number. */
     static final int UNIFORM = 12;
     static final int TOP_LOGPROBS = 13;
+    /** Position of the first of the sequence's tokens in this step; the rows of those from there on stand just before this one. */
+    static final int FIRST = 14;
     /** The sequence's pages begin here. */
     static final int PAGES = 16;
 
@@ -79,6 +81,7 @@ final class StepInput {
         macros.put("FREQUENCY", FREQUENCY);
         macros.put("UNIFORM", UNIFORM);
         macros.put("TOP_LOGPROBS", TOP_LOGPROBS);
+        macros.put("FIRST", FIRST);
         macros.put("PAGES", PAGES);
         macros.put("SAMPLES", SAMPLES);
         macros.put("GREEDY", GREEDY);
@@ -88,35 +91,35 @@ final class StepInput {
         return macros;
     }
 
-    /** Fills the row that begins at {@code row} for a chunk's last token; {@code extraFlags} are those that depend on the slot's tables. */
-    static void put(IntBuffer buffer, int row, Chunk chunk, int extraFlags) {
+    /** Fills the row that begins at {@code row} for one of a chunk's tokens; {@code flags} are those that depend on the slot's tables. */
+    static void put(IntBuffer buffer, int row, Chunk chunk, int position, int flags) {
         Sequence sequence = chunk.sequence();
-        int position = chunk.start() + chunk.count() - 1;
         buffer.put(row + TOKEN, sequence.tokens()[position]);
         buffer.put(row + POSITION, position);
         buffer.put(row + LENGTH, position + 1);
+        buffer.put(row + FIRST, chunk.start());
         buffer.put(row + SLOT, sequence.slot());
         int pages = position / KvCache.PAGE_SIZE + 1;
         for (int i = 0; i < pages; i++) {
             buffer.put(row + PAGES + i, sequence.page(i));
         }
-        if (!chunk.samples()) {
+        if (position < sequence.length() - 1) {
             buffer.put(row + FLAGS, 0);
             return;
         }
         SamplingParams params = sequence.sampling();
         buffer.put(row + TOP_LOGPROBS, params.topLogprobs());
         if (params.temperature() == 0) {
-            buffer.put(row + FLAGS, SAMPLES | GREEDY | extraFlags);
+            buffer.put(row + FLAGS, SAMPLES | GREEDY | flags);
         } else {
-            buffer.put(row + FLAGS, SAMPLES | extraFlags);
+            buffer.put(row + FLAGS, SAMPLES | flags);
             buffer.put(row + TOP_K, params.topK());
             put(buffer, row + SCALE, Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE));
             put(buffer, row + TOP_P, params.topP());
             put(buffer, row + MIN_EXPONENT, (float) (StrictMath.log(params.minP()) * LOG2_E));
             put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), sequence.length() - sequence.promptLength()));
         }
-        if ((extraFlags & PENALISED) != 0) {
+        if ((flags & PENALISED) != 0) {
             put(buffer, row + REPETITION, params.repetitionPenalty());
             put(buffer, row + PRESENCE, params.presencePenalty());
             put(buffer, row + FREQUENCY, params.frequencyPenalty());

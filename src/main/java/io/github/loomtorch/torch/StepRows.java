@@ -56,15 +56,33 @@ final class StepRows implements AutoCloseable {
         return new BytePointer(memory).capacity(4L * count).asByteBuffer().order(ByteOrder.nativeOrder()).asIntBuffer();
     }
 
-    /** Fills the first rows, and makes those that were filled before padding. */
+    /** Fills a row for each token of the chunks, in order, and makes those that were filled before padding. */
     void fill(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
+        int row = 0;
         for (int i = 0; i < chunks.size(); i++) {
-            StepInput.put(input, i * rowSize, chunks.get(i), flags.applyAsInt(chunks.get(i)));
+            Chunk chunk = chunks.get(i);
+            int chunkFlags = flags.applyAsInt(chunk);
+            for (int position = chunk.start(); position < chunk.start() + chunk.count(); position++) {
+                StepInput.put(input, row++ * rowSize, chunk, position, chunkFlags);
+            }
         }
-        for (int i = chunks.size(); i < filled; i++) {
-            StepInput.clear(input, i * rowSize);
+        pad(row);
+    }
+
+    /** Fills a row for the last token of each chunk. */
+    void fillLast(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
+        for (int i = 0; i < chunks.size(); i++) {
+            Chunk chunk = chunks.get(i);
+            StepInput.put(input, i * rowSize, chunk, chunk.start() + chunk.count() - 1, flags.applyAsInt(chunk));
         }
-        filled = chunks.size();
+        pad(chunks.size());
+    }
+
+    private void pad(int from) {
+        for (int row = from; row < filled; row++) {
+            StepInput.clear(input, row * rowSize);
+        }
+        filled = from;
     }
 
     /** Copies the first rows to the device. */

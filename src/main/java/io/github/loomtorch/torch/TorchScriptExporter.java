@@ -10,8 +10,10 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.UUID;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipFile;
 import org.bytedeco.javacpp.BytePointer;
@@ -58,7 +60,8 @@ public final class TorchScriptExporter {
     public static Path export(ModelDirectory directory) throws IOException {
         Libtorch.load();
         try (TensorScope scope = new TensorScope()) {
-            save(build(directory), directory);
+            String stamp = stamp(directory); // before the weights are read: if they change meanwhile, it is exported again
+            save(build(directory), directory, stamp);
         }
         return directory.torchScript();
     }
@@ -83,9 +86,10 @@ public final class TorchScriptExporter {
     static JitModule load(ModelDirectory directory, Device device, ScalarType dtype) throws IOException {
         Path file = directory.torchScript();
         if (directory.hasWeights() && !isCurrent(directory)) {
+            String stamp = stamp(directory);
             JitModule module = build(directory);
             try {
-                save(module, directory);
+                save(module, directory, stamp);
             } catch (IOException e) {
                 LOG.warn("{}; the model runs, but is exported again next time", e.getMessage());
             }
@@ -109,8 +113,20 @@ public final class TorchScriptExporter {
                     file + ": expected a TorchScript archive, got: " + Libtorch.firstLine(e) + "; delete it, then it is exported again",
                     e);
         }
+        requireShapes(file, module, directory.config());
         module.to(dtype, false);
         return module;
+    }
+
+    /** What the program does not show: without weights, {@code config.json} may have changed since the export. */
+    private static void requireShapes(Path file, JitModule module, Gpt2Config config) throws IOException {
+        for (Map.Entry<String, long[]> parameter : parameters(config).entrySet()) {
+            long[] shape = module.attr(parameter.getKey()).toTensor().shape();
+            if (!Arrays.equals(shape, parameter.getValue())) {
+                throw new IOException(file + ": expected parameter " + parameter.getKey() + " of shape "
+                        + Arrays.toString(parameter.getValue()) + " from config.json, got " + Arrays.toString(shape));
+            }
+        }
     }
 
     /** A model of this shape with random weights, initialised as GPT-2 is: normal with deviation 0.02, residual projections less. */
@@ -228,18 +244,16 @@ public final class TorchScriptExporter {
         };
     }
 
-    private static void save(JitModule module, ModelDirectory directory) throws IOException {
+    private static void save(JitModule module, ModelDirectory directory, String stamp) throws IOException {
         Path file = directory.torchScript();
-        Path temporary = directory.path().resolve("model.ts." + ProcessHandle.current().pid() + ".tmp");
-        try {
-            Files.newOutputStream(temporary).close(); // libtorch's own failure would not say why
-        } catch (IOException e) {
-            throw new IOException(file + " could not be written: " + e, e);
-        }
+        Path temporary = directory.path().resolve("model.ts." + UUID.randomUUID() + ".tmp"); // others may export at the same time
         try (ExtraFilesMap extra = new ExtraFilesMap()) {
-            extra.put(new BytePointer(STAMP), stamp(directory));
+            Files.createFile(temporary); // libtorch's own failure would not say why
+            extra.put(new BytePointer(STAMP), stamp);
             module.save(temporary.toString(), extra);
             Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException e) {
+            throw new IOException(file + " could not be written: " + e, e);
         } catch (RuntimeException e) {
             throw new IOException(file + " could not be written: " + Libtorch.firstLine(e), e);
         } finally {

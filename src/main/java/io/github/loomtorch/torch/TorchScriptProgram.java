@@ -37,6 +37,7 @@ final class TorchScriptProgram implements AutoCloseable {
     private final Gpt2Config config;
     private final List<Pointer> owned = new ArrayList<>();
     private final Device device;
+    private final String deviceName;
     private final ScalarType dtype;
     private final CUDAStream stream;
     private final JitModule module;
@@ -50,6 +51,7 @@ final class TorchScriptProgram implements AutoCloseable {
         this.config = config;
         try (TensorScope scope = new TensorScope()) {
             device = keep(device(options.device()));
+            deviceName = device.str().getString();
             dtype = options.dtype().resolve(device.is_cuda());
             stream = device.is_cuda() ? keep(torch_cuda.getStreamFromPool(true, device.index())) : null;
             configureThread();
@@ -125,7 +127,7 @@ final class TorchScriptProgram implements AutoCloseable {
     }
 
     String deviceName() {
-        return device.str().getString();
+        return deviceName;
     }
 
     Method method(String name) {
@@ -149,9 +151,9 @@ final class TorchScriptProgram implements AutoCloseable {
         torch.setGraphExecutorOptimize(false); // the optimiser would compile anew for each shape
         if (device.is_cuda()) {
             torch_cuda.setCurrentCUDAStream(stream);
-        } else if (dtype == ScalarType.Float) {
-            // OpenBLAS, which does the work here, has threads of its own, and OpenMP's would spin on the cores that those need.
-            torch.set_num_threads(1);
+        } else {
+            // OpenBLAS, which does the work in float32, has threads of its own, and OpenMP's would spin on the cores that those need.
+            torch.set_num_threads(dtype == ScalarType.Float ? 1 : Libtorch.defaultThreads());
         }
     }
 

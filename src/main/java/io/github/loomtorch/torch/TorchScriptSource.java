@@ -39,12 +39,13 @@ final class TorchScriptSource {
 
     /*
      * OpenBLAS, which computes float32 on a CPU, multiplies a matrix of up to four rows slower than row by row (gemv): the weights are
-     * what takes the time, and gemm first copies them into its own order. `linear` and `head` take that way there.
+     * what takes the time, and gemm first copies them into its own order. `linear` and `head` take that way there. No rows at all, the
+     * head's input where no chunk of a prefill samples, cannot be stacked.
      */
     private static final String PROGRAM =
             """
             def row_by_row(self, x: Tensor) -> bool:
-                return x.size(0) <= 4 and x.dtype == $float32 and not x.is_cuda
+                return x.size(0) > 0 and x.size(0) <= 4 and x.dtype == $float32 and not x.is_cuda
 
             def linear(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
                 if self.row_by_row(x):

@@ -1,11 +1,11 @@
 /*
- * The two kernels of a decode step that libtorch has no operator for: the embedding of one token a sequence, and attention of one query
- * over a paged KV cache. Compiled by NVRTC for one model; the macros below are its shape.
+ * The two kernels of a step that libtorch has no operator for: the embedding of a token, and attention of one query over a paged KV cache. Compiled by NVRTC for one model; the macros below are its shape.
  *
  *   C hidden size, H heads, D = C / H (head size), PAGE tokens in a page, ROW ints of one row of the step's input (see StepInput.java)
  *   T element type of weights, cache and activations: float, __half or __nv_bfloat16 as raw bits
  *
- * One block row (blockIdx.y, or blockIdx.x of `embed`) is one sequence; rows of length 0 are padding: they write zeros and touch no page.
+ * A row (blockIdx.y, or blockIdx.x of `embed`) is one token: a sequence's newest, or one of several new ones, which then stand in
+ * neighbouring rows. Rows of length 0 are padding: they write zeros and touch no page.
  */
 #include "element.cuh"
 
@@ -23,7 +23,8 @@ extern "C" __global__ void embed(const int* __restrict__ input, const T* __restr
 /*
  * out [B, C] = softmax(q K^T scale) V over the sequence's rows of the cache [R, C], and the new key and value written to it.
  *
- * qkv [B, 3C] holds the new token's query, key and value. Grid (H, B); blockDim a multiple of 32, at most 256. LANES threads hold one
+ * qkv [B, 3C] holds the new tokens' queries, keys and values. What the sequence's earlier new tokens add to the cache in this very launch
+ * is read from their rows of qkv, as the blocks run in no order. Grid (H, B); blockDim a multiple of 32, at most 256. LANES threads hold one
  * row of a head, 16 bytes each, so a warp reads 32 / LANES rows at once, and each group of LANES keeps its own running maximum, sum and
  * output (online softmax [1]); the groups are merged at the end. UNROLL rows a group are in flight.
  * Traffic: 2 (n - 1) C + 6 C elements a sequence of n tokens, and its n / PAGE page numbers H times.
@@ -50,6 +51,7 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
     }
     const int* pages = row + PAGES;
     const T* mine = qkv + (size_t)blockIdx.y * 3 * C + column;
+    const int stored = row[FIRST]; // tokens that the cache holds already
     const int group = threadIdx.x / LANES;
     const int groups = blockDim.x / LANES;
     scale *= 1.44269504f; // exp2 below
@@ -63,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
     }
     float most = -INFINITY, sum = 0;
 
-    if (group == 0) { // the new token, which the cache does not hold yet
+    if (group == 0) { // the row's own token
         load(mine + C, k);
         load(mine + 2 * C, v);
         const size_t at = ((size_t)pages[(n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + column;
@@ -91,10 +93,14 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
         for (int u = 0; u < UNROLL; u++) {
             const int j = first + u * groups + group;
             there[u] = j < n - 1;
-            if (there[u]) {
+            if (there[u] && j < stored) {
                 const size_t at = ((size_t)pages[j / PAGE] * PAGE + j % PAGE) * C + column;
-                kraw[u] = __ldg((const uint4*)(keys + at));
-                vraw[u] = __ldg((const uint4*)(values + at));
+                kraw[u] = *(const uint4*)(keys + at);
+                vraw[u] = *(const uint4*)(values + at);
+            } else if (there[u]) {
+                const T* other = mine - (size_t)(n - 1 - j) * 3 * C;
+                kraw[u] = *(const uint4*)(other + C);
+                vraw[u] = *(const uint4*)(other + 2 * C);
             } else {
                 kraw[u] = vraw[u] = make_uint4(0, 0, 0, 0);
             }

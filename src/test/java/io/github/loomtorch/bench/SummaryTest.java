@@ -44,13 +44,13 @@ class SummaryTest {
     @Test
     void aSingleTokenHasNoTimePerOutputToken() {
         assertEquals(0, trace(10, 25).tpotNanos());
-        Summary summary = Summary.of(List.of(trace(10, 25), trace(0, 10, 14)), 0, 1_000 * MILLI, Summary.Limits.NONE);
+        Summary summary = Summary.of(List.of(trace(10, 25), trace(0, 10, 14)), 0, 1_000 * MILLI, 0, Summary.Limits.NONE);
         assertEquals(new Distribution(4, 4, 4), summary.tpotMillis());
     }
 
     @Test
     void throughputIsOfTheWholeDurationAndFailedRequestsDoNotCount() {
-        Summary summary = Summary.of(List.of(trace(0, 10, 20, 40), trace(0, 20)), 3, 2_000 * MILLI, Summary.Limits.NONE);
+        Summary summary = Summary.of(List.of(trace(0, 10, 20, 40), trace(0, 20)), 3, 2_000 * MILLI, 500 * MILLI, Summary.Limits.NONE);
         assertEquals(2, summary.completed());
         assertEquals(3, summary.failed());
         assertEquals(4, summary.outputTokens());
@@ -58,6 +58,7 @@ class SummaryTest {
         assertEquals(1, summary.requestThroughput());
         assertEquals(2, summary.outputTokenThroughput());
         assertEquals(1, summary.goodput());
+        assertEquals(0.75, summary.deviceIdleShare());
         assertEquals(15, summary.ttftMillis().mean());
         assertEquals(15, summary.itlMillis().mean());
         assertEquals(30, summary.e2elMillis().mean());
@@ -72,6 +73,6 @@ class SummaryTest {
     }
 
     private static double goodput(List<RequestTrace> traces, OptionalDouble ttftMillis, OptionalDouble tpotMillis) {
-        return Summary.of(traces, 0, 1_000 * MILLI, new Summary.Limits(ttftMillis, tpotMillis)).goodput();
+        return Summary.of(traces, 0, 1_000 * MILLI, 0, new Summary.Limits(ttftMillis, tpotMillis)).goodput();
     }
 }

@@ -23,6 +23,11 @@ public final class RandomCheckpoint {
 
     /** Writes {@code config.json} and {@code model.safetensors}: normal weights of deviation 0.1, LayerNorm's around 1. */
     public static Path write(Path directory, Gpt2Config config, DType dtype, long seed) throws IOException {
+        return write(directory, config, dtype, seed, 0.1f);
+    }
+
+    /** The same with normal weights of another deviation. */
+    public static Path write(Path directory, Gpt2Config config, DType dtype, long seed, float deviation) throws IOException {
         Files.createDirectories(directory);
         writeConfig(directory.resolve("config.json"), config);
         Random random = new Random(seed);
@@ -35,7 +40,7 @@ public final class RandomCheckpoint {
             float mean = tensor.getKey().matches(".*ln_(1|2|f)\\.weight") ? 1 : 0;
             float[] values = new float[size];
             for (int i = 0; i < size; i++) {
-                values[i] = mean + 0.1f * (float) random.nextGaussian();
+                values[i] = mean + deviation * (float) random.nextGaussian();
             }
             writer.add(tensor.getKey(), dtype, tensor.getValue(), values);
         }

@@ -22,6 +22,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.atomic.AtomicLong;
 import org.bytedeco.javacpp.Pointer;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -246,12 +247,18 @@ class GpuIT {
 
     @Test
     void aCachedPrefixIsNotComputedAgain() throws IOException {
-        int[] prompt = new Random(2).ints(900, 0, 50257).toArray();
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT32, 4))) {
-            GenerationRequest request = new GenerationRequest(prompt, SamplingParams.greedy(20));
+        AtomicLong computed = new AtomicLong();
+        ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
+        EngineConfig counting = EngineConfig.builder().listener(step -> computed.addAndGet(step.computedTokens())).build();
+        try (ContinuousScheduler scheduler = new ContinuousScheduler(
+                () -> new Engine(Gpt2.load(model, new TorchOptions("cuda", Dtype.FLOAT32, 4)), counting))) {
+            GenerationRequest request =
+                    new GenerationRequest(new Random(2).ints(900, 0, 50257).toArray(), SamplingParams.greedy(20));
             Completion first = scheduler.submit(request).join();
+            computed.set(0);
             Completion second = scheduler.submit(request).join();
             assertArrayEquals(first.outputTokenIds(), second.outputTokenIds());
+            assertTrue(computed.get() <= 16 + 20, "computed " + computed + " tokens");
         }
     }
 

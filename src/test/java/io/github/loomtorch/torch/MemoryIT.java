@@ -1,0 +1,212 @@
+package io.github.loomtorch.torch;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.model.Gpt2Weights;
+import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.model.Safetensors.DType;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.testing.Generations;
+import io.github.loomtorch.testing.RandomCheckpoint;
+import io.github.loomtorch.testing.SafetensorsWriter;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.lang.management.BufferPoolMXBean;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.javacpp.Pointer;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * Native memory: what JavaCPP counts of its pointers, exactly; and the process's resident memory, which holds the tensors, within a margin
+ * for the Java heap and the allocator. The allocator may keep some of what earlier tests freed: run by itself, this one sees most.
+ */
+class MemoryIT {
+    private static final long MIB = 1 << 20;
+    private static final long MARGIN_BYTES = 32 * MIB;
+
+    /** 41 M parameters: 157 MiB in float32. */
+    private static final Gpt2Config MEDIUM = config(31_000, 512, 8);
+
+    private static final long MEDIUM_BYTES = 4 * MEDIUM.parameterCount();
+
+    private static final TorchOptions OPTIONS = new TorchOptions("cpu", Dtype.FLOAT32, 8);
+
+    @TempDir
+    private Path directory;
+
+    private static Gpt2Config config(int vocabSize, int hiddenSize, int layerCount) {
+        return new Gpt2Config(vocabSize, 64, hiddenSize, layerCount, 8, 4 * hiddenSize, Activation.GELU_TANH, 1e-5, true, false, true, -1);
+    }
+
+    @BeforeAll
+    static void warmUp() {
+        try (Gpt2 gpt2 = Gpt2.random(config(50, 16, 1), 1, OPTIONS)) {
+            generate(gpt2, 1);
+        }
+    }
+
+    /** The logits alone of a batch are 1.5 MiB, so that a step's tensors kept would soon show. */
+    @Test
+    void aThousandGenerationsLeaveMemoryFlat() {
+        try (Gpt2 gpt2 = Gpt2.random(config(50_000, 16, 2), 1, OPTIONS)) {
+            generate(gpt2, 400);
+            collectGarbage();
+            long count = Pointer.totalCount();
+            long bytes = Pointer.totalBytes();
+            long resident = Pointer.physicalBytes();
+            generate(gpt2, 1000);
+            assertEquals(count, Pointer.totalCount());
+            assertEquals(bytes, Pointer.totalBytes());
+            collectGarbage();
+            assertFlat(resident);
+        }
+    }
+
+    @Test
+    void closeFreesEverythingOnce() {
+        collectGarbage();
+        long count = Pointer.totalCount();
+        long bytes = Pointer.totalBytes();
+        long resident = Pointer.physicalBytes();
+        Gpt2 gpt2 = Gpt2.random(MEDIUM, 1, OPTIONS);
+        assertTrue(Pointer.totalCount() > count);
+        gpt2.close();
+        gpt2.close();
+        assertEquals(count, Pointer.totalCount());
+        assertEquals(bytes, Pointer.totalBytes());
+        assertFlat(resident);
+    }
+
+    @Test
+    void aLoadThatFailsFreesEverything() throws IOException {
+        writeZeros(MEDIUM, DType.F32);
+        TorchScriptExporter.export(open());
+        RandomCheckpoint.writeConfig(directory.resolve("config.json"), config(31_000 + 64, 512, 8));
+        Files.delete(directory.resolve("model.safetensors"));
+        collectGarbage();
+        long count = Pointer.totalCount();
+        long bytes = Pointer.totalBytes();
+        long resident = Pointer.physicalBytes();
+        assertThrows(IOException.class, () -> Gpt2.load(open(), OPTIONS)); // only after the weights were read
+        assertEquals(count, Pointer.totalCount());
+        assertEquals(bytes, Pointer.totalBytes());
+        assertFlat(resident);
+    }
+
+    /**
+     * Copies as large as the weights in float32. The pages of a mapped checkpoint count as one, though the system can take them back; without
+     * them an export holds one, and to convert it the largest of the parameters once more.
+     */
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void loadingHoldsAtMostTwoCopiesOfTheWeights() throws IOException {
+        TorchOptions bfloat16 = new TorchOptions("cpu", Dtype.BFLOAT16, 8);
+        assertPeak("random", 1, () -> Gpt2.random(MEDIUM, 1, OPTIONS).close());
+        writeZeros(MEDIUM, DType.F32);
+        assertPeak("export and load", 2, () -> Gpt2.load(open(), OPTIONS).close());
+        assertPeak("load", 1, () -> Gpt2.load(open(), OPTIONS).close());
+        assertPeak("load as bfloat16", 2, () -> Gpt2.load(open(), bfloat16).close());
+        Files.delete(directory.resolve("model.ts"));
+        assertPeak("export and load as bfloat16", 2.5, () -> Gpt2.load(open(), bfloat16).close());
+        writeZeros(MEDIUM, DType.F16);
+        assertPeak("export and load of float16 weights", 2, () -> Gpt2.load(open(), OPTIONS).close());
+    }
+
+    private interface Action {
+        void run() throws IOException;
+    }
+
+    /** Lets the kernel forget the most that was resident so far, and asks it afterwards. */
+    private static void assertPeak(String what, double copies, Action action) throws IOException {
+        collectGarbage();
+        Files.writeString(Path.of("/proc/self/clear_refs"), "5");
+        long before = peakResidentBytes();
+        action.run();
+        long growth = peakResidentBytes() - before;
+        assertTrue(
+                growth <= copies * MEDIUM_BYTES + MARGIN_BYTES,
+                what + ": grew by " + growth / MIB + " MiB for weights of " + MEDIUM_BYTES / MIB + " MiB");
+    }
+
+    private static long peakResidentBytes() throws IOException {
+        String line = Files.readAllLines(Path.of("/proc/self/status")).stream()
+                .filter(each -> each.startsWith("VmHWM:"))
+                .findFirst()
+                .orElseThrow();
+        return 1024 * Long.parseLong(line.replaceAll("\\D", ""));
+    }
+
+    /** Until no file is mapped any more. */
+    private static void collectGarbage() {
+        BufferPoolMXBean mapped = ManagementFactory.getPlatformMXBeans(BufferPoolMXBean.class).stream()
+                .filter(pool -> pool.getName().equals("mapped"))
+                .findFirst()
+                .orElseThrow();
+        assertTimeoutPreemptively(Duration.ofSeconds(20), () -> {
+            do {
+                System.gc();
+            } while (mapped.getCount() > 0);
+        });
+    }
+
+    private static void assertFlat(long residentBefore) {
+        long growth = Pointer.physicalBytes() - residentBefore;
+        assertTrue(growth <= MARGIN_BYTES, "resident memory grew by " + growth / MIB + " MiB");
+    }
+
+    private static void generate(Gpt2 gpt2, int count) {
+        List<GenerationRequest> requests = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            int[] prompt = new int[1 + i % 20];
+            prompt[0] = i % 50;
+            requests.add(new GenerationRequest(prompt, SamplingParams.greedy(4)));
+        }
+        Generations.together(gpt2, EngineConfig.defaults(), requests);
+    }
+
+    private ModelDirectory open() throws IOException {
+        return ModelDirectory.open(directory);
+    }
+
+    /** A checkpoint of zeros that no byte of passes through the Java heap. */
+    private void writeZeros(Gpt2Config config, DType dtype) throws IOException {
+        RandomCheckpoint.writeConfig(directory.resolve("config.json"), config);
+        Map<String, String> header = new LinkedHashMap<>();
+        long end = 0;
+        for (Map.Entry<String, long[]> tensor : Gpt2Weights.shapes(config).entrySet()) {
+            long begin = end;
+            long size = dtype.sizeBytes();
+            for (long n : tensor.getValue()) {
+                size *= n;
+            }
+            end += size;
+            header.put(tensor.getKey(), "{\"dtype\": \"%s\", \"shape\": %s, \"data_offsets\": [%d, %d]}"
+                    .formatted(dtype, Arrays.toString(tensor.getValue()), begin, end));
+        }
+        StringBuilder json = new StringBuilder("{");
+        header.forEach((name, entry) -> json.append(json.length() == 1 ? "" : ", ").append('"').append(name).append("\": ").append(entry));
+        Path file = SafetensorsWriter.write(directory.resolve("model.safetensors"), json.append('}').toString(), new byte[0]);
+        try (RandomAccessFile grown = new RandomAccessFile(file.toFile(), "rw")) {
+            grown.setLength(grown.length() + end);
+        }
+    }
+}
