@@ -116,14 +116,17 @@ public final class Demo {
                 ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {
             page.beginStreams();
             List<CompletableFuture<Completion>> calls = IntStream.range(0, PROMPTS.size())
-                    .mapToObj(i -> CompletableFuture.supplyAsync(
-                            () -> scheduler
-                                    .submit(request(PROMPTS.get(i)), event -> page.stream(i, event.text()))
-                                    .join(),
-                            callers))
+                    .mapToObj(i -> CompletableFuture.supplyAsync(() -> call(scheduler, i, page), callers))
                     .toList();
             page.endStreams(calls.stream().map(CompletableFuture::join).toList());
         }
+    }
+
+    private Completion call(AsyncNaiveScheduler scheduler, int i, DemoPage page) {
+        Completion completion =
+                scheduler.submit(request(PROMPTS.get(i)), event -> page.stream(i, event.text())).join();
+        page.endStream(i);
+        return completion;
     }
 
     private GenerationRequest request(String prompt) {

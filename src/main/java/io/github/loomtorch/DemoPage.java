@@ -9,7 +9,7 @@ import java.util.Locale;
 /** What the demo looks like. Thread-safe, for streams that grow at once. */
 final class DemoPage {
     private static final int WIDTH = 79; // of a narrow terminal: a line that wraps could not be drawn again in place
-    private static final int PIECE_LENGTH = 60;
+    private static final int PIECE_LENGTH = 66;
 
     private final PrintWriter out;
     private final boolean isTerminal;
@@ -52,7 +52,9 @@ final class DemoPage {
 
     /** Adds text to a stream. On a terminal each has its line; elsewhere they come in pieces, labelled with their number. */
     synchronized void stream(int i, String text) {
-        StringBuilder stream = streams[i].append(oneLine(text));
+        StringBuilder stream = streams[i];
+        boolean endsInSpace = stream.charAt(stream.length() - 1) == ' ';
+        stream.append(endsInSpace ? oneLine(text).stripLeading() : oneLine(text));
         if (isTerminal) {
             out.print("\033[" + streams.length + "A"); // up to the first of them
             drawStreams();
@@ -63,16 +65,19 @@ final class DemoPage {
         }
     }
 
+    /** Shows what is left of a stream that gets no more. */
+    synchronized void endStream(int i) {
+        if (!isTerminal) {
+            piece(i, streams[i].toString());
+        }
+    }
+
     /** Shows what the streams came to. */
     synchronized void endStreams(List<Completion> completions) {
         if (isTerminal) {
             out.print("\033[" + streams.length + "A\033[J"); // up, and clear to the end
             for (int i = 0; i < streams.length; i++) {
                 text(i, completions.get(i).text());
-            }
-        } else {
-            for (int i = 0; i < streams.length; i++) {
-                piece(i, streams[i].toString());
             }
         }
         out.println();

@@ -24,6 +24,10 @@ final class Libtorch {
         // JavaCPP otherwise caps native memory at a multiple of the heap, and stalls all threads in garbage collections at the cap.
         setDefault("org.bytedeco.javacpp.maxBytes", "0");
         setDefault("org.bytedeco.javacpp.maxPhysicalBytes", "0");
+        if (Libtorch.class.getResource("/org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/") == null) {
+            // JavaCPP otherwise looks everywhere for the CUDA libraries of the build that is not there, which takes half a second.
+            setDefault("org.bytedeco.javacpp.platform.extension", " ");
+        }
         try {
             Loader.load(torch.class);
             defaultThreads();

@@ -18,7 +18,9 @@ import java.util.Arrays;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
+@Timeout(60)
 class WorkloadTest {
     private static Workload workload(int count, double requestsPerSecond) {
         return Workload.random(
