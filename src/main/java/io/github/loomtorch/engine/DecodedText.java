@@ -8,6 +8,7 @@ import java.util.List;
 final class DecodedText implements OutputText {
     private final IncrementalDecoder decoder;
     private final int endOfTextId;
+    private final int vocabSize; // of the tokenizer, which may have fewer ids than the model
     private final List<String> stopStrings;
 
     /** Starts with what was taken; the rest is held back. */
@@ -19,12 +20,13 @@ final class DecodedText implements OutputText {
     DecodedText(Tokenizer tokenizer, int endOfTextId, List<String> stopStrings) {
         this.decoder = new IncrementalDecoder(tokenizer);
         this.endOfTextId = endOfTextId;
+        this.vocabSize = tokenizer.vocabSize();
         this.stopStrings = stopStrings;
     }
 
     @Override
     public boolean append(int id) {
-        if (id == endOfTextId) {
+        if (id == endOfTextId || id >= vocabSize) {
             return false;
         }
         text.append(decoder.append(id));

@@ -74,7 +74,7 @@ public final class Engine implements AutoCloseable {
     private boolean closed;
 
     /**
-     * An engine that turns tokens into text.
+     * An engine that turns tokens into text. Models may have more ids than the tokenizer, mostly to round their number up; those have no text.
      *
      * @param lm owned by the engine from now on
      * @param tokenizer of the model
@@ -83,10 +83,6 @@ public final class Engine implements AutoCloseable {
      */
     public Engine(CausalLm lm, Tokenizer tokenizer, EngineConfig config) {
         this(lm, config, true, sampling -> new DecodedText(tokenizer, lm.endOfTextId(), sampling.stopStrings()));
-        if (tokenizer.vocabSize() < vocabSize) {
-            throw new IllegalArgumentException(
-                    "tokenizer.vocabSize must be >= the model's (" + vocabSize + "), got " + tokenizer.vocabSize());
-        }
     }
 
     /**

@@ -24,7 +24,8 @@ final class Libtorch {
         // JavaCPP otherwise caps native memory at a multiple of the heap, and stalls all threads in garbage collections at the cap.
         setDefault("org.bytedeco.javacpp.maxBytes", "0");
         setDefault("org.bytedeco.javacpp.maxPhysicalBytes", "0");
-        if (Libtorch.class.getResource("/org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/") == null) {
+        String gpuBuild = "/org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/" + System.mapLibraryName("jnitorch");
+        if (Libtorch.class.getResource(gpuBuild) == null) {
             // JavaCPP otherwise looks everywhere for the CUDA libraries of the build that is not there, which takes half a second.
             setDefault("org.bytedeco.javacpp.platform.extension", " ");
         }

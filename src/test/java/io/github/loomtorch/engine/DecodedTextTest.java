@@ -36,6 +36,15 @@ class DecodedTextTest {
     }
 
     @Test
+    void idsThatOnlyTheModelHasAddNoText() {
+        DecodedText text = text();
+        text.append(id('x'));
+        text.append(tokenizer.vocabSize());
+        text.append(id('y'));
+        assertEquals("xy", text.take(true));
+    }
+
+    @Test
     void replacesWhatIsLeftOfCharacterAtTheEnd() {
         DecodedText text = text();
         text.append(94);

@@ -658,45 +658,6 @@ class EngineTest {
     }
 
     @Test
-    void refusesTokenizerThatIsTooSmall() {
-        Tokenizer small = new Tokenizer() {
-            @Override
-            public int[] encode(String text) {
-                throw new UnsupportedOperationException();
-            }
-
-            @Override
-            public int[] encodeWithSpecialTokens(String text) {
-                throw new UnsupportedOperationException();
-            }
-
-            @Override
-            public String decode(int[] ids) {
-                throw new UnsupportedOperationException();
-            }
-
-            @Override
-            public byte[] tokenBytes(int id) {
-                throw new UnsupportedOperationException();
-            }
-
-            @Override
-            public int vocabSize() {
-                return 99;
-            }
-
-            @Override
-            public int endOfTextId() {
-                return -1;
-            }
-        };
-        assertEquals(
-                "tokenizer.vocabSize must be >= the model's (100), got 99",
-                assertThrows(IllegalArgumentException.class, () -> new Engine(lm, small, config.build()))
-                        .getMessage());
-    }
-
-    @Test
     void refusesModelThatCannotHoldItsLongestSequence() {
         CausalLm small = new FakeCausalLm(2, 4, 15, 64);
         assertEquals(
