@@ -47,7 +47,8 @@ final class Report {
     }
 
     void environment(Gpt2 model) {
-        setting("device", model.device());
+        setting("command", Versions.command());
+        setting("device", model.device() + " (" + model.hardware() + ")");
         setting("dtype", NamedConverter.nameOf(model.dtype()));
         setting("machine", Versions.machine());
         setting("Java", Versions.java());

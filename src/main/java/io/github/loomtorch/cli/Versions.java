@@ -15,6 +15,11 @@ final class Versions {
         return Optional.ofNullable(Versions.class.getPackage().getImplementationVersion()).orElse("(not packaged)");
     }
 
+    /** The arguments of this process, the main class or jar first. */
+    static String command() {
+        return System.getProperty("sun.java.command", "unknown");
+    }
+
     static String libtorch() {
         Properties pom = new Properties();
         try (InputStream in = Versions.class.getResourceAsStream(LIBTORCH)) {

@@ -2,7 +2,9 @@ package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.model.Gpt2Config;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -44,7 +46,6 @@ final class CudaGpt2 extends Gpt2 {
     private final Gpt2Config config;
     private final CUstream_st stream;
     private final TensorOptions elements;
-    private final CudaKernels kernels;
     private final CUfunc_st embed;
     private final CUfunc_st attention;
     private final Method qkv;
@@ -55,11 +56,13 @@ final class CudaGpt2 extends Gpt2 {
     private final StepRows rows; // of a graph
     private final StepRows prefillRows; // the last tokens of a prefill without one
     private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
-    private final StreamFilter everyStream;
+    private final StreamFilter ownStream;
     private final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by number of rows
-    private final List<Pointer> owned = new ArrayList<>();
-    private final CUevent_st started;
-    private final CUevent_st finished;
+    private final CUevent_st started = new CUevent_st();
+    private final CUevent_st finished = new CUevent_st();
+    private final Deque<Runnable> closers = new ArrayDeque<>(); // of all that was made so far, the last made first
+    private boolean begun;
+    private boolean lost;
 
     private List<Chunk> stepping = List.of(); // by a graph
     private List<Chunk> prefilling = List.of(); // without one
@@ -67,13 +70,8 @@ final class CudaGpt2 extends Gpt2 {
     private Tensor prefillLogits;
     private final List<Tensor> held = new ArrayList<>(); // logits of a step in flight that no graph holds
 
-    /** A recorded decode step, and the logits that it leaves. */
-    private record Graph(CUgraphExec_st exec, Tensor logits) {
-        void close() {
-            cudart.cudaGraphExecDestroy(exec);
-            logits.releaseReference();
-        }
-    }
+    /** A recorded step, and the logits that it leaves. */
+    private record Graph(CUgraphExec_st exec, Tensor logits) {}
 
     /** On this GPU with kernels of our own; without them, and with a warning, if they cannot be had. */
     static Gpt2 create(TorchScriptProgram program, TorchOptions options) {
@@ -124,7 +122,7 @@ final class CudaGpt2 extends Gpt2 {
             Map<String, Integer> macros,
             CudaKernels kernels) {
         super(program, options);
-        this.kernels = kernels;
+        closers.push(kernels::close);
         config = program.config();
         int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config));
         int batch = options.maxBatchSize();
@@ -139,30 +137,36 @@ final class CudaGpt2 extends Gpt2 {
             finish = program.method("finish");
             head = program.method("head");
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
+            closers.push(sampler::close);
             rows = new StepRows(maxRows, rowSize, program.device(), stream);
+            closers.push(rows::close);
             prefillRows = new StepRows(batch, rowSize, program.device(), stream);
+            closers.push(prefillRows::close);
+            Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
+            closers.push(() -> cudart.cudaEventDestroy(started));
+            Cuda.check(cudart.cudaEventCreate(finished), "cudaEventCreate");
+            closers.push(() -> cudart.cudaEventDestroy(finished));
             // The presets take the id, two integers, for a type whose deallocator would crash: it is never freed.
             poolId = keep(new MemPool()).id().retainReference();
             poolId.deallocate(false);
-            everyStream = keep(new StreamFilter() {
+            ownStream = keep(new StreamFilter() {
                 @Override
                 public boolean call(Pointer other) {
-                    return true;
+                    return other.address() == stream.address();
                 }
             });
             if (options.cudaGraphs()) {
                 recordGraphs(options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed());
             }
-            started = keep(new CUevent_st());
-            finished = keep(new CUevent_st());
-            Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
-            Cuda.check(cudart.cudaEventCreate(finished), "cudaEventCreate");
+        } catch (RuntimeException e) {
+            closeOwn();
+            throw e;
         }
     }
 
     private <P extends Pointer> P keep(P pointer) {
         pointer.retainReference();
-        owned.add(pointer);
+        closers.push(pointer::releaseReference);
         return pointer;
     }
 
@@ -179,29 +183,42 @@ final class CudaGpt2 extends Gpt2 {
     /** Largest first, so that the smaller ones find room in the memory pool. */
     private void recordGraphs(List<Integer> rowCounts) {
         long start = System.nanoTime();
-        byte device = program.device().index();
         for (int count : rowCounts) {
             try (TensorScope scope = new TensorScope()) {
                 step(count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                 Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-                CUgraph_st graph = new CUgraph_st();
-                Tensor logits;
-                torch_cuda.beginAllocateToPool(device, poolId, everyStream);
-                try {
-                    Cuda.check(
-                            cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-                    logits = own(step(count));
-                    Cuda.check(cudart.cudaStreamEndCapture(stream, graph), "cudaStreamEndCapture");
-                } finally {
-                    torch_cuda.endAllocateToPool(device, poolId);
-                }
-                CUgraphExec_st exec = new CUgraphExec_st();
-                Cuda.check(cudart.cudaGraphInstantiate(exec, graph, 0), "cudaGraphInstantiate");
-                cudart.cudaGraphDestroy(graph);
-                graphs.put(count, new Graph(exec.retainReference(), logits));
+                record(count);
             }
         }
         LOG.info("recorded {} graphs in {} ms", graphs.size(), (System.nanoTime() - start) / 1_000_000);
+    }
+
+    private void record(int count) {
+        byte device = program.device().index();
+        CUgraph_st graph = new CUgraph_st();
+        Tensor logits = null;
+        torch_cuda.beginAllocateToPool(device, poolId, ownStream);
+        closers.push(() -> torch_cuda.getAllocator().releasePool(device, poolId));
+        try {
+            Cuda.check(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+            try {
+                logits = own(step(count));
+            } finally {
+                int ended = cudart.cudaStreamEndCapture(stream, graph);
+                if (logits != null) {
+                    closers.push(logits::releaseReference);
+                    Cuda.check(ended, "cudaStreamEndCapture");
+                }
+            }
+        } finally {
+            torch_cuda.endAllocateToPool(device, poolId);
+        }
+        CUgraphExec_st exec = new CUgraphExec_st();
+        int instantiated = cudart.cudaGraphInstantiate(exec, graph, 0);
+        cudart.cudaGraphDestroy(graph);
+        Cuda.check(instantiated, "cudaGraphInstantiate");
+        closers.push(() -> cudart.cudaGraphExecDestroy(exec));
+        graphs.put(count, new Graph(exec, logits));
     }
 
     /** A step of the first {@code count} rows, from the copy to the device to the copy back; returns its logits [count, VP]. */
@@ -254,7 +271,7 @@ final class CudaGpt2 extends Gpt2 {
         prefilling = chunks.subList(inGraph, chunks.size());
         try {
             program.configureThread();
-            Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
+            begun = false;
             if (!stepping.isEmpty()) {
                 launchStep(rowCount);
             }
@@ -263,9 +280,29 @@ final class CudaGpt2 extends Gpt2 {
             }
             Cuda.check(cudart.cudaEventRecord(finished, stream), "cudaEventRecord");
         } catch (RuntimeException e) {
+            cudart.cudaStreamSynchronize(stream); // what was launched must not outlive its pages and rows
             releaseLogits();
-            throw failure("launch", chunks.size(), e);
+            throw lossOrFailure("launch", chunks.size(), e);
         }
+    }
+
+    /** Marks the device's first work of the step. */
+    private void begin() {
+        if (!begun) {
+            Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
+            begun = true;
+        }
+    }
+
+    /** An error that stays when the stream is asked again, unlike a lack of memory, ends the use of the device by this process. */
+    private TorchException lossOrFailure(String phase, int sequences, RuntimeException e) {
+        lost = cudart.cudaStreamSynchronize(stream) != cudart.cudaSuccess;
+        return failure(phase, sequences, e);
+    }
+
+    @Override
+    public boolean isLost() {
+        return lost;
     }
 
     /** Whether a chunk goes by the graph if there is room: the one token of a decode, or a prefill that is no longer than worth it. */
@@ -275,6 +312,7 @@ final class CudaGpt2 extends Gpt2 {
 
     private void launchStep(int rowCount) {
         rows.fill(stepping, sampler::prepare);
+        begin();
         Map.Entry<Integer, Graph> recorded = graphs.ceilingEntry(rowCount);
         if (recorded != null) {
             stepLogits = recorded.getValue().logits();
@@ -287,6 +325,7 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private void launchPrefill() {
+        begin();
         try (TensorScope scope = new TensorScope()) {
             Tensor logits = options.deterministic() ? prefillEach(prefilling) : program.prefill(prefilling);
             List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
@@ -341,7 +380,7 @@ final class CudaGpt2 extends Gpt2 {
                 }
             }
         } catch (RuntimeException e) {
-            throw failure("await", stepping.size() + prefilling.size(), e);
+            throw lossOrFailure("await", stepping.size() + prefilling.size(), e);
         } finally {
             releaseLogits();
         }
@@ -350,25 +389,18 @@ final class CudaGpt2 extends Gpt2 {
     @Override
     public long deviceNanos() {
         float[] millis = new float[1];
-        Cuda.check(cudart.cudaEventElapsedTime(millis, started, finished), "cudaEventElapsedTime");
-        return (long) (millis[0] * 1e6);
+        return cudart.cudaEventElapsedTime(millis, started, finished) == cudart.cudaSuccess ? (long) (millis[0] * 1e6) : 0;
     }
 
     @Override
     public void close() {
-        if (owned.isEmpty()) {
-            return;
-        }
-        cudart.cudaEventDestroy(started);
-        cudart.cudaEventDestroy(finished);
-        graphs.values().forEach(Graph::close);
-        graphs.clear();
-        rows.close();
-        prefillRows.close();
-        sampler.close();
-        kernels.close();
-        owned.forEach(Pointer::releaseReference);
-        owned.clear();
+        closeOwn();
         super.close();
+    }
+
+    private void closeOwn() {
+        while (!closers.isEmpty()) {
+            closers.pop().run();
+        }
     }
 }

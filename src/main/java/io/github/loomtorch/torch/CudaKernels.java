@@ -36,7 +36,6 @@ import org.slf4j.LoggerFactory;
  */
 final class CudaKernels implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(CudaKernels.class);
-    private static final Path CACHE = Path.of(System.getProperty("user.home"), ".cache", "loomtorch");
     private static final String INCLUDE = "#include \"element.cuh\"";
 
     /** The compiler or the source does not fit the machine: the model can run without the kernels. */
@@ -75,19 +74,24 @@ final class CudaKernels implements AutoCloseable {
         String source = resource(file).replace(INCLUDE, resource("element.cuh"));
         try (PointerScope scope = new PointerScope()) {
             loadNvrtc();
-            Path cached = CACHE.resolve(hash(source, arguments) + ".cubin");
-            byte[] code;
-            if (Files.isReadable(cached)) {
-                code = Files.readAllBytes(cached);
-            } else {
+            Path cached = Path.of(System.getProperty("user.home", "."), ".cache", "loomtorch", hash(source, arguments) + ".cubin");
+            byte[] code = read(cached);
+            if (code.length == 0) {
                 code = compile(file, source, arguments);
                 store(code, cached);
             }
             CUmod_st module = new CUmod_st();
             Cuda.check(cudart.cuModuleLoadData(module, new BytePointer(code)), "cuModuleLoadData of " + file);
             return new CudaKernels(module.retainReference());
+        }
+    }
+
+    private static byte[] read(Path file) {
+        try {
+            return Files.isReadable(file) ? Files.readAllBytes(file) : new byte[0];
         } catch (IOException e) {
-            throw new UncheckedIOException(e);
+            LOG.info("kept kernels could not be read: {}", e.toString());
+            return new byte[0];
         }
     }
 
@@ -113,6 +117,7 @@ final class CudaKernels implements AutoCloseable {
             nvrtc.nvrtcGetProgramLogSize(program, size);
             BytePointer log = new BytePointer(size.get());
             nvrtc.nvrtcGetProgramLog(program, log);
+            nvrtc.nvrtcDestroyProgram(program);
             throw new Unavailable(file + " could not be compiled with " + arguments + ": " + log.getString());
         }
         SizeTPointer size = new SizeTPointer(1);
@@ -128,8 +133,12 @@ final class CudaKernels implements AutoCloseable {
         try {
             Files.createDirectories(file.getParent());
             Path temporary = Files.createTempFile(file.getParent(), "kernel", ".tmp");
-            Files.write(temporary, code);
-            Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE);
+            try {
+                Files.write(temporary, code);
+                Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE);
+            } finally {
+                Files.deleteIfExists(temporary);
+            }
         } catch (IOException e) {
             LOG.info("compiled kernels are not kept: {}", e.toString());
         }

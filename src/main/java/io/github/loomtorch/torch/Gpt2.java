@@ -82,6 +82,15 @@ public abstract class Gpt2 implements CausalLm {
     }
 
     /**
+     * What the device is, for reports of measurements.
+     *
+     * @return the GPU's name and the CUDA versions of its driver and of the runtime, or the processor's number of cores
+     */
+    public String hardware() {
+        return program.hardware();
+    }
+
+    /**
      * The number format that it computes in.
      *
      * @return not {@link Dtype#AUTO}

@@ -25,9 +25,11 @@ final class KvCache {
     KvCache(Gpt2Config config, int pageCount, Device device, ScalarType dtype) {
         this.config = config;
         this.pageCount = pageCount;
-        tensor = torch.zeros(
+        tensor = torch.empty(
                 new long[] {config.layerCount(), 2, rows(), config.hiddenSize()},
-                new TensorOptions(dtype).device(new DeviceOptional(device)));
+                new TensorOptions(dtype).device(new DeviceOptional(device)),
+                null);
+        tensor.narrow(2, zeroRow(), PAGE_SIZE).zero_(); // the rest is not touched, so on a CPU it takes no memory, until it is written
     }
 
     /** Pages of one sequence as long as the context allows. */

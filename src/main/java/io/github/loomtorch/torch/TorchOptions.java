@@ -10,7 +10,7 @@ import java.util.regex.Pattern;
  * @param maxBatchSize most sequences in one step, in [1, 1024]
  * @param kvCacheFraction in (0, 1]; how much of the GPU memory that is free once the model is loaded the KV cache may take. It never takes
  *     more than {@code maxBatchSize} sequences of full length need
- * @param cudaGraphs whether decode steps are recorded once for each batch size and replayed, which is faster
+ * @param cudaGraphs whether a GPU's steps are recorded once for each number of rows and replayed, which is faster
  * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside it: every decode
  *     step then has the largest batch's shape and every prompt is computed by itself, which is slower
  */

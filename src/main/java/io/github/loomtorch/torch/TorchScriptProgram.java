@@ -126,6 +126,24 @@ final class TorchScriptProgram implements AutoCloseable {
         return stream;
     }
 
+    String hardware() {
+        if (!device.is_cuda()) {
+            return Runtime.getRuntime().availableProcessors() + " processors";
+        }
+        int[] driver = new int[1];
+        int[] runtime = new int[1];
+        Cuda.check(cudart.cudaDriverGetVersion(driver), "cudaDriverGetVersion");
+        Cuda.check(cudart.cudaRuntimeGetVersion(runtime), "cudaRuntimeGetVersion");
+        try (TensorScope scope = new TensorScope()) {
+            return torch_cuda.getDeviceProperties(device.index()).name().getString() + ", CUDA driver " + version(driver[0]) + ", runtime "
+                    + version(runtime[0]);
+        }
+    }
+
+    private static String version(int code) {
+        return code / 1000 + "." + code % 1000 / 10;
+    }
+
     String deviceName() {
         return deviceName;
     }

@@ -44,8 +44,8 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
     const int lane = threadIdx.x % LANES;
     const size_t column = head * D + lane * VEC;
     if (n == 0) {
-        if (threadIdx.x < D) {
-            out[(size_t)blockIdx.y * C + head * D + threadIdx.x] = narrow(0.f);
+        for (int d = threadIdx.x; d < D; d += blockDim.x) {
+            out[(size_t)blockIdx.y * C + head * D + d] = narrow(0.f);
         }
         return;
     }

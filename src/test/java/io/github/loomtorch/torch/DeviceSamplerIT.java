@@ -11,6 +11,7 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.sampling.Sampler;
+import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -44,16 +45,17 @@ class DeviceSamplerIT {
     void samplesAsTheReferenceDoes(String dtype) {
         Random random = new Random(7);
         ComparingLm lm = new ComparingLm(ScalarType.valueOf(dtype), random);
-        int requests = 0;
+        List<Generation> generations = new ArrayList<>();
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), SLOTS)) {
             for (int round = 0; round < 3; round++) {
-                for (int i = 0; i < SLOTS; i++, requests++) {
+                for (int i = 0; i < SLOTS; i++) {
                     int[] prompt = random.ints(1 + random.nextInt(20), 0, VOCAB).toArray();
-                    scheduler.submit(new GenerationRequest(prompt, randomParams(random)));
+                    generations.add(scheduler.submit(new GenerationRequest(prompt, randomParams(random))));
                 }
             }
         }
-        assertEquals(requests * 12, lm.rows);
+        generations.forEach(Generation::join);
+        assertEquals(generations.size() * 12, lm.rows);
         assertEquals(List.of(), lm.differences);
     }
 
@@ -130,7 +132,7 @@ class DeviceSamplerIT {
                                 new FloatPointer(made), new long[] {chunks.size(), PADDED}, new TensorOptions(ScalarType.Float))
                         .to(dtype);
                 Tensor logits = host.to(device, dtype);
-                step.fill(chunks, sampler::prepare);
+                step.fillLast(chunks, sampler::prepare);
                 step.upload(chunks.size());
                 sampler.launch(step, chunks.size(), logits);
                 step.download(chunks.size());

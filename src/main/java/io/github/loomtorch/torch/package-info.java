@@ -1,0 +1,36 @@
+/**
+ * GPT-2 on libtorch and CUDA: the only package that calls native code. {@link io.github.loomtorch.torch.Gpt2} is its way in.
+ *
+ * <p>The shapes below use one legend: B sequences, N tokens of this call, M sequences that sample, S tokens read, R rows of the cache, L
+ * layers, H heads, D head size, C = H D hidden size, F inner size, V vocabulary, VP = V rounded up to a multiple of 64.
+ *
+ * <h2>The program in model.ts</h2>
+ *
+ * {@code TorchScriptSource} writes it, {@code TorchScriptExporter} saves it with its weights, {@code TorchScriptProgram} calls it. Its
+ * parameters stack the layers, in one dtype, matrices {@code [out, in]}: {@code wte [VP, C]}, {@code wpe [P, C]} (P positions),
+ * {@code ln1_w, ln1_b [L, C]}, {@code qkv_w [L, 3C, C]}, {@code qkv_b [L, 3C]}, {@code proj_w [L, C, C]}, {@code proj_b [L, C]},
+ * {@code ln2_w, ln2_b [L, C]}, {@code fc_w [L, F, C]}, {@code fc_b [L, F]}, {@code out_w [L, C, F]}, {@code out_b [L, C]},
+ * {@code lnf_w, lnf_b [C]}, and {@code lm_head [VP, C]} unless it is tied to {@code wte}.
+ *
+ * <p>Tensors are on the model's device, ids and positions int64, the rest in the model's dtype. Its methods:
+ * <ul>
+ *   <li>{@code decode(input_ids [B], positions [B], write_rows [B], read_rows [B, S], cache) -> logits [B, VP]}: one token a sequence.
+ *       {@code write_rows} is where its key and value go; {@code read_rows} are the rows of the sequence's tokens, its own included, and
+ *       rows of zeros behind the end of a shorter one.
+ *   <li>{@code prefill(input_ids [N], positions [N], write_rows [N], read_rows [sum S], lengths [B, 2], last [M], cache, flash) -> logits
+ *       [M, VP]}: several tokens a sequence, one sequence after the other. {@code lengths}, on the host, has each one's tokens in this call
+ *       and tokens read; {@code last} the tokens, in [0, N), whose logits are wanted; {@code flash} whether ATen's flash attention is used.
+ *   <li>{@code qkv(x [N, C], layer) -> [N, 3C]}, {@code finish(x [N, C], attended [N, C], layer) -> [N, C]} and
+ *       {@code head(x [N, C]) -> [N, VP]}: the parts of a layer around its attention, for kernels of our own between them.
+ * </ul>
+ * The cache is {@code [L, 2, R, C]}, keys then values, and is updated in place. The logits of the ids from V on mean nothing.
+ *
+ * <h2>On a GPU</h2>
+ *
+ * {@code CudaGpt2} puts a step together from these parts and from the kernels in {@code decode.cu} and {@code sample.cu}, and records it as
+ * a CUDA graph for each number of rows. {@code StepInput} is the layout that Java and the kernels share. Without a kernel, {@code
+ * TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
+ *
+ * <p>Native objects belong to a {@code TensorScope}, or are retained by the class that owns them. Nothing here is ever {@code null}.
+ */
+package io.github.loomtorch.torch;
