@@ -23,7 +23,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicLong;
+import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.SizeTPointer;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -106,7 +108,7 @@ class GpuIT {
     }
 
     @ParameterizedTest
-    @EnumSource(names = {"FLOAT32"})
+    @EnumSource(names = {"FLOAT32", "FLOAT16"})
     void aBatchOfMixedLengthsGivesWhatEachGivesAlone(Dtype dtype) throws IOException {
         Random random = new Random(5);
         List<GenerationRequest> requests = new ArrayList<>();
@@ -120,7 +122,7 @@ class GpuIT {
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i++) {
                 Completion alone = scheduler.submit(requests.get(i)).join();
-                assertDiffersOnlyInNearTies(alone.outputTokenIds(), together.get(i).join(), 1e-3f);
+                assertDiffersOnlyInNearTies(alone.outputTokenIds(), together.get(i).join(), dtype == Dtype.FLOAT32 ? 1e-3f : 0.02f);
             }
         }
     }
@@ -222,6 +224,24 @@ class GpuIT {
 
     private static long usedHeapBytes() {
         return Runtime.getRuntime().totalMemory() - Runtime.getRuntime().freeMemory();
+    }
+
+    @Test
+    void closingGivesTheGpuMemoryBack() throws IOException {
+        long before = 0;
+        for (int round = 0; round < 4; round++) {
+            try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 64))) {
+                scheduler.submit(new GenerationRequest(new int[] {464}, SamplingParams.greedy(2))).join();
+            }
+            try (SizeTPointer free = new SizeTPointer(1);
+                    SizeTPointer total = new SizeTPointer(1)) {
+                Cuda.check(cudart.cudaMemGetInfo(free, total), "cudaMemGetInfo");
+                if (round == 1) { // by then CUDA and its libraries hold what they keep
+                    before = free.get();
+                }
+                assertTrue(round <= 1 || free.get() > before - (16 << 20), "free: " + before + ", then " + free.get() + " bytes");
+            }
+        }
     }
 
     @Test
