@@ -90,6 +90,15 @@ public interface CausalLm extends AutoCloseable {
         return 0;
     }
 
+    /**
+     * Whether the device is lost: no step can succeed any more.
+     *
+     * @return false unless the model says otherwise
+     */
+    default boolean isLost() {
+        return false;
+    }
+
     /** Frees the weights, the cache and all other native memory. Idempotent. */
     @Override
     void close();
