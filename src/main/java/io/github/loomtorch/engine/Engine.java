@@ -10,6 +10,8 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Function;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The sequences that run, their slots and pages, and the step that gives each of them a token. Who waits, and who runs next, is the
@@ -49,6 +51,8 @@ public final class Engine implements AutoCloseable {
         FULL
     }
 
+    private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
+
     private final CausalLm lm;
     private final EngineConfig config;
     private final Function<SamplingParams, OutputText> texts;
@@ -71,6 +75,7 @@ public final class Engine implements AutoCloseable {
     private long runningTokens;
     private int failedSteps;
     private RuntimeException lastFailure = new IllegalStateException("no step has failed");
+    private boolean lost;
     private boolean closed;
 
     /**
@@ -300,15 +305,21 @@ public final class Engine implements AutoCloseable {
             return preempted;
         }
         long startNanos = config.clock().nanoTime();
+        long deviceNanos;
         try {
             lm.launch(chunks);
-            publish();
-            lm.await();
+            try {
+                publish();
+            } finally {
+                lm.await(); // whatever happens, no step stays in flight
+            }
+            deviceNanos = lm.deviceNanos();
         } catch (RuntimeException e) {
             failedSteps++;
             lastFailure = e;
+            lost = lm.isLost();
             failAll(e);
-            report(startNanos, 0, true);
+            report(startNanos, 0, 0, true);
             return preempted;
         } catch (Error e) {
             IllegalStateException cause = new IllegalStateException("step failed: " + e, e);
@@ -318,7 +329,7 @@ public final class Engine implements AutoCloseable {
         }
         failedSteps = 0;
         int sampled = update();
-        report(startNanos, sampled, false);
+        report(startNanos, deviceNanos, sampled, false);
         if (running.isEmpty()) {
             publish();
         }
@@ -449,22 +460,26 @@ public final class Engine implements AutoCloseable {
         unpublished.clear();
     }
 
-    private void report(long startNanos, int sampled, boolean failed) {
+    private void report(long startNanos, long deviceNanos, int sampled, boolean failed) {
         int computed = 0;
         for (int i = 0; i < chunks.size(); i++) {
             computed += chunks.get(i).count();
         }
-        config.listener()
-                .onStep(new StepStats(
-                        chunks.size(),
-                        computed,
-                        sampled,
-                        running.size(),
-                        preempted.size(),
-                        pages.available(),
-                        config.clock().nanoTime() - startNanos,
-                        failed ? 0 : lm.deviceNanos(),
-                        failed));
+        StepStats stats = new StepStats(
+                chunks.size(),
+                computed,
+                sampled,
+                running.size(),
+                preempted.size(),
+                pages.available(),
+                config.clock().nanoTime() - startNanos,
+                deviceNanos,
+                failed);
+        try {
+            config.listener().onStep(stats);
+        } catch (RuntimeException e) {
+            LOG.warn("engine listener failed; the engine goes on", e);
+        }
     }
 
     /**
@@ -578,13 +593,25 @@ public final class Engine implements AutoCloseable {
         return lastFailure;
     }
 
+    /**
+     * Whether the model's device is lost, as seen when the last step failed.
+     *
+     * @return true if no step can succeed any more; the cause is {@link #lastFailure()}
+     */
+    public boolean isLost() {
+        return lost;
+    }
+
     /** Fails what still runs and closes the model. Idempotent. */
     @Override
     public void close() {
         if (!closed) {
             closed = true;
-            failAll(new IllegalStateException("engine is closed"));
-            lm.close();
+            try {
+                failAll(new IllegalStateException("engine is closed"));
+            } finally {
+                lm.close();
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 package io.github.loomtorch.engine;
 
-/** Watches an engine. Called on the engine thread, so it must return fast, and must not throw. */
+/** Watches an engine. Called on the engine thread, so it must return fast; what it throws is logged. */
 @FunctionalInterface
 public interface EngineListener {
 

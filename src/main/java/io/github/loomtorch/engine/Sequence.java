@@ -366,6 +366,7 @@ public final class Sequence implements Comparable<Sequence> {
     }
 
     private Completion completion() {
+        text.take(true); // what is still held back, if it did not end with a token
         int[] output = Arrays.copyOfRange(tokens, promptLength(), length);
         RequestTimings timings = new RequestTimings(
                 submittedNanos,

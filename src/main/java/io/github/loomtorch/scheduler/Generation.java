@@ -389,12 +389,16 @@ public final class Generation {
 
         @Override
         void onEnd() {
-            if (refusal != null) {
-                subscriber.onError(refusal);
-            } else if (failure != null) {
-                subscriber.onError(failure);
-            } else {
-                subscriber.onComplete();
+            try {
+                if (refusal != null) {
+                    subscriber.onError(refusal);
+                } else if (failure != null) {
+                    subscriber.onError(failure);
+                } else {
+                    subscriber.onComplete();
+                }
+            } catch (Throwable t) {
+                LOG.warn("token subscriber failed at the end", t);
             }
         }
     }

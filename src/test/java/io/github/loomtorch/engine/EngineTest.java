@@ -19,6 +19,7 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
 import io.github.loomtorch.testing.FakeTokenizer;
+import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.testing.Requests;
 import io.github.loomtorch.tokenizer.Tokenizer;
@@ -513,6 +514,134 @@ class EngineTest {
         assertArrayEquals(low.listener.completion().outputTokenIds(), low.listener.tokenIds());
         assertEquals(low.listener.text(), low.listener.completion().text());
         runToEnd();
+    }
+
+    private Run preemptedAfterOneToken(GenerationRequest request) {
+        Run run = admitted(request);
+        engine.step();
+        engine.preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
+        return run;
+    }
+
+    @Test
+    void completionOfPreemptedSequenceHasTheTextThatStopStringsHeldBack() {
+        String text = new FakeTokenizer().decode(Arrays.copyOf(output(request(3, 8)), 1));
+        SamplingParams stopping =
+                request(3, 8).sampling().toBuilder().stopStrings(List.of(text + "no such text")).build();
+        Run run = preemptedAfterOneToken(new GenerationRequest(prompt(3), stopping));
+        admitted(request(60, 1));
+        runToEnd(); // publishes the token
+        assertEquals("", run.listener.text());
+        engine.finish(run.sequence, FinishReason.DEADLINE);
+        assertEquals(text, run.listener.completion().text());
+    }
+
+    @Test
+    void completionOfPreemptedSequenceEndsWithItsIncompleteCharacter() {
+        for (int i = 0; ; i++) { // find a prompt whose first token is the first byte of three
+            GenerationRequest request = new GenerationRequest(new int[] {i % 90, i / 90}, SamplingParams.greedy(8));
+            if (output(request)[0] == 94) {
+                Run run = preemptedAfterOneToken(request);
+                admitted(request(60, 1));
+                runToEnd();
+                engine.finish(run.sequence, FinishReason.CANCELLED);
+                assertEquals("\uFFFD", run.listener.completion().text());
+                return;
+            }
+        }
+    }
+
+    /** Throws when it is told of a token or a failure. */
+    private static class ThrowingListener implements SequenceListener {
+        private int failures;
+
+        @Override
+        public void onToken(TokenEvent event) {
+            throw new IllegalStateException("listener");
+        }
+
+        @Override
+        public void onFinished(Completion completion) {}
+
+        @Override
+        public void onFailed(RuntimeException cause) {
+            failures++;
+            throw new IllegalStateException("listener");
+        }
+    }
+
+    @Test
+    void awaitsTheStepInFlightThoughPublishingFails() {
+        Run good = admitted(request(4, 3));
+        engine.tryAdmit(engine.newSequence(request(3, 3), new ThrowingListener() {
+            @Override
+            public void onFailed(RuntimeException cause) {}
+        }));
+        engine.step();
+        engine.step();
+        assertEquals("listener", good.listener.failure().getMessage());
+        Run next = admitted(request(5, 3));
+        runToEnd();
+        next.assertComplete();
+    }
+
+    @Test
+    void closesTheModelThoughAListenerThrows() {
+        ThrowingListener listener = new ThrowingListener();
+        engine.tryAdmit(engine.newSequence(request(3, 3), listener));
+        assertThrows(IllegalStateException.class, engine::close);
+        assertEquals(1, listener.failures);
+        assertEquals(1, lm.closes());
+    }
+
+    @Test
+    void goesOnThoughItsListenerThrows() {
+        config.listener(step -> {
+            throw new IllegalStateException("listener");
+        });
+        engine = engine();
+        Run run = admitted(request(3, 4));
+        runToEnd();
+        run.assertComplete();
+    }
+
+    @Test
+    void failureToMeasureTheDeviceFailsTheStep() {
+        RuntimeException cause = new IllegalStateException("no event");
+        engine = new Engine(
+                new ForwardingLm(lm) {
+                    @Override
+                    public long deviceNanos() {
+                        throw cause;
+                    }
+                },
+                config.build());
+        Run run = admitted(request(3, 4));
+        runToEnd();
+        assertSame(cause, run.listener.failure());
+    }
+
+    @Test
+    void knowsAfterAFailedStepThatTheDeviceIsLost() {
+        boolean[] lost = {false};
+        engine = new Engine(
+                new ForwardingLm(lm) {
+                    @Override
+                    public boolean isLost() {
+                        return lost[0];
+                    }
+                },
+                config.build());
+        lm.onAwait(chunks -> {
+            throw new IllegalStateException("device failed");
+        });
+        admitted(request(3, 4));
+        engine.step();
+        assertFalse(engine.isLost());
+        lost[0] = true;
+        admitted(request(3, 4));
+        engine.step();
+        assertTrue(engine.isLost());
     }
 
     @Test

@@ -58,6 +58,11 @@ public abstract class ForwardingLm implements CausalLm {
     }
 
     @Override
+    public boolean isLost() {
+        return lm.isLost();
+    }
+
+    @Override
     public void close() {
         lm.close();
     }
