@@ -274,7 +274,11 @@ final class TorchScriptProgram implements AutoCloseable {
 
     @Override
     public void close() {
+        boolean cuda = device != null && !device.isNull() && device.is_cuda();
         owned.forEach(Pointer::releaseReference);
         owned.clear();
+        if (cuda) {
+            torch_cuda.getAllocator().emptyCache(); // gives the memory back to the GPU, not only to libtorch
+        }
     }
 }

@@ -171,9 +171,13 @@ class DeviceSamplerIT {
                 differences.add(params + " output " + (sequence.length() - sequence.promptLength()) + ": expected " + expected + ", got "
                         + got);
             }
-            chunk.sampled(expected);
-            if (params.topLogprobs() >= 0 && got == expected) {
-                TokenLogprobs want = reference.logprobs(logits, expected, params.topLogprobs());
+            if (params.topLogprobs() < 0) {
+                chunk.sampled(expected);
+                return;
+            }
+            TokenLogprobs want = reference.logprobs(logits, expected, params.topLogprobs());
+            chunk.sampled(expected, want);
+            if (got == expected) {
                 TokenLogprobs taken = sampler.logprobs(step, row, params.topLogprobs());
                 if (!want.equals(taken)) {
                     differences.add("logprobs: expected " + want + ", got " + taken);
