@@ -109,6 +109,7 @@ public final class Main {
                 ? OptionNames.inMessage(cause.getMessage(), command.getCommandSpec()).replaceFirst("^Error: ", "")
                         + "; see " + command.getCommandSpec().qualifiedName() + " --help"
                 : describe(cause);
+        command.getOut().flush();
         PrintWriter err = command.getErr();
         err.println(command.getColorScheme().errorText("error: " + message));
         if (verbose) {

@@ -21,7 +21,7 @@ record Json(String where, JsonNode node) {
         try {
             return of(where, MAPPER.readTree(bytes));
         } catch (JsonProcessingException e) {
-            String reason = e.getOriginalMessage().lines().findFirst().orElse("");
+            String reason = e.getOriginalMessage().lines().findFirst().orElse("").replaceFirst(" \\(start marker at .*", "");
             int line = e.getLocation() == null ? 1 : e.getLocation().getLineNr();
             throw new IOException(where + ": expected a JSON object, got bad JSON in line " + line + ": " + reason, e);
         }

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.loomtorch.Demo;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.Gpt2Config;
@@ -17,7 +18,10 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.ReplicaPool;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -280,6 +284,18 @@ class GpuIT {
             assertArrayEquals(first.outputTokenIds(), second.outputTokenIds());
             assertTrue(computed.get() <= 16 + 20, "computed " + computed + " tokens");
         }
+    }
+
+    @Test
+    void theDemoRunsOnTheGpu() throws IOException {
+        StringWriter page = new StringWriter();
+        Demo demo = new Demo(
+                ModelDirectory.open(Path.of("models/tales")),
+                BpeTokenizer.load(Path.of("tokenizer")),
+                new TorchOptions("cuda", Dtype.AUTO, Demo.BATCH_SIZE));
+        demo.run(new PrintWriter(page, true), false);
+        assertTrue(page.toString().contains("on cuda:0 in float16"), page.toString());
+        assertTrue(page.toString().lines().anyMatch(line -> line.matches("  all +250 .*")), page.toString());
     }
 
     @Test
