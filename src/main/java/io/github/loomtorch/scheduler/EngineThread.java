@@ -122,7 +122,7 @@ final class EngineThread {
         lock.lock();
         try {
             requireOpen();
-            while (isFullFor(sequence)) {
+            while (isFullFor(sequence.maxLength())) {
                 if (limits.whenFull() == QueueConfig.WhenFull.REJECT) {
                     throw new RejectedExecutionException(whyFull(sequence));
                 }
@@ -161,9 +161,9 @@ final class EngineThread {
         }
     }
 
-    private boolean isFullFor(Sequence sequence) {
+    private boolean isFullFor(int tokens) {
         return queuedRequests >= limits.maxQueuedRequests()
-                || queuedRequests > 0 && queuedTokens > limits.maxQueuedTokens() - sequence.maxLength();
+                || queuedRequests > 0 && queuedTokens > limits.maxQueuedTokens() - tokens;
     }
 
     private String whyFull(Sequence sequence) {
@@ -285,8 +285,11 @@ final class EngineThread {
         } catch (Throwable t) {
             RuntimeException cause =
                     t instanceof RuntimeException e ? e : new IllegalStateException("engine thread failed: " + t, t);
-            own.failAll(cause);
-            handOver(own, cause);
+            try {
+                own.failAll(cause);
+            } finally {
+                handOver(own, cause);
+            }
         } finally {
             try {
                 own.close();
@@ -307,7 +310,7 @@ final class EngineThread {
             updateLoad(own);
             if (!own.isIdle()) {
                 own.step().forEach(waiting::add);
-                if (own.failedSteps() >= maxFailedSteps) {
+                if (own.isLost() || own.failedSteps() >= maxFailedSteps) {
                     throw own.lastFailure();
                 }
             } else if (!closing) {
@@ -341,9 +344,9 @@ final class EngineThread {
             waiting.forEach(Sequence::cancel);
             own.cancelAll();
         }
-        if (cancelRequested || cancelling) {
+        if (cancelRequested || cancelling || waiting.mayHoldCancelled()) {
             cancelRequested = false;
-            waiting.removeAll(Sequence::isCancelled).forEach(sequence -> own.finish(sequence, FinishReason.CANCELLED));
+            waiting.removeCancelled().forEach(sequence -> own.finish(sequence, FinishReason.CANCELLED));
         }
         return true;
     }
@@ -359,14 +362,16 @@ final class EngineThread {
                 queuedTokens += sequence.maxLength();
             }
             runningTokens = own.runningTokens();
-            room.signalAll();
+            if (!isFullFor(1)) {
+                room.signalAll();
+            }
         } finally {
             lock.unlock();
         }
     }
 
     private void handOver(Engine own, RuntimeException cause) {
-        List<Sequence> left = waiting.removeAll(sequence -> true);
+        List<Sequence> left = waiting.removeAll();
         Successor next;
         lock.lock();
         try {

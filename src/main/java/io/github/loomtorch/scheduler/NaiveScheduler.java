@@ -8,6 +8,7 @@ import io.github.loomtorch.request.TokenListener;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Iterator;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
@@ -23,7 +24,8 @@ import java.util.concurrent.locks.ReentrantLock;
  * }</pre>
  *
  * <p>Listeners, subscribers and what depends on futures run on the thread that runs the batch. Priorities are ignored; cancellations
- * and deadlines of gathering requests take effect when their batch runs. Thread-safe: one batch runs at a time, other callers wait.
+ * and deadlines of gathering requests take effect when their batch runs. Thread-safe: one batch runs at a time, other callers wait. They must be
+ * platform threads: libtorch keeps state in the native thread, which a virtual thread may change. Only {@code close} may be called on any.
  */
 public final class NaiveScheduler implements Scheduler {
     private final Engine engine;
@@ -63,13 +65,21 @@ public final class NaiveScheduler implements Scheduler {
     /**
      * Adds a request; if it completes a batch, returns after all generations of the batch have ended. Called by a listener of a running
      * batch, it only adds. The failure of a batch is that of its generations, and not thrown here.
+     *
+     * @throws IllegalArgumentException if the model cannot serve the request
+     * @throws IllegalStateException if the scheduler is closed, its engine is lost, or this is a virtual thread
      */
     @Override
     public Generation submit(GenerationRequest request, TokenListener listener) {
+        requirePlatformThread();
         lock.lock();
         try {
             if (closed) {
                 throw new IllegalStateException("scheduler is closed");
+            }
+            if (engine.isLost()) {
+                RuntimeException cause = engine.lastFailure();
+                throw new IllegalStateException("engine is lost: " + cause.getMessage(), cause);
             }
             Generation generation = new Generation(engine, request, listener, Runnable::run, () -> {});
             gathering.add(generation.sequence());
@@ -80,13 +90,25 @@ public final class NaiveScheduler implements Scheduler {
         }
     }
 
-    /** Runs what has gathered; returns after all its generations have ended. Called by a listener, it takes effect after the batch. */
+    /**
+     * Runs what has gathered; returns after all its generations have ended. Called by a listener, it takes effect after the batch.
+     *
+     * @throws IllegalStateException if this is a virtual thread
+     */
     public void flush() {
+        requirePlatformThread();
         lock.lock();
         try {
             runBatches(1);
         } finally {
             lock.unlock();
+        }
+    }
+
+    private static void requirePlatformThread() {
+        if (Thread.currentThread().isVirtual()) {
+            throw new IllegalStateException("NaiveScheduler must be used from platform threads, got a virtual thread; "
+                    + "use AsyncNaiveScheduler or ContinuousScheduler there");
         }
     }
 
@@ -101,6 +123,10 @@ public final class NaiveScheduler implements Scheduler {
 
     @Override
     public void close() {
+        if (Thread.currentThread().isVirtual()) {
+            CompletableFuture.runAsync(this::close, task -> Thread.ofPlatform().start(task)).join();
+            return;
+        }
         lock.lock();
         try {
             closed = true;
@@ -148,10 +174,19 @@ public final class NaiveScheduler implements Scheduler {
             while (!batch.isEmpty() || !engine.isIdle()) {
                 admit(batch);
                 engine.step().forEach(batch::addFirst);
+                if (engine.isLost()) {
+                    failAll(batch, engine.lastFailure());
+                    failAll(gathering, engine.lastFailure());
+                }
             }
         } finally {
-            IllegalStateException cause = new IllegalStateException("batch " + number + " failed");
-            batch.forEach(sequence -> engine.fail(sequence, cause)); // none, unless an Error is on its way
+            failAll(batch, new IllegalStateException("batch " + number + " failed")); // none, unless an Error is on its way
+        }
+    }
+
+    private void failAll(Deque<Sequence> sequences, RuntimeException cause) {
+        while (!sequences.isEmpty()) {
+            engine.fail(sequences.remove(), cause);
         }
     }
 

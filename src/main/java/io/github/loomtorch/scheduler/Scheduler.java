@@ -70,8 +70,10 @@ public interface Scheduler extends AutoCloseable {
 
     /**
      * Takes no more requests, finishes those it has, and frees the engine and the model. Returns when that is done; calls after the first
-     * wait for it too. Listeners and futures that run on threads of their own may come a moment later. A call that waits for another thread to do it and is interrupted goes on as {@link #closeNow()}, as
-     * {@link java.util.concurrent.ExecutorService#close()} does, and leaves the interrupt flag set.
+     * wait for it too.
+     * Listeners and futures that run on threads of their own may come a moment later. If the engine has a thread of its own, a call that is
+     * interrupted goes on as {@link #closeNow()}, as {@link java.util.concurrent.ExecutorService#close()} does, and leaves the interrupt
+     * flag set.
      */
     @Override
     void close();

@@ -14,6 +14,7 @@ final class WaitingQueue implements Iterable<Sequence> {
     private final TreeSet<Sequence> byDeadline = new TreeSet<>(
             Comparator.comparingLong(Sequence::deadlineNanos).thenComparingLong(Sequence::arrival));
     private long tokens;
+    private boolean mayHoldCancelled;
 
     WaitingQueue(Comparator<Sequence> turn) {
         byTurn = new TreeSet<>(turn);
@@ -26,6 +27,7 @@ final class WaitingQueue implements Iterable<Sequence> {
             byDeadline.add(sequence);
         }
         tokens += sequence.maxLength();
+        mayHoldCancelled |= sequence.isCancelled();
     }
 
     void remove(Sequence sequence) {
@@ -96,8 +98,21 @@ final class WaitingQueue implements Iterable<Sequence> {
         return sequence;
     }
 
-    /** Removes all that match. */
-    List<Sequence> removeAll(Predicate<Sequence> condition) {
+    /** Whether a sequence was cancelled before it was added, so that whoever cancelled it may not have been heard of here. */
+    boolean mayHoldCancelled() {
+        return mayHoldCancelled;
+    }
+
+    List<Sequence> removeCancelled() {
+        mayHoldCancelled = false;
+        return removeAll(Sequence::isCancelled);
+    }
+
+    List<Sequence> removeAll() {
+        return removeAll(sequence -> true);
+    }
+
+    private List<Sequence> removeAll(Predicate<Sequence> condition) {
         List<Sequence> matching = new ArrayList<>();
         byTurn.stream().filter(condition).forEach(matching::add);
         matching.forEach(this::remove);

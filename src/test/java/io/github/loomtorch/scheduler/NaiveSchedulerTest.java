@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.request.Completion;
@@ -19,6 +20,7 @@ import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
 import io.github.loomtorch.testing.FakeTokenizer;
+import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.testing.Requests;
 import java.time.Duration;
@@ -26,6 +28,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Flow;
@@ -258,7 +261,7 @@ class NaiveSchedulerTest {
         List<Generation> generations = Collections.synchronizedList(new ArrayList<>());
         for (int i = 0; i < 40; i++) {
             int length = 1 + i;
-            Thread.startVirtualThread(() -> {
+            Thread.ofPlatform().start(() -> {
                 generations.add(naive.submit(request(length, 5)));
                 done.countDown();
             });
@@ -326,5 +329,80 @@ class NaiveSchedulerTest {
             }
         });
         assertEquals(List.of("subscribed", 0, 1, "complete"), signals);
+    }
+
+    @Test
+    void subscriberThatThrowsAtTheEndHarmsNobody() {
+        Generation generation = scheduler.submit(request(3, 2));
+        generation.publisher().subscribe(new Flow.Subscriber<>() {
+            @Override
+            public void onSubscribe(Flow.Subscription subscription) {
+                subscription.request(9);
+            }
+
+            @Override
+            public void onNext(TokenEvent event) {}
+
+            @Override
+            public void onError(Throwable t) {}
+
+            @Override
+            public void onComplete() {
+                throw new IllegalStateException("subscriber");
+            }
+        });
+        Generation other = scheduler.submit(request(4, 9));
+        scheduler.flush();
+        assertYield(request(3, 2), generation.join());
+        assertYield(request(4, 9), other.join());
+    }
+
+    @Test
+    void lostDeviceFailsAllRequestsAndRefusesLaterOnes() {
+        RuntimeException cause = new IllegalStateException("device lost");
+        FakeCausalLm model = new FakeCausalLm(4, 4, 16, 64).onAwait(chunks -> {
+            throw cause;
+        });
+        CausalLm lost = new ForwardingLm(model) {
+            @Override
+            public boolean isLost() {
+                return true;
+            }
+        };
+        NaiveScheduler naive = new NaiveScheduler(new Engine(lost, EngineConfig.defaults()), 2);
+        List<Generation> generations = new ArrayList<>();
+        generations.add(naive.submit(request(50, 4)));
+        generations.add(naive.submit(request(20, 4))); // no room beside the first
+        for (Generation generation : generations) {
+            assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
+        }
+        assertEquals(1, model.steps());
+        IllegalStateException refused =
+                assertThrows(IllegalStateException.class, () -> naive.submit(request(3, 4)));
+        assertEquals("engine is lost: device lost", refused.getMessage());
+        assertSame(cause, refused.getCause());
+        naive.close();
+        assertEquals(1, model.closes());
+    }
+
+    @Test
+    void refusesVirtualThreadsButClosesOnThem() throws InterruptedException {
+        FakeCausalLm model = FakeCausalLm.ofBatch(4).unconfined();
+        NaiveScheduler naive = scheduler(model, 3);
+        Generation gathered = naive.submit(request(3, 4));
+        List<String> messages = Collections.synchronizedList(new ArrayList<>());
+        Thread.startVirtualThread(() -> {
+                    messages.add(assertThrows(IllegalStateException.class, () -> naive.submit(request(3, 4))).getMessage());
+                    messages.add(assertThrows(IllegalStateException.class, naive::flush).getMessage());
+                    model.onLaunch(chunks -> messages.add("virtual: " + Thread.currentThread().isVirtual()));
+                    naive.close();
+                })
+                .join();
+        String message = "NaiveScheduler must be used from platform threads, got a virtual thread; "
+                + "use AsyncNaiveScheduler or ContinuousScheduler there";
+        assertEquals(List.of(message, message), messages.subList(0, 2));
+        assertEquals(Set.of("virtual: false"), Set.copyOf(messages.subList(2, messages.size())));
+        assertYield(request(3, 4), gathered.join());
+        assertEquals(1, model.closes());
     }
 }

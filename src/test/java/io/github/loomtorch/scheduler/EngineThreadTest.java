@@ -1,0 +1,188 @@
+package io.github.loomtorch.scheduler;
+
+import static io.github.loomtorch.testing.Requests.request;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.SequenceListener;
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.TokenEvent;
+import io.github.loomtorch.testing.FakeCausalLm;
+import io.github.loomtorch.testing.FakeTokenizer;
+import io.github.loomtorch.testing.ForwardingLm;
+import io.github.loomtorch.testing.StepGate;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.Iterator;
+import java.util.List;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.UnaryOperator;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(20)
+class EngineThreadTest {
+    private static final AdmissionRule NOBODY = (engine, waiting, now, closing) -> Long.MAX_VALUE;
+
+    private final StepGate gate = new StepGate();
+    private final AtomicReference<Throwable> uncaught = new AtomicReference<>();
+    private volatile boolean lost;
+    private FakeCausalLm lm;
+    private EngineThread thread;
+
+    private void start(UnaryOperator<FakeCausalLm> hooks, Comparator<Sequence> turn, AdmissionRule rule) throws IOException {
+        thread = new EngineThread(
+                () -> {
+                    lm = hooks.apply(new FakeCausalLm(4, 4, 16, 64));
+                    ForwardingLm mayBeLost = new ForwardingLm(lm) {
+                        @Override
+                        public boolean isLost() {
+                            return lost;
+                        }
+                    };
+                    return new Engine(mayBeLost, new FakeTokenizer(), EngineConfig.defaults());
+                },
+                Thread.ofPlatform().name("engine-test").uncaughtExceptionHandler((t, e) -> uncaught.set(e)).factory(),
+                QueueConfig.unbounded(),
+                turn,
+                rule);
+    }
+
+    @AfterEach
+    void close() {
+        gate.open();
+        thread.close(true);
+        assertEquals(1, lm.closes());
+    }
+
+    private static long admitAll(Engine engine, WaitingQueue waiting, long now, boolean closing) {
+        for (Iterator<Sequence> turn = waiting.iterator(); turn.hasNext(); ) {
+            if (engine.tryAdmit(turn.next()) == Engine.Admission.ADMITTED) {
+                turn.remove();
+            }
+        }
+        return Long.MAX_VALUE;
+    }
+
+    @Test
+    void endsRequestThatIsCancelledWhileTheOneBeforeItIsTaken() throws Exception {
+        List<Generation> second = new ArrayList<>();
+        Comparator<Sequence> turn = (a, b) -> {
+            if (second.isEmpty()) { // the engine thread has just emptied its inbox
+                second.add(null);
+                Generation generation = thread.submit(request(3, 4), Generation.NO_LISTENER);
+                generation.cancel();
+                second.set(0, generation);
+            }
+            return Long.compare(a.arrival(), b.arrival());
+        };
+        start(model -> model, turn, NOBODY);
+        Generation first = thread.submit(request(3, 4), Generation.NO_LISTENER);
+        while (thread.queuedRequests() != 1 || second.isEmpty()) {
+            Thread.onSpinWait();
+        }
+        assertEquals(FinishReason.CANCELLED, second.getFirst().completion().get().finishReason());
+        first.cancel();
+        assertEquals(FinishReason.CANCELLED, first.join().finishReason());
+    }
+
+    @Test
+    void endsSequenceThatIsCancelledBeforeItIsPreempted() throws Exception {
+        List<Sequence> admitted = new ArrayList<>();
+        AdmissionRule oneThatGivesWay = (engine, waiting, now, closing) -> {
+            if (admitted.isEmpty() && !waiting.isEmpty()) {
+                admitted.add(waiting.first());
+                admitAll(engine, waiting, now, closing);
+            } else if (admitted.size() == 1) {
+                Sequence urgent = engine.newSequence(request(3, 4).withPriority(1), NO_EVENTS);
+                admitted.getFirst().cancel();
+                waiting.add(engine.preemptFor(urgent).orElseThrow());
+                engine.tryAdmit(urgent);
+                admitted.add(urgent);
+            }
+            return Long.MAX_VALUE;
+        };
+        start(model -> model, Comparator.naturalOrder(), oneThatGivesWay);
+        Generation generation = thread.submit(request(3, 40), Generation.NO_LISTENER);
+        assertEquals(FinishReason.CANCELLED, generation.completion().get().finishReason());
+        assertEquals(1, generation.join().outputTokenIds().length);
+    }
+
+    private static final SequenceListener NO_EVENTS = new SequenceListener() {
+        @Override
+        public void onToken(TokenEvent event) {}
+
+        @Override
+        public void onFinished(Completion completion) {}
+
+        @Override
+        public void onFailed(RuntimeException cause) {}
+    };
+
+    @Test
+    void lostDeviceFailsWhatRunsAndWaitsAtOnce() throws Exception {
+        RuntimeException cause = new IllegalStateException("device lost");
+        start(
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    throw cause;
+                }),
+                Comparator.naturalOrder(),
+                EngineThreadTest::admitAll);
+        Generation running = thread.submit(request(50, 4), Generation.NO_LISTENER);
+        gate.awaitStep();
+        Generation waiting = thread.submit(request(20, 4), Generation.NO_LISTENER);
+        lost = true;
+        gate.open();
+        assertSame(cause, assertThrows(ExecutionException.class, running.completion()::get).getCause());
+        assertSame(cause, assertThrows(ExecutionException.class, waiting.completion()::get).getCause());
+        assertEquals(1, lm.steps());
+        IllegalStateException refused = assertThrows(
+                IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
+        assertEquals("engine is lost: device lost", refused.getMessage());
+        assertSame(cause, refused.getCause());
+    }
+
+    @Test
+    void failsWhatWaitsThoughListenersThrow() throws Exception {
+        start(
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    if (chunks.size() == 2) {
+                        throw new StackOverflowError();
+                    }
+                }),
+                Comparator.naturalOrder(),
+                EngineThreadTest::admitAll);
+        IllegalStateException thrown = new IllegalStateException("listener");
+        SequenceListener throwing = new SequenceListener() {
+            @Override
+            public void onToken(TokenEvent event) {}
+
+            @Override
+            public void onFinished(Completion completion) {}
+
+            @Override
+            public void onFailed(RuntimeException cause) {
+                throw thrown;
+            }
+        };
+        thread.enqueue(thread.engine().newSequence(request(28, 4), throwing));
+        gate.awaitStep();
+        thread.enqueue(thread.engine().newSequence(request(20, 4), throwing));
+        gate.nextStep();
+        Generation waiting = thread.submit(request(20, 4), Generation.NO_LISTENER);
+        gate.open();
+        assertThrows(ExecutionException.class, waiting.completion()::get);
+        thread.close(true);
+        assertSame(thrown, uncaught.get());
+    }
+}
