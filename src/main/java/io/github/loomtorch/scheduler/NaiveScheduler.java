@@ -24,8 +24,9 @@ import java.util.concurrent.locks.ReentrantLock;
  * }</pre>
  *
  * <p>Listeners, subscribers and what depends on futures run on the thread that runs the batch. Priorities are ignored; cancellations
- * and deadlines of gathering requests take effect when their batch runs. Thread-safe: one batch runs at a time, other callers wait. They must be
- * platform threads: libtorch keeps state in the native thread, which a virtual thread may change. Only {@code close} may be called on any.
+ * and deadlines of gathering requests take effect when their batch runs. Thread-safe: one batch runs at a time, other callers wait. They
+ * must be platform threads, as libtorch keeps state in the native thread, which a virtual thread may change; {@code close} may be called
+ * on any.
  */
 public final class NaiveScheduler implements Scheduler {
     private final Engine engine;

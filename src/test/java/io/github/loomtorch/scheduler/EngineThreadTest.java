@@ -21,7 +21,9 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
@@ -74,24 +76,21 @@ class EngineThreadTest {
 
     @Test
     void endsRequestThatIsCancelledWhileTheOneBeforeItIsTaken() throws Exception {
-        List<Generation> second = new ArrayList<>();
+        CompletableFuture<Generation> second = new CompletableFuture<>();
+        AtomicBoolean submitted = new AtomicBoolean();
         Comparator<Sequence> turn = (a, b) -> {
-            if (second.isEmpty()) { // the engine thread has just emptied its inbox
-                second.add(null);
+            if (!submitted.getAndSet(true)) { // the engine thread has just emptied its inbox
                 Generation generation = thread.submit(request(3, 4), Generation.NO_LISTENER);
                 generation.cancel();
-                second.set(0, generation);
+                second.complete(generation);
             }
             return Long.compare(a.arrival(), b.arrival());
         };
         start(model -> model, turn, NOBODY);
         Generation first = thread.submit(request(3, 4), Generation.NO_LISTENER);
-        while (thread.queuedRequests() != 1 || second.isEmpty()) {
-            Thread.onSpinWait();
-        }
-        assertEquals(FinishReason.CANCELLED, second.getFirst().completion().get().finishReason());
+        assertEquals(FinishReason.CANCELLED, second.get().completion().get().finishReason());
         first.cancel();
-        assertEquals(FinishReason.CANCELLED, first.join().finishReason());
+        assertEquals(FinishReason.CANCELLED, first.completion().get().finishReason());
     }
 
     @Test
