@@ -8,17 +8,26 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenListener;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.scheduler.Generation;
+import io.github.loomtorch.scheduler.QueueConfig;
+import io.github.loomtorch.scheduler.ReplicaPool;
 import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.scheduler.SchedulerFactory;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Dtype;
-import io.github.loomtorch.torch.TorchOptions;
 import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ThreadFactory;
 
 /**
  * Text in, text out: a model directory made ready to serve many threads at once.
@@ -46,7 +55,7 @@ public final class TextGenerator implements AutoCloseable {
      * Loads a model with the usual options: the first GPU if there is one, continuous batching.
      *
      * @param modelDirectory {@code config.json} and {@code model.safetensors} or {@code model.ts}, and the tokenizer's files, else those in
-     *     the folder {@code tokenizer} are taken
+     *     the folder {@code tokenizer} of the working directory are taken
      * @return a generator, to be closed
      * @throws IOException if a file is missing or malformed
      * @throws io.github.loomtorch.torch.TorchException if libtorch is missing or memory runs out
@@ -72,7 +81,9 @@ public final class TextGenerator implements AutoCloseable {
      * @param sampling how
      * @return the new tokens and their text
      * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
-     * @throws IllegalStateException if the generator is closed
+     * @throws IllegalStateException if the generator is closed, or its devices are lost
+     * @throws RejectedExecutionException if the queue is full
+     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
      * @throws CompletionException if the generation failed; its cause says why
      */
     public Completion generate(String prompt, SamplingParams sampling) {
@@ -86,7 +97,9 @@ public final class TextGenerator implements AutoCloseable {
      * @param sampling how
      * @return the generation in flight
      * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
-     * @throws IllegalStateException if the generator is closed
+     * @throws IllegalStateException if the generator is closed, or its devices are lost
+     * @throws RejectedExecutionException if the queue is full
+     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
      */
     public Generation submit(String prompt, SamplingParams sampling) {
         return scheduler.submit(request(prompt, sampling));
@@ -100,7 +113,9 @@ public final class TextGenerator implements AutoCloseable {
      * @param listener sees the tokens
      * @return the generation in flight
      * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
-     * @throws IllegalStateException if the generator is closed
+     * @throws IllegalStateException if the generator is closed, or its devices are lost
+     * @throws RejectedExecutionException if the queue is full
+     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
      */
     public Generation submit(String prompt, SamplingParams sampling, TokenListener listener) {
         return scheduler.submit(request(prompt, sampling), listener);
@@ -149,14 +164,15 @@ public final class TextGenerator implements AutoCloseable {
     public static final class Builder {
         private final Path modelDirectory;
         private Path tokenizer;
-        private String device = "auto";
+        private List<String> devices = List.of("auto");
         private Dtype dtype = Dtype.AUTO;
         private int maxBatchSize = 16;
         private double kvCacheFraction = 0.9;
         private boolean cudaGraphs = true;
         private boolean deterministic;
         private EngineConfig engine = EngineConfig.defaults();
-        private SchedulerFactory scheduler = ContinuousScheduler::new;
+        private QueueConfig queue; // null: the defaults
+        private SchedulerFactory scheduler; // null: continuous batching
 
         private Builder(Path modelDirectory) {
             this.modelDirectory = modelDirectory;
@@ -174,13 +190,14 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Chooses where the model runs.
+         * Chooses where the model runs; {@code auto} unless set. With several devices each has a replica of its own, and a request goes to
+         * the one with the least to do: see {@link ReplicaPool}. One named twice has two replicas, which share its memory.
          *
-         * @param device {@code auto}, {@code cpu}, {@code cuda} or {@code cuda:n}
+         * @param devices at least one of {@code auto}, {@code cpu}, {@code cuda} and {@code cuda:n}
          * @return this
          */
-        public Builder device(String device) {
-            this.device = device;
+        public Builder devices(String... devices) {
+            this.devices = List.of(devices);
             return this;
         }
 
@@ -196,7 +213,7 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Limits how many sequences run at once; 16 unless set.
+         * Limits how many sequences run at once on a device; 16 unless set.
          *
          * @param maxBatchSize in [1, 1024]
          * @return this
@@ -240,9 +257,9 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Sets the options of the engine.
+         * Sets the options of the engine; with several devices, of each one's.
          *
-         * @param engine its configuration
+         * @param engine its configuration; with several devices the listener is called on several threads at once
          * @return this
          */
         public Builder engine(EngineConfig engine) {
@@ -251,7 +268,18 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Chooses the scheduler; continuous batching unless set.
+         * Limits how many requests wait, beside those that run; {@link QueueConfig#defaults()} unless set.
+         *
+         * @param queue for each device
+         * @return this
+         */
+        public Builder queue(QueueConfig queue) {
+            this.queue = queue;
+            return this;
+        }
+
+        /**
+         * Takes another scheduler than a {@link ContinuousScheduler} for each device; it runs on one device and limits its queue itself.
          *
          * @param scheduler makes it
          * @return this
@@ -266,15 +294,49 @@ public final class TextGenerator implements AutoCloseable {
          *
          * @return a generator, to be closed
          * @throws IOException if a file is missing or malformed
-         * @throws IllegalArgumentException if an option is out of its range
+         * @throws IllegalArgumentException if an option is out of its range or does not go with another
          * @throws io.github.loomtorch.torch.TorchException if libtorch or CUDA is missing, or memory runs out
          */
         public TextGenerator build() throws IOException {
-            TorchOptions options = new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, cudaGraphs, deterministic);
+            if (devices.isEmpty()) {
+                throw new IllegalArgumentException("devices must name at least one, got none");
+            }
+            if (scheduler != null && (queue != null || devices.size() > 1)) {
+                throw new IllegalArgumentException("scheduler must not be given together with a queue or several devices");
+            }
+            List<TorchOptions> options = devices.stream()
+                    .map(device -> new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, cudaGraphs, deterministic))
+                    .toList();
             ModelDirectory model = ModelDirectory.open(modelDirectory);
-            Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? model.tokenizerDirectory(DEFAULT_TOKENIZER) : tokenizer);
-            return new TextGenerator(
-                    bpe, scheduler.create(() -> new Engine(Gpt2.load(model, options), bpe, engine)));
+            Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? tokenizerOf(model) : tokenizer);
+            List<EngineFactory> engines = options.stream()
+                    .<EngineFactory>map(each -> () -> new Engine(Gpt2.load(model, each), bpe, engine))
+                    .toList();
+            return new TextGenerator(bpe, scheduler == null ? start(engines) : scheduler.create(engines.getFirst()));
+        }
+
+        private static Path tokenizerOf(ModelDirectory model) throws IOException {
+            Path path = model.tokenizerDirectory(DEFAULT_TOKENIZER);
+            if (!Files.isDirectory(path)) {
+                throw new IOException(path.toAbsolutePath() + ": expected the tokenizer that " + model.path()
+                        + " lacks, got nothing; set tokenizer to another directory or to a tokenizer.json");
+            }
+            return path;
+        }
+
+        private Scheduler start(List<EngineFactory> engines) throws IOException {
+            ThreadFactory threads = Thread.ofPlatform().name("engine-", 0).daemon(false).factory();
+            QueueConfig limits = queue == null ? QueueConfig.defaults() : queue;
+            List<ContinuousScheduler> replicas = new ArrayList<>();
+            try {
+                for (EngineFactory each : engines) {
+                    replicas.add(new ContinuousScheduler(each, limits, threads));
+                }
+                return replicas.size() == 1 ? replicas.getFirst() : new ReplicaPool(replicas);
+            } catch (IOException | RuntimeException | Error e) {
+                replicas.forEach(ContinuousScheduler::close);
+                throw e;
+            }
         }
     }
 }

@@ -34,20 +34,17 @@ import java.util.concurrent.ThreadFactory;
  * run, not those that wait. Thread-safe.
  */
 public final class ContinuousScheduler implements Scheduler {
-    private static final QueueConfig DEFAULT_QUEUE =
-            new QueueConfig(1024, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT);
-
     private final EngineThread thread;
 
     /**
-     * Starts a platform thread named {@code engine} and waits until it has made the engine. At most 1024 requests wait; more are
-     * rejected.
+     * Starts a platform thread named {@code engine} and waits until it has made the engine. {@link QueueConfig#defaults()} limits what
+     * waits.
      *
      * @param factory makes the engine, which the scheduler then owns
      * @throws IOException if the factory throws it; its unchecked exceptions pass too
      */
     public ContinuousScheduler(EngineFactory factory) throws IOException {
-        this(factory, DEFAULT_QUEUE, EngineThread.defaultThreads());
+        this(factory, QueueConfig.defaults(), EngineThread.defaultThreads());
     }
 
     /**

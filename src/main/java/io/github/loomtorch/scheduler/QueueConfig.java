@@ -35,6 +35,15 @@ public record QueueConfig(int maxQueuedRequests, long maxQueuedTokens, WhenFull 
     }
 
     /**
+     * What fits most uses.
+     *
+     * @return at most 1024 requests of any length; more are rejected
+     */
+    public static QueueConfig defaults() {
+        return new QueueConfig(1024, Long.MAX_VALUE, WhenFull.REJECT);
+    }
+
+    /**
      * A queue that never is full.
      *
      * @return no limits

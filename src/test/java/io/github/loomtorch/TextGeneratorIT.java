@@ -1,0 +1,117 @@
+package io.github.loomtorch;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.engine.EngineListener;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
+import io.github.loomtorch.scheduler.Generation;
+import io.github.loomtorch.scheduler.QueueConfig;
+import io.github.loomtorch.scheduler.QueueConfig.WhenFull;
+import io.github.loomtorch.testing.CommandProcess;
+import io.github.loomtorch.testing.StepGate;
+import io.github.loomtorch.torch.Dtype;
+import io.github.loomtorch.torch.TorchException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.RejectedExecutionException;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The entry class on the embedded model, on the CPU. */
+@Timeout(60)
+class TextGeneratorIT {
+    private static final Path TALES = Path.of("models/tales");
+    private static final SamplingParams GREEDY = SamplingParams.greedy(5);
+
+    private static TextGenerator.Builder tales(EngineListener listener) {
+        return TextGenerator.builder(TALES)
+                .dtype(Dtype.FLOAT32)
+                .engine(EngineConfig.builder().listener(listener).build());
+    }
+
+    private final StepGate gate = new StepGate();
+    private TextGenerator gpt2;
+
+    @AfterEach
+    void close() {
+        gate.open();
+        gate.open(); // for a second replica
+        if (gpt2 != null) {
+            gpt2.close();
+        }
+    }
+
+    @Test
+    void eachDeviceHasAReplicaAndBothSayTheSame() throws Exception {
+        Set<Thread> engines = ConcurrentHashMap.newKeySet();
+        EngineListener listener = step -> {
+            engines.add(Thread.currentThread());
+            gate.pass();
+        };
+        gpt2 = tales(listener).devices("cpu", "cpu").build();
+        Generation first = gpt2.submit("Once upon a time", GREEDY);
+        gate.awaitStep();
+        Generation second = gpt2.submit("Once upon a time", GREEDY); // the other replica has less to do
+        gate.awaitStep();
+        assertEquals(2, engines.size());
+        close();
+        assertEquals(", and then, as", first.join().text());
+        assertEquals(", and then, as", second.join().text());
+        assertTrue(engines.stream().noneMatch(Thread::isAlive));
+    }
+
+    @Test
+    void aFullQueueRejects() throws Exception {
+        QueueConfig queue = new QueueConfig(1, Long.MAX_VALUE, WhenFull.REJECT);
+        gpt2 = tales(step -> gate.pass()).devices("cpu").maxBatchSize(1).queue(queue).build();
+        gpt2.submit("Once", GREEDY); // runs
+        gate.awaitStep();
+        gpt2.submit("Once", GREEDY); // waits
+        assertEquals(
+                "queue is full: 1 requests waiting (maxQueuedRequests=1)",
+                assertThrows(RejectedExecutionException.class, () -> gpt2.submit("Once", GREEDY)).getMessage());
+    }
+
+    @Test
+    void anotherSchedulerTakesThePlaceOfContinuousBatching() throws IOException {
+        gpt2 = tales(step -> {})
+                .devices("cpu")
+                .scheduler(engines -> new AsyncNaiveScheduler(engines, 1, Duration.ZERO))
+                .build();
+        assertEquals(1, gpt2.generate("Once upon a time", GREEDY).batchNumber());
+    }
+
+    @Test
+    void aDeviceThatFailsClosesTheReplicasBeforeIt() {
+        assertThrows(TorchException.class, () -> tales(step -> {}).devices("cpu", "cuda:99").build());
+        assertTrue(Thread.getAllStackTraces().keySet().stream().noneMatch(thread -> thread.getName().equals("engine-0")));
+    }
+
+    @Test
+    void aMissingTokenizerIsNamedWithWhatToSet(@TempDir Path directory) throws Exception {
+        Files.copy(TALES.resolve("config.json"), directory.resolve("config.json"));
+        Files.createFile(directory.resolve("model.safetensors"));
+        Path elsewhere = Files.createDirectory(directory.resolve("elsewhere"));
+        assertEquals(
+                elsewhere.toRealPath().resolve("tokenizer") + ": expected the tokenizer that " + directory
+                        + " lacks, got nothing; set tokenizer to another directory or to a tokenizer.json",
+                new CommandProcess(Load.class, directory.toString()).in(elsewhere).run().out());
+    }
+
+    /** In a process, as only that can have another working directory. */
+    static final class Load {
+        public static void main(String[] args) {
+            System.out.print(assertThrows(IOException.class, () -> TextGenerator.load(Path.of(args[0]))).getMessage());
+        }
+    }
+}

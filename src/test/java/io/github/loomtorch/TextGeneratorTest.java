@@ -1,0 +1,42 @@
+package io.github.loomtorch;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.scheduler.QueueConfig;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+
+/** What the builder refuses before it loads a model. */
+class TextGeneratorTest {
+    private final TextGenerator.Builder builder = TextGenerator.builder(Path.of("nowhere"));
+
+    private void assertRefused(String message) {
+        assertEquals(message, assertThrows(IllegalArgumentException.class, builder::build).getMessage());
+    }
+
+    @Test
+    void refusesToRunNowhere() {
+        builder.devices();
+        assertRefused("devices must name at least one, got none");
+    }
+
+    @Test
+    void refusesAnyBadDevice() {
+        builder.devices("cpu", "gpu");
+        assertRefused("device must be auto, cpu, cuda or cuda:n, got gpu");
+    }
+
+    @Test
+    void refusesAQueueBesideASchedulerWithItsOwn() {
+        builder.scheduler(ContinuousScheduler::new).queue(QueueConfig.unbounded());
+        assertRefused("scheduler must not be given together with a queue or several devices");
+    }
+
+    @Test
+    void refusesSeveralDevicesBesideASchedulerOfOne() {
+        builder.scheduler(ContinuousScheduler::new).devices("cpu", "cpu");
+        assertRefused("scheduler must not be given together with a queue or several devices");
+    }
+}
