@@ -82,9 +82,8 @@ final class Libtorch {
         return dtype == ScalarType.Float ? 4 : 2;
     }
 
+    /** The first line of a message that says anything. */
     static String firstLine(Throwable e) {
-        String message = String.valueOf(e.getMessage());
-        int end = message.indexOf('\n');
-        return end < 0 ? message : message.substring(0, end);
+        return String.valueOf(e.getMessage()).lines().filter(line -> !line.isBlank()).findFirst().orElse("no reason given");
     }
 }

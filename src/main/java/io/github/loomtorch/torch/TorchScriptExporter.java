@@ -7,9 +7,16 @@ import io.github.loomtorch.model.Safetensors;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.DirectoryIteratorException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.FileTime;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -45,6 +52,8 @@ public final class TorchScriptExporter {
     private static final Logger LOG = LoggerFactory.getLogger(TorchScriptExporter.class);
     private static final int LAYOUT = 1; // to be counted up when the parameters change
     private static final String STAMP = "loomtorch";
+    private static final long ARCHIVE_BYTES = 1 << 20; // more than all but the parameters takes
+    private static final Duration ABANDONED = Duration.ofHours(1); // since an export's last write
     private static final int VOCAB_MULTIPLE = 64; // of the head's rows: other sizes fall back to slow matrix products on CUDA
 
     private TorchScriptExporter() {}
@@ -98,8 +107,8 @@ public final class TorchScriptExporter {
         }
         String stamp = readStamp(file);
         if (!stamp.startsWith(version(directory.config()) + " ")) {
-            throw new IOException(file + ": expected a model exported by version " + version(directory.config()) + " of the exporter, got "
-                    + (stamp.isEmpty() ? "one that it did not export" : "version " + stamp.split(" ")[0])
+            throw new IOException(file + ": expected a model that this version of the program exported for config.json as it is, got "
+                    + (stamp.isEmpty() ? "a file that it did not export" : "one exported by another version or for another config.json")
                     + "; put the model's safetensors weights beside it, then it is exported again");
         }
         JitModule module;
@@ -110,7 +119,8 @@ public final class TorchScriptExporter {
                 throw Failures.explain("loading " + file, e);
             }
             throw new IOException(
-                    file + ": expected a TorchScript archive, got: " + Libtorch.firstLine(e) + "; delete it, then it is exported again",
+                    file + ": expected a TorchScript archive, got: " + Libtorch.firstLine(e)
+                            + "; delete it, then it is exported again from the safetensors weights",
                     e);
         }
         requireShapes(file, module, directory.config());
@@ -246,19 +256,54 @@ public final class TorchScriptExporter {
 
     private static void save(JitModule module, ModelDirectory directory, String stamp) throws IOException {
         Path file = directory.torchScript();
+        deleteAbandoned(directory);
         Path temporary = directory.path().resolve("model.ts." + UUID.randomUUID() + ".tmp"); // others may export at the same time
         try (ExtraFilesMap extra = new ExtraFilesMap()) {
+            requireSpace(directory.path(), module, directory.config());
             Files.createFile(temporary); // libtorch's own failure would not say why
             extra.put(new BytePointer(STAMP), stamp);
             module.save(temporary.toString(), extra);
             Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
         } catch (IOException e) {
-            throw new IOException(file + " could not be written: " + e, e);
+            throw new IOException(file + " could not be written: " + reason(e), e);
         } catch (RuntimeException e) {
             throw new IOException(file + " could not be written: " + Libtorch.firstLine(e), e);
         } finally {
             Files.deleteIfExists(temporary);
         }
+    }
+
+    /** Deletes what exports left that were killed. Others may be at work: theirs are written to all the time, so they are young. */
+    private static void deleteAbandoned(ModelDirectory directory) {
+        FileTime limit = FileTime.from(Instant.now().minus(ABANDONED));
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(directory.path(), "model.ts.*.tmp")) {
+            for (Path file : files) {
+                if (Files.getLastModifiedTime(file).compareTo(limit) < 0) {
+                    Files.delete(file);
+                }
+            }
+        } catch (IOException | DirectoryIteratorException e) {
+            LOG.debug("abandoned exports in {} could not be deleted", directory.path(), e); // or another export was faster
+        }
+    }
+
+    /** Asks first, because libtorch ends the whole process when the disk is full. */
+    private static void requireSpace(Path directory, JitModule module, Gpt2Config config) throws IOException {
+        long elements = parameters(config).values().stream().mapToLong(shape -> Arrays.stream(shape).reduce(1, (x, y) -> x * y)).sum();
+        long needed = elements * module.attr("wte").toTensor().element_size() + ARCHIVE_BYTES;
+        long free = directory.toFile().getUsableSpace();
+        if (free < needed) {
+            throw new IOException("it needs %d MB, and %d MB of the disk are free".formatted(needed >> 20, free >> 20));
+        }
+    }
+
+    /** Without the name of the temporary file, which says nothing to the user. */
+    private static String reason(IOException e) {
+        return switch (e) {
+            case AccessDeniedException denied -> "access denied";
+            case FileSystemException failed when failed.getReason() != null -> failed.getReason();
+            default -> String.valueOf(e.getMessage());
+        };
     }
 
     private static String stamp(ModelDirectory directory) throws IOException {

@@ -47,4 +47,10 @@ class FailuresTest {
     void aFailureMayHaveNoMessage() {
         assertEquals("step failed: null", Failures.explain("step", new RuntimeException()).getMessage());
     }
+
+    @Test
+    void theFirstLineOfAMessageIsTheFirstThatSaysAnything() {
+        assertEquals("Unknown type", Libtorch.firstLine(new RuntimeException("\n  \nUnknown type\nat frame 1")));
+        assertEquals("no reason given", Libtorch.firstLine(new RuntimeException("")));
+    }
 }
