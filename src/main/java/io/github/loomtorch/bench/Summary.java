@@ -14,7 +14,7 @@ import java.util.stream.LongStream;
  * @param requestThroughput finished requests per second
  * @param outputTokenThroughput output tokens per second
  * @param goodput requests per second that keep the limits; equal to {@code requestThroughput} if there are none
- * @param deviceIdleShare of the duration in which the device had no step to work on; NaN if the device does not tell
+ * @param deviceIdleShare of the duration in which the device had no step to work on; empty if the device does not tell
  * @param ttftMillis time to first token
  * @param itlMillis gaps between tokens
  * @param tpotMillis time per output token
@@ -28,7 +28,7 @@ public record Summary(
         double requestThroughput,
         double outputTokenThroughput,
         double goodput,
-        double deviceIdleShare,
+        OptionalDouble deviceIdleShare,
         Distribution ttftMillis,
         Distribution itlMillis,
         Distribution tpotMillis,
@@ -71,7 +71,7 @@ public record Summary(
                 traces.size() / seconds,
                 tokens / seconds,
                 traces.stream().filter(limits::areKeptBy).count() / seconds,
-                deviceNanos == 0 ? Double.NaN : 1 - (double) deviceNanos / durationNanos,
+                deviceNanos == 0 ? OptionalDouble.empty() : OptionalDouble.of(1 - (double) deviceNanos / durationNanos),
                 Distribution.of(traces.stream().mapToDouble(trace -> trace.ttftNanos() / 1e6).toArray()),
                 Distribution.of(traces.stream().flatMapToLong(Summary::gaps).mapToDouble(nanos -> nanos / 1e6).toArray()),
                 Distribution.of(traces.stream()

@@ -1,11 +1,11 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.request.GenerationRequest;
 import java.io.IOException;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 @Command(
@@ -24,20 +24,18 @@ final class BenchLatencyCommand implements Callable<Integer> {
     @Mixin
     private SchedulerBenchOptions options;
 
-    @Option(names = "--batch-size", paramLabel = "N", description = "Requests in the batch (default: ${DEFAULT-VALUE}).")
-    private int batchSize = 1;
-
-    @Option(names = "--runs", paramLabel = "N", description = "Batches to run, one after the other (default: ${DEFAULT-VALUE}).")
-    private int runs = 5;
+    @Mixin
+    private RunOptions runOptions = new RunOptions(5, 1);
 
     @Override
     public Integer call() throws IOException {
-        Checks.atLeast(1, batchSize, "batchSize");
-        Checks.atLeast(1, runs, "runs");
+        int runs = runOptions.runs();
+        int batchSize = runOptions.batchSize();
         String title = String.format(
                 "%d runs of a batch of %d, %d tokens in, %d out", runs, batchSize, options.inputLen(), options.outputLen());
         SchedulerBenchOptions.Load load =
                 new SchedulerBenchOptions.Load(batchSize, options.outputLen(), Double.POSITIVE_INFINITY);
-        return options.measure(title, load, runs, batchSize, spec.commandLine().getOut());
+        // Every batch fills, as its requests come all at once.
+        return options.measure(title, load, runs, batchSize, GenerationRequest.NO_TIMEOUT, spec.commandLine().getOut());
     }
 }

@@ -1,7 +1,6 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.model.Gpt2Config;
-import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2;
 import io.github.loomtorch.torch.TorchOptions;
@@ -26,7 +25,7 @@ final class BenchModelOptions {
     private DeviceOptions device;
 
     TorchOptions torch(int maxBatchSize) {
-        if (shape != null && model.isModelNamed()) {
+        if (shape != null && model.isNamed()) {
             throw new IllegalArgumentException("shape must not be given together with --model");
         }
         return device.torch(maxBatchSize);
@@ -47,8 +46,8 @@ final class BenchModelOptions {
         return shape == null ? Gpt2.load(model.open(), options) : Gpt2.random(config(), 0, options);
     }
 
-    Tokenizer tokenizer() throws IOException {
-        return BpeTokenizer.load(shape == null ? model.tokenizerOf(model.open()) : model.tokenizer());
+    Tokenizer load(TokenizerOptions tokenizer) throws IOException {
+        return shape == null ? tokenizer.load(model.open()) : tokenizer.load();
     }
 
     /** The model in a few words. */

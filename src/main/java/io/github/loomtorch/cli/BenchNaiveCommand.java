@@ -43,20 +43,17 @@ final class BenchNaiveCommand implements Callable<Integer> {
     @Mixin
     private BenchModelOptions model;
 
-    @Option(names = "--runs", paramLabel = "N", description = "Times to run all prompts (default: ${DEFAULT-VALUE}).")
-    private int runs = 3;
+    @Mixin
+    private TokenizerOptions tokenizerOptions;
+
+    @Mixin
+    private RunOptions runOptions = new RunOptions(3, 4);
 
     @Option(names = "--prompts", paramLabel = "N", description = "Prompts in a run (default: ${DEFAULT-VALUE}).")
     private int prompts = 30;
 
-    @Option(names = "--batch-size", paramLabel = "N", description = "Most requests in a batch (default: ${DEFAULT-VALUE}).")
-    private int batchSize = 4;
-
-    @Option(
-            names = "--timeout",
-            paramLabel = "SECONDS",
-            description = "Longest that a request waits for its batch to fill (default: ${DEFAULT-VALUE}).")
-    private double timeout = 0.5;
+    @Mixin
+    private TimeoutOptions timeout = new TimeoutOptions(0.5);
 
     @Option(names = "--in-flight", paramLabel = "N", description = "Most requests at once (default: ${DEFAULT-VALUE}).")
     private int inFlight = 10;
@@ -69,14 +66,14 @@ final class BenchNaiveCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        Checks.atLeast(1, runs, "runs");
+        int runs = runOptions.runs();
+        int batchSize = runOptions.batchSize();
         Checks.atLeast(1, prompts, "prompts");
-        Checks.atLeast(1, batchSize, "batchSize");
         Checks.atLeast(1, inFlight, "inFlight");
-        Duration batchTimeout = Checks.seconds(timeout, "timeout");
+        Duration batchTimeout = timeout.timeout();
         SamplingParams params = sampling.over(SamplingParams.creative()).build();
         TorchOptions options = model.torch(batchSize);
-        Tokenizer tokenizer = model.tokenizer();
+        Tokenizer tokenizer = model.load(tokenizerOptions);
         PrintWriter out = spec.commandLine().getOut();
         // Without prefix caching each run computes the same prompts anew.
         EngineConfig config = EngineConfig.builder().prefixCaching(false).build();
@@ -92,7 +89,7 @@ final class BenchNaiveCommand implements Callable<Integer> {
             report.setting("model", model.describe());
             report.environment(loaded.get());
             report.setting("requests", runs + (runs == 1 ? " run of " : " runs of ") + prompts + " prompts, at most " + inFlight + " in flight");
-            report.setting("batch", "at most " + batchSize + " requests, timeout " + timeout + " s");
+            report.setting("batch", "at most " + batchSize + " requests, timeout " + batchTimeout.toNanos() / 1e9 + " s");
             report.setting("sampling", Report.describe(params));
             out.println();
             return measure(new NaiveBenchmark(scheduler, tokenizer, params, inFlight), out);
@@ -101,7 +98,8 @@ final class BenchNaiveCommand implements Callable<Integer> {
 
     private int measure(NaiveBenchmark benchmark, PrintWriter out) throws IOException {
         List<String> texts = Prompts.of(prompts);
-        benchmark.run(0, Prompts.of(batchSize), () -> {}); // warm-up
+        int runs = runOptions.runs();
+        benchmark.run(0, Prompts.of(runOptions.batchSize()), () -> {}); // warm-up
         List<NaiveResult> results = new ArrayList<>();
         double seconds = 0;
         for (int number = 1; number <= runs; number++) {

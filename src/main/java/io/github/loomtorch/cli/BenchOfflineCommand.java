@@ -37,6 +37,9 @@ final class BenchOfflineCommand implements Callable<Integer> {
     @Option(names = "--max-batch-size", paramLabel = "N", description = "Most sequences that run at once (default: ${DEFAULT-VALUE}).")
     private int maxBatchSize = 16;
 
+    @Mixin
+    private TimeoutOptions timeout = new TimeoutOptions(0.05);
+
     @Option(
             names = "--request-rate",
             paramLabel = "N",
@@ -60,7 +63,7 @@ final class BenchOfflineCommand implements Callable<Integer> {
                 requestRate == Double.POSITIVE_INFINITY ? "at once" : "at " + requestRate + " a second",
                 options.inputLen(),
                 least == options.outputLen() ? "" + least : least + " to " + options.outputLen());
-        return options.measure(
-                title, new SchedulerBenchOptions.Load(requests, least, requestRate), 1, maxBatchSize, spec.commandLine().getOut());
+        SchedulerBenchOptions.Load load = new SchedulerBenchOptions.Load(requests, least, requestRate);
+        return options.measure(title, load, 1, maxBatchSize, timeout.timeout(), spec.commandLine().getOut());
     }
 }

@@ -2,7 +2,6 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.Demo;
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.util.concurrent.Callable;
@@ -25,14 +24,16 @@ final class DemoCommand implements Callable<Integer> {
     private ModelOptions model;
 
     @Mixin
+    private TokenizerOptions tokenizer;
+
+    @Mixin
     private DeviceOptions device;
 
     @Override
     public Integer call() throws IOException {
         TorchOptions options = device.torch(Demo.BATCH_SIZE);
         ModelDirectory directory = model.open();
-        new Demo(directory, BpeTokenizer.load(model.tokenizerOf(directory)), options)
-                .run(spec.commandLine().getOut(), Help.Ansi.AUTO.enabled());
+        new Demo(directory, tokenizer.load(directory), options).run(spec.commandLine().getOut(), Help.Ansi.AUTO.enabled());
         return 0;
     }
 }

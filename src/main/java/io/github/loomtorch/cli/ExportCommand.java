@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -22,20 +23,17 @@ final class ExportCommand implements Callable<Integer> {
     @Spec
     private CommandSpec spec;
 
-    @Option(
-            names = "--model",
-            paramLabel = "DIR",
-            description = "Directory with config.json and model.safetensors (default: ${DEFAULT-VALUE}).")
-    private Path model = Path.of("models", "tales");
+    @Mixin
+    private ModelOptions model;
 
     @Option(names = "--force", description = "Write it even if it is up to date.")
     private boolean force;
 
     @Override
     public Integer call() throws IOException {
-        ModelDirectory directory = ModelDirectory.open(model);
+        ModelDirectory directory = model.open();
         if (!directory.hasWeights()) {
-            throw new IOException(model + ": expected model.safetensors or model.safetensors.index.json, got model.ts only");
+            throw new IOException(directory.path() + ": expected model.safetensors or model.safetensors.index.json, got model.ts only");
         }
         PrintWriter out = spec.commandLine().getOut();
         Path file = directory.torchScript();

@@ -14,14 +14,11 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.Scheduler;
-import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2;
 import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -53,6 +50,9 @@ final class GenerateCommand implements Callable<Integer> {
 
     @Mixin
     private ModelOptions model;
+
+    @Mixin
+    private TokenizerOptions tokenizer;
 
     @Mixin
     private SamplingOptions sampling;
@@ -101,10 +101,10 @@ final class GenerateCommand implements Callable<Integer> {
         TorchOptions options = device.torch(1);
         ModelDirectory directory = model.open();
         // While it is read, the engine's thread loads the model.
-        CompletableFuture<Optional<Tokenizer>> tokenizer = CompletableFuture.supplyAsync(() -> tokenizer(directory));
-        try (Scheduler scheduler = new ContinuousScheduler(() -> engine(directory, options, tokenizer))) {
+        CompletableFuture<Optional<Tokenizer>> loading = CompletableFuture.supplyAsync(() -> loadTokenizer(directory));
+        try (Scheduler scheduler = new ContinuousScheduler(() -> engine(directory, options, loading))) {
             double loadMillis = (System.nanoTime() - startNanos) / 1e6;
-            Generation generation = scheduler.submit(new GenerationRequest(promptIds(tokenizer.join()), params));
+            Generation generation = scheduler.submit(new GenerationRequest(promptIds(loading.join()), params));
             PrintWriter out = spec.commandLine().getOut();
             if (json) {
                 out.println(new ObjectMapper().writeValueAsString(output(generation.join(), loadMillis)));
@@ -129,16 +129,15 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     /** Empty if token ids are all that is asked for, and no tokenizer of their vocabulary is there. */
-    private Optional<Tokenizer> tokenizer(ModelDirectory directory) {
-        Path path = model.tokenizerOf(directory);
-        boolean isOptional = prompt.ids != null && !model.hasOwnTokenizer(directory);
-        if (isOptional && !Files.isDirectory(path)) {
+    private Optional<Tokenizer> loadTokenizer(ModelDirectory directory) {
+        boolean isOptional = prompt.ids != null && !tokenizer.isOwn(directory);
+        if (isOptional && !TokenizerOptions.hasDefault()) {
             return Optional.empty();
         }
         try {
-            Tokenizer tokenizer = BpeTokenizer.load(path);
-            boolean fits = tokenizer.vocabSize() == directory.config().vocabSize();
-            return isOptional && !fits ? Optional.empty() : Optional.of(tokenizer);
+            Tokenizer loaded = tokenizer.load(directory);
+            boolean fits = loaded.vocabSize() == directory.config().vocabSize();
+            return isOptional && !fits ? Optional.empty() : Optional.of(loaded);
         } catch (IOException e) {
             throw new CompletionException(e);
         }

@@ -1,7 +1,11 @@
 package io.github.loomtorch.cli;
 
+import com.fasterxml.jackson.core.JsonGenerator;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
+import com.fasterxml.jackson.databind.SerializerProvider;
+import com.fasterxml.jackson.databind.module.SimpleModule;
+import com.fasterxml.jackson.databind.ser.std.StdSerializer;
 import io.github.loomtorch.bench.Distribution;
 import io.github.loomtorch.bench.Summary;
 import io.github.loomtorch.bench.Workload;
@@ -18,6 +22,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.OptionalDouble;
 import org.apache.commons.csv.CSVFormat;
 
 /** A benchmark's settings and numbers, as text, JSON and CSV. */
@@ -93,8 +98,24 @@ final class Report {
     }
 
     void writeJson(Path file) throws IOException {
-        ObjectMapper json = new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT);
+        ObjectMapper json = new ObjectMapper()
+                .registerModule(new SimpleModule().addSerializer(new OptionalDoubleSerializer()))
+                .enable(SerializationFeature.INDENT_OUTPUT);
         Files.writeString(file, json.writeValueAsString(new Json(title, settings, results)) + "\n");
+    }
+
+    /** What is not known is null. */
+    private static final class OptionalDoubleSerializer extends StdSerializer<OptionalDouble> {
+        private static final long serialVersionUID = 1;
+
+        OptionalDoubleSerializer() {
+            super(OptionalDouble.class);
+        }
+
+        @Override
+        public void serialize(OptionalDouble value, JsonGenerator json, SerializerProvider provider) throws IOException {
+            provider.defaultSerializeValue(value.isPresent() ? value.getAsDouble() : null, json);
+        }
     }
 
     void writeCsv(Path file) throws IOException {
@@ -110,6 +131,11 @@ final class Report {
         }
     }
 
+    private static Object known(OptionalDouble value) {
+        return value.isPresent() ? value.getAsDouble() : "";
+    }
+
+    /** By name, in order; empty text is a number that is not known. */
     private static Map<String, Object> fields(Summary summary) {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("completed", summary.completed());
@@ -119,7 +145,7 @@ final class Report {
         fields.put("requests_per_s", summary.requestThroughput());
         fields.put("output_tokens_per_s", summary.outputTokenThroughput());
         fields.put("goodput_requests_per_s", summary.goodput());
-        fields.put("device_idle_share", summary.deviceIdleShare());
+        fields.put("device_idle_share", known(summary.deviceIdleShare()));
         put(fields, "ttft", summary.ttftMillis());
         put(fields, "itl", summary.itlMillis());
         put(fields, "tpot", summary.tpotMillis());

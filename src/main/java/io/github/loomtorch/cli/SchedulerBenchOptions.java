@@ -38,12 +38,6 @@ final class SchedulerBenchOptions {
             description = "naive, async-naive or continuous. May be given several times (default: all three).")
     private List<SchedulerKind> schedulers = List.of(SchedulerKind.values());
 
-    @Option(
-            names = "--timeout",
-            paramLabel = "SECONDS",
-            description = "Longest that async-naive lets a request wait for its batch to fill (default: ${DEFAULT-VALUE}).")
-    private double timeout = 0.05;
-
     @Option(names = "--input-len", paramLabel = "N", description = "Tokens of each prompt (default: ${DEFAULT-VALUE}).")
     private int inputLen = 128;
 
@@ -83,10 +77,9 @@ final class SchedulerBenchOptions {
     }
 
     /** Measures all schedulers, {@code runs} workloads each, the same for each of them; returns the exit status. */
-    int measure(String title, Load load, int runs, int batchSize, PrintWriter out) throws IOException {
+    int measure(String title, Load load, int runs, int batchSize, Duration batchTimeout, PrintWriter out) throws IOException {
         Checks.atLeast(1, inputLen, "inputLen");
         Checks.atLeast(1, outputLen, "outputLen");
-        Duration batchTimeout = Checks.seconds(timeout, "timeout");
         SamplingParams sampling = distribution.orElse(SamplingParams.greedy(1)).maxNewTokens(outputLen).build();
         TorchOptions options = model.torch(batchSize);
         Gpt2Config config = model.config();

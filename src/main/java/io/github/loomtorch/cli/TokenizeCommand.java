@@ -4,7 +4,6 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
-import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
@@ -58,6 +57,9 @@ final class TokenizeCommand implements Callable<Integer> {
     @Mixin
     private ModelOptions model;
 
+    @Mixin
+    private TokenizerOptions tokenizerOptions;
+
     private Tokenizer tokenizer;
     private PrintWriter out;
 
@@ -66,7 +68,7 @@ final class TokenizeCommand implements Callable<Integer> {
         if (jsonl && !arguments.isEmpty()) {
             throw new IllegalArgumentException("--jsonl must read standard input, got the argument '" + arguments.get(0) + "'");
         }
-        tokenizer = BpeTokenizer.load(model.tokenizer());
+        tokenizer = model.isNamed() ? tokenizerOptions.load(model.open()) : tokenizerOptions.load();
         out = spec.commandLine().getOut();
         InputStream in = new BufferedInputStream(System.in);
         if (jsonl) {

@@ -58,10 +58,16 @@ class SummaryTest {
         assertEquals(1, summary.requestThroughput());
         assertEquals(2, summary.outputTokenThroughput());
         assertEquals(1, summary.goodput());
-        assertEquals(0.75, summary.deviceIdleShare());
+        assertEquals(OptionalDouble.of(0.75), summary.deviceIdleShare());
         assertEquals(15, summary.ttftMillis().mean());
         assertEquals(15, summary.itlMillis().mean());
         assertEquals(30, summary.e2elMillis().mean());
+    }
+
+    @Test
+    void aDeviceThatDoesNotTellHasNoIdleShare() {
+        Summary summary = Summary.of(List.of(trace(0, 10)), 0, 1_000 * MILLI, 0, Summary.Limits.NONE);
+        assertEquals(OptionalDouble.empty(), summary.deviceIdleShare());
     }
 
     @Test

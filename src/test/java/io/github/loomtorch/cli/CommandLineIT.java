@@ -26,6 +26,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The command line as other programs see it: a process with two streams and an exit status, in a locale without UTF-8. */
 class CommandLineIT {
@@ -142,6 +143,30 @@ class CommandLineIT {
         assertEquals(2, result.status());
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {"generate --prompt x", "export", "demo", "bench naive", "bench latency", "bench offline"})
+    void aMissingDefaultModelIsNamedWithItsOption(String command) throws Exception {
+        Result result = command(command.split(" ")).in(directory).run();
+        assertEquals(
+                "error: " + directory.toRealPath().resolve("models/tales")
+                        + ": expected a model directory, got nothing; name one with --model\n",
+                result.err());
+        assertEquals("", result.out());
+        assertEquals(1, result.status());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"generate --model MODEL --prompt x", "tokenize x", "demo --model MODEL", "bench naive --shape gpt2"})
+    void aMissingDefaultTokenizerIsNamedWithItsOption(String command) throws Exception {
+        Result result = command(command.replace("MODEL", MODEL).split(" ")).in(directory).run();
+        assertEquals(
+                "error: " + directory.toRealPath().resolve("tokenizer")
+                        + ": expected a directory with a tokenizer, got nothing; name one with --tokenizer\n",
+                result.err());
+        assertEquals("", result.out());
+        assertEquals(1, result.status());
+    }
+
     @Test
     void aMissingGpuIsAFailureInOneSentence() throws Exception {
         Result result = command("generate", "--prompt", "x", "--device", "cuda:99").run();
@@ -243,8 +268,8 @@ class CommandLineIT {
         Path json = directory.resolve("results.json");
         Path csv = directory.resolve("results.csv");
         Result result = command(
-                        "bench", "latency", "--batch-size", "2", "--input-len", "5", "--output-len", "3", "--runs", "2", "--json",
-                        json.toString(), "--csv", csv.toString())
+                        "bench", "latency", "--batch-size", "2", "--input-len", "5", "--output-len", "3", "--runs", "2", "--device",
+                        "cpu", "--json", json.toString(), "--csv", csv.toString())
                 .run();
         assertSuccess(result);
         JsonNode results = JSON.readTree(json.toFile()).get("results");
@@ -253,8 +278,14 @@ class CommandLineIT {
             assertEquals(4, scheduler.get("completed").intValue());
             assertEquals(12, scheduler.get("outputTokens").intValue());
             assertTrue(scheduler.get("itlMillis").get("p50").doubleValue() > 0);
+            assertTrue(scheduler.get("deviceIdleShare").isNull(), scheduler.toString()); // a CPU does not tell
         }
-        assertEquals(4, Files.readAllLines(csv).size());
+        try (Reader reader = Files.newBufferedReader(csv)) {
+            List<CSVRecord> records = CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
+            assertEquals(3, records.size());
+            assertTrue(records.stream().allMatch(record -> record.get("device_idle_share").isEmpty()));
+        }
+        assertTrue(result.out().matches("(?s).*\ndevice_idle_share +\n.*"), result.out());
         assertTrue(result.out().contains(String.format(Locale.ROOT, "%-32s %14d %14d %14d", "completed", 4, 4, 4)), result.out());
     }
 }

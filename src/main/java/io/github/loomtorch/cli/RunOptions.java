@@ -1,0 +1,27 @@
+package io.github.loomtorch.cli;
+
+import picocli.CommandLine.Option;
+
+/** How often to run how large a batch. */
+final class RunOptions {
+    @Option(names = "--runs", paramLabel = "N", description = "Times to run all requests (default: ${DEFAULT-VALUE}).")
+    private int runs;
+
+    @Option(names = "--batch-size", paramLabel = "N", description = "Requests in a batch (default: ${DEFAULT-VALUE}).")
+    private int batchSize;
+
+    RunOptions(int runs, int batchSize) {
+        this.runs = runs;
+        this.batchSize = batchSize;
+    }
+
+    int runs() {
+        Checks.atLeast(1, runs, "runs");
+        return runs;
+    }
+
+    int batchSize() {
+        Checks.atLeast(1, batchSize, "batchSize");
+        return batchSize;
+    }
+}
