@@ -81,10 +81,10 @@ public final class CommandProcess {
             if (!process.waitFor(LIMIT_SECONDS, TimeUnit.SECONDS)) {
                 throw new AssertionError("the process still runs after " + LIMIT_SECONDS + " s");
             }
+            return new Result(process.exitValue(), out.join(), err.join());
         } finally {
-            process.destroyForcibly();
+            process.destroyForcibly(); // closes the streams too
         }
-        return new Result(process.exitValue(), out.join(), err.join());
     }
 
     private static CompletableFuture<String> read(InputStream in) {
