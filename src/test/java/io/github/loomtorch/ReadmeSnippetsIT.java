@@ -2,6 +2,7 @@ package io.github.loomtorch;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -13,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -25,6 +27,11 @@ import org.junit.jupiter.api.io.TempDir;
 /** The README's Java is what a reader types first. */
 class ReadmeSnippetsIT {
     private static final Pattern BLOCK = Pattern.compile("^```java\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
+    private static final Pattern PRINTED = Pattern.compile("^```java\\n(.*?)^```\\n\\n^```\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
+    private static final String LOAD = "TextGenerator.load(Path.of(\"models/tales\"))";
+    private static final String LOAD_IN_FLOAT32 = """
+            TextGenerator.builder(Path.of("models/tales"))
+                    .devices("cpu").dtype(io.github.loomtorch.torch.Dtype.FLOAT32).build()""";
     private static final Pattern CLASS = Pattern.compile("^(?:public )?(?:final )?class (\\w+)", Pattern.MULTILINE);
 
     @TempDir
@@ -48,7 +55,22 @@ class ReadmeSnippetsIT {
 
     @Test
     void theFirstBlockRunsAndPrintsText() throws Exception {
-        String mainClass = compile(blocks().get(0), directory);
+        assertFalse(run(blocks().get(0)).isBlank());
+    }
+
+    /** Where the README shows what a block prints, right after it; it says that this is so in float32. */
+    @Test
+    void blocksPrintWhatTheReadmeShows() throws Exception {
+        List<MatchResult> shown = PRINTED.matcher(Files.readString(Path.of("README.md"))).results().toList();
+        assertEquals(1, shown.size());
+        String block = shown.get(0).group(1);
+        assertTrue(block.contains(LOAD), block);
+        assertEquals(shown.get(0).group(2), run(block.replace(LOAD, LOAD_IN_FLOAT32)));
+    }
+
+    /** Compiles and runs a block; returns what it prints. */
+    private String run(String block) throws Exception {
+        String mainClass = compile(block, directory);
         ByteArrayOutputStream printed = new ByteArrayOutputStream();
         PrintStream stdout = System.out;
         System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
@@ -57,7 +79,7 @@ class ReadmeSnippetsIT {
         } finally {
             System.setOut(stdout);
         }
-        assertFalse(printed.toString(StandardCharsets.UTF_8).isBlank());
+        return printed.toString(StandardCharsets.UTF_8);
     }
 
     /** Compiles a block, a whole class or some statements; returns its class. */
