@@ -27,7 +27,8 @@ import org.junit.jupiter.api.io.TempDir;
 /** The README's Java is what a reader types first. */
 class ReadmeSnippetsIT {
     private static final Pattern BLOCK = Pattern.compile("^```java\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
-    private static final Pattern PRINTED = Pattern.compile("^```java\\n(.*?)^```\\n\\n^```\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
+    private static final Pattern PRINTED =
+            Pattern.compile("^```java\\n(.*?)^```\\n\\n^```\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
     private static final String LOAD = "TextGenerator.load(Path.of(\"models/tales\"))";
     private static final String LOAD_IN_FLOAT32 = """
             TextGenerator.builder(Path.of("models/tales"))

@@ -41,7 +41,8 @@ final class TokenizerOptions {
 
     private static Tokenizer load(Path path) throws IOException {
         if (path == DEFAULT && !hasDefault()) {
-            throw new IOException(path.toAbsolutePath() + ": expected a directory with a tokenizer, got nothing; name one with --tokenizer");
+            throw new IOException(
+                    path.toAbsolutePath() + ": expected a directory with a tokenizer, got nothing; name one with --tokenizer");
         }
         return BpeTokenizer.load(path);
     }
