@@ -4,22 +4,20 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.model.Gpt2Config;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import org.bytedeco.cuda.cudart.CUevent_st;
-import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUgraphExec_st;
 import org.bytedeco.cuda.cudart.CUgraph_st;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.DeviceOptional;
-import org.bytedeco.pytorch.IValue;
-import org.bytedeco.pytorch.IValueVector;
-import org.bytedeco.pytorch.Method;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.TensorVector;
@@ -33,10 +31,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * GPT-2 on a GPU. A step is the program's matrix products with kernels of our own between them (embedding, attention over the paged cache,
- * sampling), recorded once for each number of rows as a CUDA graph and replayed: one launch, with one copy to the device and one back
- * inside. A row is one token: a sequence's next in decode, or one of a small chunk in prefill. Large prefills run the program operator by
- * operator, and sample by the same kernel. Confined to the engine thread.
+ * GPT-2 on a GPU. A step, from the copy of its rows to the device to its sampled tokens in host memory, is recorded once for each number of
+ * rows as a CUDA graph and replayed: one launch. A row is one token: a sequence's next in decode, or one of a small chunk in prefill. Large
+ * prefills are launched operator by operator, and sample by the same kernel. Confined to the engine thread.
  */
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
@@ -45,12 +42,7 @@ final class CudaGpt2 extends Gpt2 {
 
     private final Gpt2Config config;
     private final CUstream_st stream;
-    private final TensorOptions elements;
-    private final CUfunc_st embed;
-    private final CUfunc_st attention;
-    private final Method qkv;
-    private final Method finish;
-    private final Method head;
+    private final CudaLayers layers;
     private final DeviceSampler sampler;
     private final int maxRows;
     private final StepRows rows; // of a graph
@@ -85,7 +77,7 @@ final class CudaGpt2 extends Gpt2 {
         String architecture = architecture(program);
         Map<String, Integer> macros = macros(program);
         try {
-            return new CudaGpt2(program, options, architecture, macros, CudaKernels.load("decode.cu", architecture, macros));
+            return new CudaGpt2(program, options, architecture, macros);
         } catch (CudaKernels.Unavailable e) {
             LOG.warn("{}; the model runs without kernels of its own, slower", e.getMessage());
             return new TorchScriptGpt2(program, options);
@@ -110,6 +102,9 @@ final class CudaGpt2 extends Gpt2 {
         macros.put("H", config.headCount());
         macros.put("D", config.headSize());
         macros.put("PAGE", KvCache.PAGE_SIZE);
+        macros.put("F", config.innerSize());
+        macros.put("ACTIVATION", config.activation().ordinal());
+        macros.put("EPSILON_BITS", Float.floatToIntBits((float) config.layerNormEpsilon()));
         macros.put("V", config.vocabSize());
         macros.put("VP", TorchScriptExporter.paddedVocabSize(config));
         return macros;
@@ -119,10 +114,8 @@ final class CudaGpt2 extends Gpt2 {
             TorchScriptProgram program,
             TorchOptions options,
             String architecture,
-            Map<String, Integer> macros,
-            CudaKernels kernels) {
+            Map<String, Integer> macros) {
         super(program, options);
-        closers.push(kernels::close);
         config = program.config();
         int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config));
         int batch = options.maxBatchSize();
@@ -130,12 +123,8 @@ final class CudaGpt2 extends Gpt2 {
         try (TensorScope scope = new TensorScope()) {
             program.configureThread();
             stream = keep(program.stream().stream());
-            elements = keep(new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())));
-            embed = kernels.function("embed");
-            attention = kernels.function("attention");
-            qkv = program.method("qkv");
-            finish = program.method("finish");
-            head = program.method("head");
+            layers = new CudaLayers(program, stream, architecture, macros, maxRows);
+            closers.push(layers::close);
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
             closers.push(sampler::close);
             rows = new StepRows(maxRows, rowSize, program.device(), stream);
@@ -155,6 +144,7 @@ final class CudaGpt2 extends Gpt2 {
                     return other.address() == stream.address();
                 }
             });
+            warmUpPrefill();
             if (options.cudaGraphs()) {
                 recordGraphs(options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed());
             }
@@ -187,13 +177,27 @@ final class CudaGpt2 extends Gpt2 {
             try (TensorScope scope = new TensorScope()) {
                 step(count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                 Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-                record(count);
+                graphs.put(count, record(count));
             }
         }
         LOG.info("recorded {} graphs in {} ms", graphs.size(), (System.nanoTime() - start) / 1_000_000);
     }
 
-    private void record(int count) {
+    /** Has libraries load and choose what a large prefill needs, which would delay the first. */
+    private void warmUpPrefill() {
+        if (!layers.isFused()) {
+            return;
+        }
+        int longest = Math.min(config.contextLength(), program.cache().pageCount() * program.cache().pageSize());
+        for (int length = PREFILL_ROWS; length <= longest; length *= 2) {
+            try (TensorScope scope = new TensorScope()) {
+                layers.prefillMadeUp(1, length);
+            }
+        }
+        Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+    }
+
+    private Graph record(int count) {
         byte device = program.device().index();
         CUgraph_st graph = new CUgraph_st();
         Tensor logits = null;
@@ -218,46 +222,17 @@ final class CudaGpt2 extends Gpt2 {
         cudart.cudaGraphDestroy(graph);
         Cuda.check(instantiated, "cudaGraphInstantiate");
         closers.push(() -> cudart.cudaGraphExecDestroy(exec));
-        graphs.put(count, new Graph(exec, logits));
+        return new Graph(exec, logits);
     }
 
-    /** A step of the first {@code count} rows, from the copy to the device to the copy back; returns its logits [count, VP]. */
+    /** A step of the first {@code count} rows, from the copy to the device to the tokens in host memory; returns its logits [count, VP]. */
     private Tensor step(int count) {
-        int c = config.hiddenSize();
-        int elementBytes = Libtorch.sizeBytes(program.dtype());
-        long cache = address(program.cache().tensor());
-        double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
-        int attentionThreads = count * config.headCount() < 512 ? 256 : 128;
-
         rows.upload(count);
-        Tensor x = torch.empty(new long[] {count, c}, elements, null);
-        CudaKernels.launch(embed, count, 1, 256, stream, rows.inputAddress(), address(program.parameter("wte")),
-                address(program.parameter("wpe")), address(x));
-        for (int layer = 0; layer < config.layerCount(); layer++) {
-            Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [rows, 3C]
-            Tensor attended = torch.empty(new long[] {count, c}, elements, null);
-            CudaKernels.launch(
-                    attention,
-                    config.headCount(),
-                    count,
-                    attentionThreads,
-                    stream,
-                    rows.inputAddress(),
-                    address(projected),
-                    cache + elementBytes * program.cache().keysOffset(layer),
-                    cache + elementBytes * program.cache().valuesOffset(layer),
-                    (float) (config.scaleAttnByInverseLayerIdx() ? scale / (layer + 1) : scale),
-                    address(attended));
-            x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer))).toTensor();
+        Tensor logits = layers.step(rows, count);
+        if (layers.includes(CudaLayers.Part.SAMPLING)) {
+            sampler.launch(rows, count, logits);
         }
-        Tensor logits = head.apply(new IValueVector(new IValue(x))).toTensor();
-        sampler.launch(rows, count, logits);
-        rows.download(count);
         return logits;
-    }
-
-    private static long address(Tensor tensor) {
-        return tensor.data_ptr().address();
     }
 
     @Override
@@ -327,13 +302,12 @@ final class CudaGpt2 extends Gpt2 {
     private void launchPrefill() {
         begin();
         try (TensorScope scope = new TensorScope()) {
-            Tensor logits = options.deterministic() ? prefillEach(prefilling) : program.prefill(prefilling);
+            Tensor logits = options.deterministic() ? prefillEach(prefilling) : layers.prefill(prefilling);
             List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
                 prefillRows.fillLast(sampling, sampler::prepare);
                 prefillRows.upload(sampling.size());
                 sampler.launch(prefillRows, sampling.size(), logits);
-                prefillRows.download(sampling.size());
                 prefillLogits = hold(logits);
             }
         }
@@ -342,7 +316,7 @@ final class CudaGpt2 extends Gpt2 {
     /** Each chunk by itself; [M, VP] as if together. */
     private Tensor prefillEach(List<Chunk> chunks) {
         TensorVector logits = new TensorVector();
-        chunks.forEach(chunk -> logits.push_back(program.prefill(List.of(chunk))));
+        chunks.forEach(chunk -> logits.push_back(layers.prefill(List.of(chunk))));
         return torch.cat(logits, 0);
     }
 
@@ -384,6 +358,96 @@ final class CudaGpt2 extends Gpt2 {
         } finally {
             releaseLogits();
         }
+    }
+
+    @Override
+    public StepProfile profileStep(int batchSize, int contextLength) {
+        requireProfiling(batchSize, maxBatchSize(), "batchSize");
+        requireProfiling(contextLength, contextLength(), "contextLength");
+        program.configureThread();
+        rows.fillMadeUp(batchSize, contextLength, pageCount(), pageSize());
+        List<StepProfile.Part> parts = new ArrayList<>();
+        double whole = stepMicros(batchSize, null);
+        for (CudaLayers.Part part : CudaLayers.Part.values()) {
+            parts.add(new StepProfile.Part(
+                    part.name().toLowerCase(Locale.ROOT),
+                    layers.launches(part),
+                    Math.max(0, whole - stepMicros(batchSize, part)),
+                    layers.bytes(part, batchSize, contextLength)));
+        }
+        return new StepProfile(batchSize, contextLength, whole, copyBytesPerSecond(), parts);
+    }
+
+    private double stepMicros(int count, CudaLayers.Part without) {
+        try (TensorScope scope = new TensorScope()) {
+            layers.without(without);
+            step(count);
+            Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+            Graph graph = record(count);
+            return medianMicros(50, () -> Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch"));
+        } finally {
+            layers.without(null);
+        }
+    }
+
+    @Override
+    public PrefillProfile profilePrefill(int prompts, int promptLength) {
+        requireProfiling(promptLength, contextLength(), "promptLength");
+        requireProfiling(prompts, pageCount() * pageSize() / promptLength, "prompts");
+        program.configureThread();
+        double micros = medianMicros(1, () -> {
+            try (TensorScope scope = new TensorScope()) {
+                layers.prefillMadeUp(prompts, promptLength);
+            }
+        });
+        try (TensorScope scope = new TensorScope()) {
+            long size = 8192;
+            TensorOptions elements = new TensorOptions(program.dtype()).device(new DeviceOptional(program.device()));
+            Tensor a = torch.randn(new long[] {size, size}, elements);
+            Tensor b = torch.randn(new long[] {size, size}, elements);
+            Tensor product = torch.empty(new long[] {size, size}, elements, null);
+            double matmulMicros = medianMicros(5, () -> torch.mm_out(product, a, b));
+            return new PrefillProfile(
+                    prompts, promptLength, micros, layers.operations(prompts, promptLength), 2e6 * size * size * size / matmulMicros);
+        }
+    }
+
+    private void requireProfiling(int value, int most, String name) {
+        if (!layers.isFused() || !options.cudaGraphs()) {
+            super.profileStep(1, 1); // says why not
+        }
+        if (value < 1 || value > most) {
+            throw new IllegalArgumentException(name + " must be in [1, " + most + "], got " + value);
+        }
+    }
+
+    private double copyBytesPerSecond() {
+        try (TensorScope scope = new TensorScope()) {
+            long bytes = 1L << 29;
+            TensorOptions options = new TensorOptions(ScalarType.Byte).device(new DeviceOptional(program.device()));
+            Tensor from = torch.zeros(new long[] {bytes}, options);
+            Tensor to = torch.empty(new long[] {bytes}, options, null);
+            return 2e6 * bytes / medianMicros(5, () -> to.copy_(from));
+        }
+    }
+
+    /** Of one of {@code repeats} in a row on the device, the median of 11 such rows. */
+    private double medianMicros(int repeats, Runnable work) {
+        double[] times = new double[11];
+        for (int i = -2; i < times.length; i++) { // two to warm up
+            Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+            Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
+            for (int repeat = 0; repeat < repeats; repeat++) {
+                work.run();
+            }
+            Cuda.check(cudart.cudaEventRecord(finished, stream), "cudaEventRecord");
+            Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+            if (i >= 0) {
+                times[i] = deviceNanos() / 1e3 / repeats;
+            }
+        }
+        Arrays.sort(times);
+        return times[times.length / 2];
     }
 
     @Override

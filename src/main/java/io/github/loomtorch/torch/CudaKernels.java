@@ -14,6 +14,8 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.cuda.cudart.CUfunc_st;
+import org.bytedeco.cuda.cudart.CUlaunchAttribute;
+import org.bytedeco.cuda.cudart.CUlaunchConfig;
 import org.bytedeco.cuda.cudart.CUmod_st;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.global.cudart;
@@ -21,6 +23,7 @@ import org.bytedeco.cuda.global.nvrtc;
 import org.bytedeco.cuda.nvrtc._nvrtcProgram;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.FloatPointer;
+import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
@@ -52,9 +55,13 @@ final class CudaKernels implements AutoCloseable {
     }
 
     private final CUmod_st module;
+    private final CUstream_st stream;
+    private final boolean overlapping;
 
-    private CudaKernels(CUmod_st module) {
+    private CudaKernels(CUmod_st module, CUstream_st stream, boolean overlapping) {
         this.module = module;
+        this.stream = stream;
+        this.overlapping = overlapping;
     }
 
     /**
@@ -62,12 +69,13 @@ final class CudaKernels implements AutoCloseable {
      *
      * @param file resource of this package
      * @param architecture such as {@code sm_90}
+     * @param stream where the kernels run
      * @param macros numbers by name
      * @param options more compiler options
      * @throws Unavailable if NVRTC is missing or refuses the source
      * @throws TorchException if the compiled code cannot be loaded
      */
-    static CudaKernels load(String file, String architecture, Map<String, Integer> macros, String... options) {
+    static CudaKernels load(String file, String architecture, CUstream_st stream, Map<String, Integer> macros, String... options) {
         List<String> arguments = new ArrayList<>(List.of("-arch=" + architecture, "-default-device"));
         arguments.addAll(List.of(options));
         macros.forEach((name, value) -> arguments.add("-D" + name + "=" + value));
@@ -82,7 +90,7 @@ final class CudaKernels implements AutoCloseable {
             }
             CUmod_st module = new CUmod_st();
             Cuda.check(cudart.cuModuleLoadData(module, new BytePointer(code)), "cuModuleLoadData of " + file);
-            return new CudaKernels(module.retainReference());
+            return new CudaKernels(module.retainReference(), stream, Integer.parseInt(architecture.substring("sm_".length())) >= 90);
         }
     }
 
@@ -167,26 +175,64 @@ final class CudaKernels implements AutoCloseable {
         }
     }
 
-    /** A kernel by its name. */
-    CUfunc_st function(String name) {
-        CUfunc_st function = new CUfunc_st();
-        Cuda.check(cudart.cuModuleGetFunction(function, module, name), "cuModuleGetFunction of " + name);
-        return function.retainReference();
+    /** A kernel that begins when all before it on the stream is done. */
+    Kernel kernel(String name) {
+        return new Kernel(name, false);
     }
 
-    /**
-     * Launches a kernel; its arguments' memory belongs to the caller's scope.
-     *
-     * @param arguments device addresses as {@link Long}, or {@link Float}
-     */
-    static void launch(CUfunc_st function, int gridX, int gridY, int block, CUstream_st stream, Object... arguments) {
-        PointerPointer<Pointer> pointers = new PointerPointer<>(arguments.length);
-        for (int i = 0; i < arguments.length; i++) {
-            pointers.put(i, arguments[i] instanceof Float value ? new FloatPointer(new float[] {value}) : new LongPointer(new long[] {(Long) arguments[i]}));
+    /** A kernel that may begin, where the GPU can, while the kernel just before it runs: it waits for it by itself ({@code awaitPrevious}). */
+    Kernel overlappingKernel(String name) {
+        return new Kernel(name, overlapping);
+    }
+
+    /** One kernel, to be launched on the stream. */
+    final class Kernel {
+        private final String name;
+        private final CUfunc_st function = new CUfunc_st();
+        private final boolean overlaps;
+
+        private Kernel(String name, boolean overlaps) {
+            this.name = name;
+            this.overlaps = overlaps;
+            Cuda.check(cudart.cuModuleGetFunction(function, module, name), "cuModuleGetFunction of " + name);
+            function.retainReference();
         }
-        Cuda.check(
-                cudart.cuLaunchKernel(function, gridX, gridY, 1, block, 1, 1, 0, stream, pointers, (PointerPointer<?>) null),
-                "cuLaunchKernel");
+
+        /** Lets a block have more shared memory than what every GPU gives. */
+        Kernel withSharedBytes(int bytes) {
+            Cuda.check(
+                    cudart.cuFuncSetAttribute(function, cudart.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes),
+                    "cuFuncSetAttribute of " + name);
+            return this;
+        }
+
+        /**
+         * Launches; the arguments' memory belongs to the caller's scope.
+         *
+         * @param arguments device addresses as {@link Long}, {@link Float} or {@link Integer}
+         */
+        void launch(int gridX, int gridY, int gridZ, int block, int sharedBytes, Object... arguments) {
+            PointerPointer<Pointer> pointers = new PointerPointer<>(arguments.length);
+            for (int i = 0; i < arguments.length; i++) {
+                pointers.put(
+                        i,
+                        switch (arguments[i]) {
+                            case Float value -> new FloatPointer(new float[] {value});
+                            case Integer value -> new IntPointer(new int[] {value});
+                            default -> new LongPointer(new long[] {(Long) arguments[i]});
+                        });
+            }
+            CUlaunchConfig launch = new CUlaunchConfig();
+            launch.gridDimX(gridX).gridDimY(gridY).gridDimZ(gridZ).blockDimX(block).blockDimY(1).blockDimZ(1);
+            launch.sharedMemBytes(sharedBytes).hStream(stream).numAttrs(0);
+            if (overlaps) {
+                CUlaunchAttribute overlap = new CUlaunchAttribute();
+                overlap.id(cudart.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
+                overlap.value().programmaticStreamSerializationAllowed(1);
+                launch.attrs(overlap).numAttrs(1);
+            }
+            Cuda.check(cudart.cuLaunchKernelEx(launch, function, pointers, (PointerPointer<?>) null), "cuLaunchKernelEx of " + name);
+        }
     }
 
     @Override

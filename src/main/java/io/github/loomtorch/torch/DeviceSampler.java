@@ -7,7 +7,6 @@ import io.github.loomtorch.request.TokenLogprobs;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.BytePointer;
@@ -27,12 +26,12 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * logits. Holds each slot's logit bias and token counts on the device. Confined to the engine thread.
  */
 final class DeviceSampler implements AutoCloseable {
-    private static final int THREADS = 512; // as in sample.cu
+    private static final int THREADS = 1024; // as in sample.cu
 
     private final int vocabSize;
     private final CUstream_st stream;
     private final CudaKernels kernels;
-    private final CUfunc_st sample;
+    private final CudaKernels.Kernel sample;
     private final HostSampler hostSampler;
     private final Tensor bias; // [slots, V] float32
     private final Tensor counts; // [slots, V] int16: 0 unseen, else 1 + occurrences in the output
@@ -49,8 +48,8 @@ final class DeviceSampler implements AutoCloseable {
     DeviceSampler(int slots, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
         this.vocabSize = vocabSize;
         this.stream = stream;
-        kernels = CudaKernels.load("sample.cu", architecture, macros, "--fmad=false");
-        sample = kernels.function("sample");
+        kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false");
+        sample = kernels.overlappingKernel("sample");
         hostSampler = new HostSampler(vocabSize);
         biasOf = new Sequence[slots];
         countsOf = new Sequence[slots];
@@ -113,8 +112,8 @@ final class DeviceSampler implements AutoCloseable {
 
     /** Samples the first rows, which are on the device, from {@code logits} [rows, VP] dtype. */
     void launch(StepRows rows, int count, Tensor logits) {
-        CudaKernels.launch(sample, count, 1, THREADS, stream, rows.inputAddress(), logits.data_ptr().address(),
-                bias.data_ptr().address(), counts.data_ptr().address(), rows.resultsAddress());
+        sample.launch(count, 1, 1, THREADS, 0, rows.inputAddress(), logits.data_ptr().address(), bias.data_ptr().address(),
+                counts.data_ptr().address(), rows.resultsAddress());
     }
 
     /** Gives a chunk what was sampled for its row, once the results are on the host. */

@@ -103,6 +103,32 @@ public abstract class Gpt2 implements CausalLm {
         };
     }
 
+    /**
+     * Measures a decode step, part by part: what a part takes is what a replayed step is faster without it. For a model that nothing runs on.
+     *
+     * @param batchSize sequences, in [1, {@link #maxBatchSize()}]
+     * @param contextLength tokens of each, its new one included, in [1, {@link #contextLength()}]
+     * @return the medians of many steps
+     * @throws IllegalArgumentException if an argument is out of its range
+     * @throws UnsupportedOperationException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
+     */
+    public StepProfile profileStep(int batchSize, int contextLength) {
+        throw new UnsupportedOperationException("a step can be profiled on a GPU in float16 or bfloat16, not on " + device() + " in " + dtype());
+    }
+
+    /**
+     * Measures a prefill of several prompts in one step. For a model that nothing runs on.
+     *
+     * @param prompts how many, &gt;= 1
+     * @param promptLength tokens of each, in [1, {@link #contextLength()}]; all must fit into the KV cache
+     * @return the median of many steps
+     * @throws IllegalArgumentException if an argument is out of its range
+     * @throws UnsupportedOperationException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
+     */
+    public PrefillProfile profilePrefill(int prompts, int promptLength) {
+        throw new UnsupportedOperationException("a prefill can be profiled on a GPU in float16 or bfloat16, not on " + device() + " in " + dtype());
+    }
+
     @Override
     public int vocabSize() {
         return program.config().vocabSize();

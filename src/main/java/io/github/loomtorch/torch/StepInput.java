@@ -126,6 +126,25 @@ final class StepInput {
         }
     }
 
+    /** Fills a row for the last token of a sequence that does not exist, sampled with top-k 50, top-p 0.95 and temperature 0.7. */
+    static void putMadeUp(IntBuffer buffer, int row, int slot, int length, int pages, int pageCount) {
+        buffer.put(row + TOKEN, 0);
+        buffer.put(row + POSITION, length - 1);
+        buffer.put(row + LENGTH, length);
+        buffer.put(row + FIRST, length - 1);
+        buffer.put(row + SLOT, slot);
+        for (int i = 0; i < pages; i++) {
+            buffer.put(row + PAGES + i, (slot * pages + i) % pageCount);
+        }
+        buffer.put(row + FLAGS, SAMPLES);
+        buffer.put(row + TOP_K, 50);
+        put(buffer, row + SCALE, (float) (LOG2_E / 0.7));
+        put(buffer, row + TOP_P, 0.95f);
+        put(buffer, row + MIN_EXPONENT, Float.NEGATIVE_INFINITY);
+        put(buffer, row + UNIFORM, 0.5f);
+        buffer.put(row + TOP_LOGPROBS, -1);
+    }
+
     /** Makes a row padding: it attends to nothing and samples nothing. */
     static void clear(IntBuffer buffer, int row) {
         buffer.put(row + TOKEN, 0);

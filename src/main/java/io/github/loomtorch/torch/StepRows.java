@@ -17,8 +17,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The rows of a step ({@link StepInput}) and their results, in pinned host memory and on the device, copied in one piece each. The
- * addresses never change, so that the copies can be recorded in a graph. Confined to the engine thread.
+ * The rows of a step ({@link StepInput}), in pinned host memory and on the device, copied in one piece, and their results, which the GPU
+ * writes into pinned host memory. The addresses never change, so that a graph can hold them. Confined to the engine thread.
  */
 final class StepRows implements AutoCloseable {
     private final int rowSize;
@@ -28,7 +28,6 @@ final class StepRows implements AutoCloseable {
     private final IntBuffer input;
     private final IntBuffer results;
     private final Tensor deviceInput; // [rows, rowSize] int32
-    private final Tensor deviceResults; // [rows, RESULT] int32
     private int filled;
 
     StepRows(int rows, int rowSize, Device device, CUstream_st stream) {
@@ -36,7 +35,6 @@ final class StepRows implements AutoCloseable {
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
         deviceInput = torch.zeros(new long[] {rows, rowSize}, options).retainReference();
-        deviceResults = torch.zeros(new long[] {rows, StepInput.RESULT}, options).retainReference();
         hostInput = pinned(4L * rows * rowSize);
         hostResults = pinned(4L * rows * StepInput.RESULT);
         input = ints(hostInput, rows * rowSize);
@@ -48,7 +46,7 @@ final class StepRows implements AutoCloseable {
 
     private static Pointer pinned(long bytes) {
         Pointer memory = new Pointer();
-        Cuda.check(cudart.cudaHostAlloc(memory, bytes, 0), "cudaHostAlloc");
+        Cuda.check(cudart.cudaHostAlloc(memory, bytes, cudart.cudaHostAllocMapped), "cudaHostAlloc");
         return memory;
     }
 
@@ -78,6 +76,15 @@ final class StepRows implements AutoCloseable {
         pad(chunks.size());
     }
 
+    /** Fills rows with the last token of as many sequences of {@code length} tokens, each with pages of its own as far as there are. */
+    void fillMadeUp(int rows, int length, int pageCount, int pageSize) {
+        int pages = Math.ceilDiv(length, pageSize);
+        for (int row = 0; row < rows; row++) {
+            StepInput.putMadeUp(input, row * rowSize, row, length, pages, pageCount);
+        }
+        pad(rows);
+    }
+
     private void pad(int from) {
         for (int row = from; row < filled; row++) {
             StepInput.clear(input, row * rowSize);
@@ -92,15 +99,7 @@ final class StepRows implements AutoCloseable {
                 "copying a step's input");
     }
 
-    /** Copies the first rows' results to the host. */
-    void download(int rows) {
-        Cuda.check(
-                cudart.cudaMemcpyAsync(
-                        hostResults, deviceResults.data_ptr(), 4L * rows * StepInput.RESULT, cudart.cudaMemcpyDeviceToHost, stream),
-                "copying a step's results");
-    }
-
-    /** One int of a row's results, valid after the download is done. */
+    /** One int of a row's results, valid once the kernel that wrote it is done. */
     int result(int row, int index) {
         return results.get(row * StepInput.RESULT + index);
     }
@@ -109,8 +108,9 @@ final class StepRows implements AutoCloseable {
         return deviceInput.data_ptr().address();
     }
 
+    /** Of host memory, [rows, RESULT] int32, which a kernel can write. */
     long resultsAddress() {
-        return deviceResults.data_ptr().address();
+        return hostResults.address();
     }
 
     @Override
@@ -118,6 +118,5 @@ final class StepRows implements AutoCloseable {
         cudart.cudaFreeHost(hostInput);
         cudart.cudaFreeHost(hostResults);
         deviceInput.releaseReference();
-        deviceResults.releaseReference();
     }
 }

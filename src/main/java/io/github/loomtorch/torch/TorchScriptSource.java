@@ -20,12 +20,18 @@ final class TorchScriptSource {
                     case RELU -> "torch.relu(x)";
                     case GELU_TANH -> "torch.gelu(x, approximate=\"tanh\")";
                 };
+        // The activation in the product's epilogue, which ATen has for two of the three.
+        String inner = config.activation() == Activation.GELU
+                ? "return self.activation(torch.linear(normed, self.fc_w[l], self.fc_b[l]))"
+                : "return torch._addmm_activation(self.fc_b[l], normed, self.fc_w[l].t(), use_gelu="
+                        + (config.activation() == Activation.GELU_TANH ? "True" : "False") + ")";
         int headSize = config.hiddenSize() / config.headCount();
         String scale = String.valueOf(config.scaleAttnWeights() ? 1 / Math.sqrt(headSize) : 1.0);
         if (config.scaleAttnByInverseLayerIdx()) {
             scale += " / float(l + 1)";
         }
         return PROGRAM.replace("$activation", activation)
+                .replace("$inner", inner)
                 .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head")
                 .replace("$scale", scale)
                 .replace("$float32", String.valueOf(ScalarType.Float.value))
@@ -69,11 +75,28 @@ final class TorchScriptSource {
                 h = self.activation(self.linear(self.norm(x, self.ln2_w[l], self.ln2_b[l]), self.fc_w[l], self.fc_b[l]))
                 return x + self.linear(h, self.out_w[l], self.out_b[l])
 
+            def inner(self, normed: Tensor, l: int) -> Tensor:
+                $inner
+
             def head(self, x: Tensor) -> Tensor:
                 x = self.norm(x, self.lnf_w, self.lnf_b)
                 if self.row_by_row(x):
                     return torch.stack([torch.mv(self.$head, row) for row in x.unbind(0)])
                 return torch.linear(x, self.$head)
+
+            def attend(self, qkv: Tensor, write_rows: Tensor, read_rows: Tensor, ends: Tensor, longest_new: int, longest_read: int,
+                       cache: Tensor, l: int) -> Tensor:
+                q, k, v = qkv.split($C, 1)
+                keys, values = cache[l, 0], cache[l, 1]  # [R, C]
+                keys.index_copy_(0, write_rows, k)
+                values.index_copy_(0, write_rows, v)
+                if read_rows.size(0) > 0:
+                    k = keys.index_select(0, read_rows)
+                    v = values.index_select(0, read_rows)
+                out, lse, seed, offset, debug = torch._flash_attention_forward(
+                    q.view(-1, $H, $D), k.view(-1, $H, $D), v.view(-1, $H, $D), ends[0], ends[1], longest_new, longest_read, 0.0, True, False,
+                    scale=$scale)
+                return out.reshape(-1, $C)
 
             def decode(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor, cache: Tensor) -> Tensor:
                 B, S = read_rows.size(0), read_rows.size(1)
@@ -111,17 +134,17 @@ final class TorchScriptSource {
                     start += T
                 x = self.embed(input_ids, positions)
                 for l in range($L):
-                    q, k, v = self.qkv(x, l).split($C, 1)
-                    keys, values = cache[l, 0], cache[l, 1]  # [R, C]
-                    keys.index_copy_(0, write_rows, k)
-                    values.index_copy_(0, write_rows, v)
-                    k = keys.index_select(0, read_rows).view(-1, $H, $D)
-                    v = values.index_select(0, read_rows).view(-1, $H, $D)
-                    q = q.view(-1, $H, $D)
+                    qkv = self.qkv(x, l)
                     if flash:
-                        out, lse, seed, offset, debug = torch._flash_attention_forward(
-                            q, k, v, ends[0], ends[1], longest[0], longest[1], 0.0, True, False, scale=$scale)
+                        out = self.attend(qkv, write_rows, read_rows, ends, longest[0], longest[1], cache, l)
                     else:
+                        q, k, v = qkv.split($C, 1)
+                        keys, values = cache[l, 0], cache[l, 1]  # [R, C]
+                        keys.index_copy_(0, write_rows, k)
+                        values.index_copy_(0, write_rows, v)
+                        k = keys.index_select(0, read_rows).view(-1, $H, $D)
+                        v = values.index_select(0, read_rows).view(-1, $H, $D)
+                        q = q.view(-1, $H, $D)
                         attended: List[Tensor] = []
                         start, first = 0, 0
                         for i, (T, S) in enumerate(spans):
@@ -131,8 +154,8 @@ final class TorchScriptSource {
                             oi = torch.scaled_dot_product_attention(qi, ki, vi, masks[i], 0.0, T == S, scale=$scale)
                             attended.append(oi[0].transpose(0, 1))
                             start, first = start + T, first + S
-                        out = torch.cat(attended)
-                    x = self.finish(x, out.reshape(-1, $C), l)
+                        out = torch.cat(attended).reshape(-1, $C)
+                    x = self.finish(x, out, l)
                 return self.head(x.index_select(0, last))
             """;
 }

@@ -11,6 +11,8 @@
 
 /* x [B, C] = wte[token] + wpe[position]. Traffic: 3 C elements a row. Grid B, any block. */
 extern "C" __global__ void embed(const int* __restrict__ input, const T* __restrict__ wte, const T* __restrict__ wpe, T* __restrict__ x) {
+    releaseNext();
+    awaitPrevious();
     const int* row = input + (size_t)blockIdx.x * ROW;
     const T* token = wte + (size_t)row[TOKEN] * C;
     const T* position = wpe + (size_t)row[POSITION] * C;
@@ -33,31 +35,60 @@ extern "C" __global__ void embed(const int* __restrict__ input, const T* __restr
  */
 #define LANES (D / VEC)
 #define GROUPS_PER_WARP (32 / LANES)
-#define UNROLL 4
 
-extern "C" __global__ void __launch_bounds__(256) attention(const int* __restrict__ input, const T* __restrict__ qkv,
-        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
+template <int UNROLL>
+static __device__ __forceinline__ void attend(const int* __restrict__ input, const T* __restrict__ qkv, T* __restrict__ keys,
+        T* __restrict__ values, float scale, T* __restrict__ out) {
     __shared__ float merged[256 / 32][D + 2];
     const int head = blockIdx.x;
     const int* row = input + (size_t)blockIdx.y * ROW;
     const int n = row[LENGTH];
     const int lane = threadIdx.x % LANES;
     const size_t column = head * D + lane * VEC;
+    const int* pages = row + PAGES;
+    const T* mine = qkv + (size_t)blockIdx.y * 3 * C + column;
+    const int stored = n == 0 ? 0 : row[FIRST]; // tokens that the cache holds already
+    const int group = threadIdx.x / LANES;
+    const int groups = blockDim.x / LANES;
+    scale *= 1.44269504f; // exp2 below
+
+    uint4 kraw[UNROLL], vraw[UNROLL];
+    auto loadStored = [&](int first) {
+        #pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            const int j = first + u * groups + group;
+            kraw[u] = vraw[u] = make_uint4(0, 0, 0, 0);
+            if (j < stored) {
+                const size_t at = ((size_t)pages[j / PAGE] * PAGE + j % PAGE) * C + column;
+                kraw[u] = *(const uint4*)(keys + at);
+                vraw[u] = *(const uint4*)(values + at);
+            }
+        }
+    };
+    auto loadNew = [&](int first) {
+        #pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            const int j = first + u * groups + group;
+            if (j >= stored && j < n - 1) {
+                const T* other = mine - (size_t)(n - 1 - j) * 3 * C;
+                kraw[u] = loadFresh(other + C);
+                vraw[u] = loadFresh(other + 2 * C);
+            }
+        }
+    };
+    loadStored(0);
+    releaseNext();
+    awaitPrevious();
     if (n == 0) {
         for (int d = threadIdx.x; d < D; d += blockDim.x) {
             out[(size_t)blockIdx.y * C + head * D + d] = narrow(0.f);
         }
         return;
     }
-    const int* pages = row + PAGES;
-    const T* mine = qkv + (size_t)blockIdx.y * 3 * C + column;
-    const int stored = row[FIRST]; // tokens that the cache holds already
-    const int group = threadIdx.x / LANES;
-    const int groups = blockDim.x / LANES;
-    scale *= 1.44269504f; // exp2 below
+    loadNew(0);
 
     float q[VEC], k[VEC], v[VEC], o[VEC];
-    load(mine, q);
+    expand(loadFresh(mine), q);
     #pragma unroll
     for (int i = 0; i < VEC; i++) {
         q[i] *= scale;
@@ -66,11 +97,13 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
     float most = -INFINITY, sum = 0;
 
     if (group == 0) { // the row's own token
-        load(mine + C, k);
-        load(mine + 2 * C, v);
+        const uint4 newKey = loadFresh(mine + C);
+        const uint4 newValue = loadFresh(mine + 2 * C);
+        expand(newKey, k);
+        expand(newValue, v);
         const size_t at = ((size_t)pages[(n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + column;
-        *(uint4*)(keys + at) = *(const uint4*)(mine + C);
-        *(uint4*)(values + at) = *(const uint4*)(mine + 2 * C);
+        *(uint4*)(keys + at) = newKey;
+        *(uint4*)(values + at) = newValue;
         float s = 0;
         #pragma unroll
         for (int i = 0; i < VEC; i++) {
@@ -87,23 +120,9 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
 
     // Every group of a warp makes the same number of turns, so that the whole warp meets at the shuffles.
     for (int first = 0; first < n - 1; first += groups * UNROLL) {
-        uint4 kraw[UNROLL], vraw[UNROLL];
-        bool there[UNROLL];
-        #pragma unroll
-        for (int u = 0; u < UNROLL; u++) {
-            const int j = first + u * groups + group;
-            there[u] = j < n - 1;
-            if (there[u] && j < stored) {
-                const size_t at = ((size_t)pages[j / PAGE] * PAGE + j % PAGE) * C + column;
-                kraw[u] = *(const uint4*)(keys + at);
-                vraw[u] = *(const uint4*)(values + at);
-            } else if (there[u]) {
-                const T* other = mine - (size_t)(n - 1 - j) * 3 * C;
-                kraw[u] = *(const uint4*)(other + C);
-                vraw[u] = *(const uint4*)(other + 2 * C);
-            } else {
-                kraw[u] = vraw[u] = make_uint4(0, 0, 0, 0);
-            }
+        if (first > 0) {
+            loadStored(first);
+            loadNew(first);
         }
         float s[UNROLL];
         #pragma unroll
@@ -118,7 +137,7 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
             for (int step = LANES / 2; step > 0; step /= 2) {
                 s[u] += __shfl_xor_sync(0xffffffffu, s[u], step);
             }
-            if (!there[u]) {
+            if (first + u * groups + group >= n - 1) {
                 s[u] = -INFINITY;
             }
         }
@@ -191,3 +210,11 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
         out[(size_t)blockIdx.y * C + head * D + d] = narrow(value / total);
     }
 }
+
+#define ATTENTION(name, UNROLL)                                                                                                       \
+    extern "C" __global__ void __launch_bounds__(256) name(const int* __restrict__ input, const T* __restrict__ qkv,                  \
+            T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {                                         \
+        attend<UNROLL>(input, qkv, keys, values, scale, out);                                                                         \
+    }
+ATTENTION(attention_few, 8)  /* for few blocks, which then have more in flight */
+ATTENTION(attention_many, 4)

@@ -50,3 +50,45 @@ static __device__ __forceinline__ void expand(uint4 raw, float* x) {
 static __device__ __forceinline__ void load(const T* from, float* x) {
     expand(*(const uint4*)from, x);
 }
+
+/* Activations, which the kernel before wrote: past the first-level cache, and never before awaitPrevious(). */
+static __device__ __forceinline__ uint4 loadFresh(const T* from) {
+    uint4 x;
+    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "l"(from) : "memory");
+    return x;
+}
+
+static __device__ __forceinline__ T loadOneFresh(const T* from) {
+#if ELEMENT_BITS == 32
+    float x;
+    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(x) : "l"(from) : "memory");
+#else
+    T x;
+    asm volatile("ld.global.cg.u16 %0, [%1];" : "=h"(x) : "l"(from) : "memory");
+#endif
+    return x;
+}
+
+static __device__ __forceinline__ float warpSum(float x) {
+    #pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+        x += __shfl_xor_sync(0xffffffffu, x, step);
+    }
+    return x;
+}
+
+/*
+ * Programmatic dependent launch: the next kernel may start, which then does what needs nothing of this one and waits. Every thread that
+ * reads or writes what another kernel of the step does calls awaitPrevious() first; it returns when that kernel, and so all before, are done.
+ */
+static __device__ __forceinline__ void releaseNext() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ void awaitPrevious() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}

@@ -10,7 +10,7 @@
  */
 #include "element.cuh"
 
-#define THREADS 512
+#define THREADS 1024
 #define OCTAVE 32                 /* buckets to a factor of two of weight */
 #define BUCKETS (41 * OCTAVE + 1)
 #define LISTED 1024               /* most tokens that are ranked by comparing all with all */
@@ -40,19 +40,27 @@ static __device__ __forceinline__ float adjust(const Row& row, int id, float log
     return logit;
 }
 
-/* Calls body(id, logit) for this thread's share of the row, ids ascending. */
-#define FOR_EACH_LOGIT(row, id, logit, body)                                                  \
-    for (int chunk_ = threadIdx.x; chunk_ < VP / VEC; chunk_ += THREADS) {                    \
+/* Calls body(id, logit) for one vector of the row, or for this thread's share of them, ids ascending; UNROLL loads at once. */
+#define IN_VECTOR(row, vector, id, logit, body)                                               \
+    {                                                                                         \
         float x_[VEC];                                                                        \
-        load((row).logits + (size_t)chunk_ * VEC, x_);                                        \
+        load((row).logits + (size_t)(vector) * VEC, x_);                                      \
         _Pragma("unroll") for (int i_ = 0; i_ < VEC; i_++) {                                  \
-            const int id = chunk_ * VEC + i_;                                                 \
+            const int id = (vector) * VEC + i_;                                               \
             if (id < V) {                                                                     \
-                const float logit = adjust(row, id, x_[i_]);                                  \
+                const float logit = ADJUSTED ? adjust(row, id, x_[i_]) : x_[i_];              \
                 body                                                                          \
             }                                                                                 \
         }                                                                                     \
     }
+#define FOR_EACH_LOGIT(UNROLL, row, id, logit, body)                                          \
+    _Pragma(UNROLL) for (int vector_ = threadIdx.x; vector_ < VECTORS; vector_ += THREADS) {  \
+        IN_VECTOR(row, vector_, id, logit, body)                                              \
+    }
+#define VECTORS (VP / VEC)
+#define SHARE ((VECTORS + THREADS - 1) / THREADS) /* vectors of a thread */
+#define ONE "unroll 1"
+#define SOME "unroll 4"
 
 /* Orders as Sampler.orderOf: descending logit, then ascending id; -0 equals 0. */
 static __device__ __forceinline__ u64 orderOf(float logit, int id) {
@@ -86,9 +94,11 @@ struct Shared {
     u64 bucketMass[BUCKETS];
     u64 listOrder[LISTED];
     u64 listWeight[LISTED];
+    u64 listBefore[LISTED];         /* weight of those of the list that come before in order */
     float groupMax[GROUPS];
     u64 partial[THREADS / 32];
-    int listed;
+    unsigned short share[THREADS];  /* threads whose shares hold what is sought */
+    int listed, shares;
     u64 answerOrder, answerMass;
     int answerBucket;
 };
@@ -125,103 +135,129 @@ static __device__ __forceinline__ u64 blockMin(Shared& s, u64 x) {
     return x;
 }
 
+static __device__ __forceinline__ float blockMax(Shared& s, float x) {
+    for (int step = 16; step > 0; step /= 2) {
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
+    }
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) {
+        s.groupMax[threadIdx.x / 32] = x;
+    }
+    __syncthreads();
+    x = s.groupMax[0];
+    for (int w = 1; w < THREADS / 32; w++) {
+        x = fmaxf(x, s.groupMax[w]);
+    }
+    __syncthreads();
+    return x;
+}
+
 static __device__ __forceinline__ float logitOf(u64 order) {
     const int ascending = ~(int)((unsigned)(order >> 32) ^ 0x80000000);
     return __int_as_float(ascending ^ (int)((unsigned)(ascending >> 31) >> 1));
 }
 
-/* Puts the orders up to `last` into the list, in no order; returns how many there are, of which only LISTED are listed. */
-static __device__ int listUpTo(Shared& s, const Row& row, u64 last) {
+#define RANKERS 8 /* neighbouring threads that compare one of the list with all others */
+
+/*
+ * Puts the orders up to `last` into the list, in no order; returns how many there are, of which only LISTED are listed. `most` is the
+ * largest logit of this thread's share: the few shares that hold any are looked through by all threads.
+ */
+template <bool ADJUSTED>
+static __device__ int listUpTo(Shared& s, const Row& row, u64 last, float most) {
     __syncthreads();
     if (threadIdx.x == 0) {
-        s.listed = 0;
+        s.listed = s.shares = 0;
     }
     __syncthreads();
-    FOR_EACH_LOGIT(row, id, logit, {
-        const u64 order = orderOf(logit, id);
-        if (order <= last) {
-            const int at = atomicAdd(&s.listed, 1);
-            if (at < LISTED) {
-                s.listOrder[at] = order;
-            }
+    if (orderOf(most, 0) <= last) {
+        s.share[atomicAdd(&s.shares, 1)] = threadIdx.x;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < s.shares * SHARE; i += THREADS) {
+        const int vector = s.share[i / SHARE] + i % SHARE * THREADS;
+        if (vector < VECTORS) {
+            IN_VECTOR(row, vector, id, logit, {
+                const u64 order = orderOf(logit, id);
+                if (order <= last) {
+                    const int at = atomicAdd(&s.listed, 1);
+                    if (at < LISTED) {
+                        s.listOrder[at] = order;
+                    }
+                }
+            })
         }
-    })
+    }
     __syncthreads();
     return s.listed;
 }
 
-/* The last order, of any id, among the k largest logits and those equal to the k-th. Sets the list to just these if they fit: *listed. */
-static __device__ u64 topK(Shared& s, const Row& row, int k, int* listed) {
-    *listed = LISTED + 1;
-    if (k <= GROUPS / 2) {
-        // The k-th largest of the groups' maxima is no more than the k-th largest logit.
-        float most = -INFINITY;
-        FOR_EACH_LOGIT(row, id, logit, { most = fmaxf(most, logit); })
-        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-        __syncthreads();
-        if (threadIdx.x % 2 == 0) {
-            s.groupMax[threadIdx.x / 2] = most;
+/*
+ * Lists the k largest logits, and some more: k at most GROUPS / 2. `most` is the largest logit of this thread's share. Returns how many
+ * there are, of which only LISTED are listed.
+ */
+template <bool ADJUSTED>
+static __device__ int listLargest(Shared& s, const Row& row, int k, float most) {
+    // The k-th largest of the groups' maxima is no more than the k-th largest logit.
+    constexpr int SIZE = THREADS / GROUPS; // of a group, and the threads that rank its maximum
+    float own = most;
+    for (int step = 1; step < SIZE; step *= 2) {
+        own = fmaxf(own, __shfl_xor_sync(0xffffffffu, own, step));
+    }
+    if (threadIdx.x % SIZE == 0) {
+        s.groupMax[threadIdx.x / SIZE] = own;
+    }
+    __syncthreads();
+    int above = 0;
+    int equal = 0;
+    for (int g = threadIdx.x % SIZE; g < GROUPS; g += SIZE) {
+        above += s.groupMax[g] > own;
+        equal += s.groupMax[g] == own;
+    }
+    for (int step = 1; step < SIZE; step *= 2) {
+        above += __shfl_xor_sync(0xffffffffu, above, step);
+        equal += __shfl_xor_sync(0xffffffffu, equal, step);
+    }
+    if (above < k && above + equal >= k) {
+        s.answerOrder = orderOf(own, 0) | 0xffffffffu; // the same from all that come here
+    }
+    __syncthreads();
+    return listUpTo<ADJUSTED>(s, row, s.answerOrder, most);
+}
+
+/* The last order, of any id, among the k largest logits and those equal to the k-th, which are all among the n listed. */
+static __device__ u64 lastListed(Shared& s, int n, int k) {
+    __syncthreads();
+    for (int first = 0; first < n; first += THREADS / RANKERS) {
+        const int i = first + threadIdx.x / RANKERS;
+        const unsigned own = i < n ? s.listOrder[i] >> 32 : 0;
+        int before = 0;
+        int equal = 0;
+        for (int j = threadIdx.x % RANKERS; j < n; j += RANKERS) {
+            before += (unsigned)(s.listOrder[j] >> 32) < own;
+            equal += (unsigned)(s.listOrder[j] >> 32) == own;
         }
-        if (threadIdx.x == 0) {
-            s.answerOrder = 0;
+        for (int step = 1; step < RANKERS; step *= 2) {
+            before += __shfl_xor_sync(0xffffffffu, before, step);
+            equal += __shfl_xor_sync(0xffffffffu, equal, step);
         }
-        __syncthreads();
-        if (threadIdx.x < GROUPS) {
-            const float own = s.groupMax[threadIdx.x];
-            int above = 0;
-            for (int g = 0; g < GROUPS; g++) {
-                above += s.groupMax[g] > own;
-            }
-            if (above < k) {
-                atomicMax(&s.answerOrder, orderOf(own, 0) | 0xffffffffu);
-            }
-        }
-        __syncthreads();
-        const u64 bound = s.answerOrder;
-        const int n = listUpTo(s, row, bound);
-        if (n <= LISTED) {
-            __syncthreads();
-            if (threadIdx.x == 0) {
-                s.answerOrder = 0;
-            }
-            __syncthreads();
-            for (int i = threadIdx.x; i < n; i += THREADS) {
-                int above = 0;
-                for (int j = 0; j < n; j++) {
-                    above += (s.listOrder[j] >> 32) < (s.listOrder[i] >> 32);
-                }
-                if (above < k) {
-                    atomicMax(&s.answerOrder, s.listOrder[i] | 0xffffffffu);
-                }
-            }
-            __syncthreads();
-            const u64 last = s.answerOrder;
-            u64 keep[LISTED / THREADS];
-            for (int i = 0; i < LISTED / THREADS; i++) {
-                const int at = threadIdx.x + i * THREADS;
-                keep[i] = at < n && s.listOrder[at] <= last ? s.listOrder[at] : ~0ull;
-            }
-            __syncthreads();
-            if (threadIdx.x == 0) {
-                s.listed = 0;
-            }
-            __syncthreads();
-            for (int i = 0; i < LISTED / THREADS; i++) {
-                if (keep[i] != ~0ull) {
-                    s.listOrder[atomicAdd(&s.listed, 1)] = keep[i];
-                }
-            }
-            __syncthreads();
-            *listed = s.listed;
-            return last;
+        if (i < n && before < k && before + equal >= k) {
+            s.answerOrder = (u64)own << 32 | 0xffffffffu; // the same from all that come here
         }
     }
+    __syncthreads();
+    return s.answerOrder;
+}
+
+/* The same, wherever they are. */
+template <bool ADJUSTED>
+static __device__ u64 lastOf(Shared& s, const Row& row, int k) {
     // Bit by bit: the smallest upper half of an order that k tokens or more do not exceed.
     unsigned upper = 0;
     for (int bit = 31; bit >= 0; bit--) {
         const u64 last = (u64)(upper | ((1u << bit) - 1)) << 32 | 0xffffffffu;
         u64 count = 0;
-        FOR_EACH_LOGIT(row, id, logit, { count += orderOf(logit, id) <= last; })
+        FOR_EACH_LOGIT(ONE, row, id, logit, { count += orderOf(logit, id) <= last; })
         if (blockSum(s, count) < k) {
             upper |= 1u << bit;
         }
@@ -229,24 +265,58 @@ static __device__ u64 topK(Shared& s, const Row& row, int k, int* listed) {
     return (u64)upper << 32 | 0xffffffffu;
 }
 
-/* Of the list, the first token in order up to which the mass exceeds `before` + `target`'s remainder: sets answerOrder and answerMass. */
-static __device__ void findListed(Shared& s, int n, u64 before, u64 target) {
+/* Sets listBefore. */
+static __device__ void rankList(Shared& s, int n) {
     __syncthreads();
-    for (int i = threadIdx.x; i < n; i += THREADS) {
-        const u64 own = s.listOrder[i];
-        u64 mass = before;
-        for (int j = 0; j < n; j++) {
-            mass += s.listOrder[j] < own ? s.listWeight[j] : 0;
+    for (int first = 0; first < n; first += THREADS / RANKERS) {
+        const int i = first + threadIdx.x / RANKERS;
+        const u64 own = i < n ? s.listOrder[i] : 0;
+        u64 before = 0;
+        for (int j = threadIdx.x % RANKERS; j < n; j += RANKERS) {
+            before += s.listOrder[j] < own ? s.listWeight[j] : 0;
         }
+        for (int step = 1; step < RANKERS; step *= 2) {
+            before += __shfl_xor_sync(0xffffffffu, before, step);
+        }
+        if (i < n && threadIdx.x % RANKERS == 0) {
+            s.listBefore[i] = before;
+        }
+    }
+    __syncthreads();
+}
+
+/* Of the ranked list, before which stands a mass of `before`, the first token up to which the mass exceeds `target`: sets answerOrder and answerMass. */
+static __device__ void findListed(Shared& s, int n, u64 before, u64 target) {
+    for (int i = threadIdx.x; i < n; i += THREADS) {
+        const u64 mass = before + s.listBefore[i];
         if (mass <= target && mass + s.listWeight[i] > target) {
-            s.answerOrder = own;
+            s.answerOrder = s.listOrder[i];
             s.answerMass = mass + s.listWeight[i];
         }
     }
     __syncthreads();
 }
 
+/* Sets the masses of the buckets, of the tokens whose order is not after `last`. */
+template <bool ADJUSTED>
+static __device__ void fillBuckets(Shared& s, const Row& row, float max, float scale, u64 last) {
+    for (int b = threadIdx.x; b < BUCKETS; b += THREADS) {
+        s.bucketMass[b] = 0;
+    }
+    __syncthreads();
+    FOR_EACH_LOGIT(ONE, row, id, logit, {
+        if (orderOf(logit, id) <= last) {
+            const float exponent = exponentOf(logit, max, scale);
+            const u64 weight = weightOf(exponent);
+            if (weight > 0) {
+                atomicAdd(&s.bucketMass[bucketOf(exponent)], weight);
+            }
+        }
+    })
+}
+
 /* The same over all tokens whose order is not after `last`, whose masses are in the buckets. */
+template <bool ADJUSTED>
 static __device__ void find(Shared& s, const Row& row, float max, float scale, u64 last, u64 target) {
     __syncthreads();
     if (threadIdx.x < 32) { // a warp adds up the buckets, a stretch a lane
@@ -277,7 +347,7 @@ static __device__ void find(Shared& s, const Row& row, float max, float scale, u
     __syncthreads();
     const int bucket = s.answerBucket;
     const u64 before = s.answerMass;
-    FOR_EACH_LOGIT(row, id, logit, {
+    FOR_EACH_LOGIT(ONE, row, id, logit, {
         const float exponent = exponentOf(logit, max, scale);
         const u64 order = orderOf(logit, id);
         if (bucketOf(exponent) == bucket && order <= last) {
@@ -291,6 +361,7 @@ static __device__ void find(Shared& s, const Row& row, float max, float scale, u
     __syncthreads();
     const int n = s.listed;
     if (n <= LISTED) {
+        rankList(s, n);
         findListed(s, n, before, target);
         return;
     }
@@ -300,7 +371,7 @@ static __device__ void find(Shared& s, const Row& row, float max, float scale, u
     for (int bit = 63; bit >= 0; bit--) {
         const u64 upTo = answer | ((1ull << bit) - 1);
         u64 mass = 0;
-        FOR_EACH_LOGIT(row, id, logit, {
+        FOR_EACH_LOGIT(ONE, row, id, logit, {
             const float exponent = exponentOf(logit, max, scale);
             const u64 order = orderOf(logit, id);
             if (order <= upTo && order <= last && bucketOf(exponent) == bucket) {
@@ -322,21 +393,138 @@ static __device__ void find(Shared& s, const Row& row, float max, float scale, u
     __syncthreads();
 }
 
+/* The token of a row of logits, -1 if they are unusable. */
+template <bool ADJUSTED>
+static __device__ __noinline__ int choose(Shared& s, const Row& row, const int* in) {
+    // The largest logit, this thread's and all threads', and whether all are usable.
+    bool usable = true;
+    float most = -INFINITY;
+    FOR_EACH_LOGIT(SOME, row, id, logit, {
+        usable &= logit < INFINITY;
+        most = fmaxf(most, logit);
+    })
+    usable = __syncthreads_and(usable);
+    const float max = blockMax(s, most) + 0.f;
+    if (!usable || max == -INFINITY) {
+        return -1;
+    }
+
+    if (in[FLAGS] & GREEDY) { // the first of the largest
+        u64 best = ~0ull;
+        if (most == max) {
+            FOR_EACH_LOGIT(ONE, row, id, logit, { best = min(best, orderOf(logit, id)); })
+        }
+        return (int)(unsigned)blockMin(s, best);
+    }
+    const float scale = __int_as_float(in[SCALE]);
+    const int k = in[TOP_K] > 0 && in[TOP_K] < V ? in[TOP_K] : 0;
+    // The largest logits are listed: mostly they are all it takes.
+    int n = k <= GROUPS / 2 ? listLargest<ADJUSTED>(s, row, k > 0 ? k : GROUPS / 2, most) : LISTED + 1;
+    if (n > LISTED) {
+        n = 0;
+    }
+    const bool complete = k > 0 && n > 0; // none but those of the list
+    const u64 last = complete ? lastListed(s, n, k) : k > 0 ? lastOf<ADJUSTED>(s, row, k) : ~0ull;
+    u64 listMass = 0;
+    for (int i = threadIdx.x; i < n; i += THREADS) {
+        s.listWeight[i] = s.listOrder[i] <= last ? weightOf(exponentOf(logitOf(s.listOrder[i]), max, scale)) : 0;
+        listMass += s.listWeight[i];
+    }
+    listMass = blockSum(s, listMass);
+    rankList(s, n);
+    u64 mass = listMass;
+    if (!complete) {
+        mass = 0;
+        FOR_EACH_LOGIT(ONE, row, id, logit, { mass += orderOf(logit, id) <= last ? weightOf(exponentOf(logit, max, scale)) : 0; })
+        mass = blockSum(s, mass);
+    }
+    bool filled = false; // the buckets, for what the list does not reach
+    auto findToken = [&](u64 target) {
+        if (target < listMass) {
+            findListed(s, n, 0, target);
+            return;
+        }
+        if (!filled) {
+            fillBuckets<ADJUSTED>(s, row, max, scale, last);
+            filled = true;
+        }
+        listMass = 0; // `find` lists others
+        find<ADJUSTED>(s, row, max, scale, last, target);
+    };
+    const float topP = __int_as_float(in[TOP_P]);
+    if (topP < 1) {
+        findToken((u64)(long long)ceil((double)topP * (double)(long long)mass) - 1);
+        mass = s.answerMass;
+    }
+    const float minExponent = __int_as_float(in[MIN_EXPONENT]);
+    if (minExponent > -INFINITY) {
+        u64 above = 0;
+        if (complete) {
+            for (int i = threadIdx.x; i < n; i += THREADS) {
+                above += exponentOf(logitOf(s.listOrder[i]), max, scale) >= minExponent ? s.listWeight[i] : 0;
+            }
+        } else {
+            FOR_EACH_LOGIT(ONE, row, id, logit, {
+                const float exponent = exponentOf(logit, max, scale);
+                above += exponent >= minExponent && orderOf(logit, id) <= last ? weightOf(exponent) : 0;
+            })
+        }
+        mass = min(mass, blockSum(s, above));
+    }
+    __syncthreads(); // answerMass is read
+    findToken((u64)(long long)((double)__int_as_float(in[UNIFORM]) * (double)(long long)mass));
+    return (int)(unsigned)s.answerOrder;
+}
+
+/* Adds to the result the token's raw logit, the largest, the mass at temperature 1 and the most probable tokens. */
+static __device__ __noinline__ void addLogprobs(Shared& s, const Row& row, int token, int top, int* result) {
+    constexpr bool ADJUSTED = false;
+    float most = -INFINITY;
+    FOR_EACH_LOGIT(SOME, row, id, logit, { most = fmaxf(most, logit); })
+    const float rawMax = blockMax(s, most) + 0.f;
+    u64 mass = 0;
+    FOR_EACH_LOGIT(SOME, row, id, logit, { mass += weightOf(exponentOf(logit, rawMax, LOG2_E)); })
+    mass = blockSum(s, mass);
+    if (threadIdx.x == 0) {
+        result[1] = __float_as_int(widen(row.logits[token]));
+        result[2] = __float_as_int(rawMax);
+        result[3] = (int)(unsigned)mass;
+        result[4] = (int)(mass >> 32);
+    }
+    u64 after = 0;
+    for (int t = 0; t < min(top, V); t++) { // the next in order, at most 20 times
+        u64 next = ~0ull;
+        FOR_EACH_LOGIT(SOME, row, id, logit, {
+            const u64 order = orderOf(logit, id) + 1;
+            if (order > after) {
+                next = min(next, order);
+            }
+        })
+        after = blockMin(s, next);
+        if (threadIdx.x == 0) {
+            result[5 + 2 * t] = (int)(unsigned)(after - 1);
+            result[6 + 2 * t] = __float_as_int(logitOf(after - 1));
+        }
+    }
+}
+
 /*
  * results [rows, RESULT]: the token (-1 if the logits are unusable: the host finds out why), and if logprobs are wanted its raw logit, the
  * largest raw logit, the mass of all raw weights at temperature 1 (two ints) and the (id, raw logit) pairs of the most probable tokens.
  */
-extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restrict__ input, const T* __restrict__ logits,
+extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restrict__ input, const T* logits,
         const float* __restrict__ bias, unsigned short* __restrict__ counts, int* __restrict__ results) {
     __shared__ Shared s;
     const int* in = input + (size_t)blockIdx.x * ROW;
     int* result = results + (size_t)blockIdx.x * RESULT;
     const int flags = in[FLAGS];
+    releaseNext();
+    awaitPrevious();
+    asm volatile("" : "+l"(logits) :: "memory"); // not read before
     if (!(flags & SAMPLES)) {
         return;
     }
-    Row raw = {logits + (size_t)blockIdx.x * VP, nullptr, nullptr, 1, 0, 0};
-    Row row = raw;
+    Row row = {logits + (size_t)blockIdx.x * VP, nullptr, nullptr, 1, 0, 0};
     if (flags & BIASED) {
         row.bias = bias + (size_t)in[SLOT] * V;
     }
@@ -352,121 +540,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restri
         row.frequency = __int_as_float(in[FREQUENCY]);
     }
 
-    // The largest logit, and whether all are usable.
-    u64 best = ~0ull;
-    bool usable = true;
-    FOR_EACH_LOGIT(row, id, logit, {
-        usable &= logit < INFINITY;
-        best = min(best, orderOf(logit, id));
-    })
-    usable = __syncthreads_and(usable);
-    best = blockMin(s, best);
-    const float max = logitOf(best);
-    if (!usable || max == -INFINITY) {
-        if (threadIdx.x == 0) {
-            result[0] = -1;
-        }
-        return;
-    }
-
-    int token = (int)(unsigned)best;
-    if (!(flags & GREEDY)) {
-        const float scale = __int_as_float(in[SCALE]);
-        const int k = in[TOP_K];
-        u64 last = ~0ull;
-        int n = LISTED + 1;
-        if (k > 0 && k < V) {
-            last = topK(s, row, k, &n);
-        }
-        u64 mass = 0;
-        if (n <= LISTED) {
-            for (int i = threadIdx.x; i < n; i += THREADS) {
-                s.listWeight[i] = weightOf(exponentOf(logitOf(s.listOrder[i]), max, scale));
-                mass += s.listWeight[i];
-            }
-        } else {
-            for (int b = threadIdx.x; b < BUCKETS; b += THREADS) {
-                s.bucketMass[b] = 0;
-            }
-            __syncthreads();
-            FOR_EACH_LOGIT(row, id, logit, {
-                if (orderOf(logit, id) <= last) {
-                    const float exponent = exponentOf(logit, max, scale);
-                    const u64 weight = weightOf(exponent);
-                    if (weight > 0) {
-                        atomicAdd(&s.bucketMass[bucketOf(exponent)], weight);
-                        mass += weight;
-                    }
-                }
-            })
-        }
-        mass = blockSum(s, mass);
-        const float topP = __int_as_float(in[TOP_P]);
-        if (topP < 1) {
-            const u64 target = (u64)(long long)ceil((double)topP * (double)(long long)mass) - 1;
-            if (n <= LISTED) {
-                findListed(s, n, 0, target);
-            } else {
-                find(s, row, max, scale, last, target);
-            }
-            mass = s.answerMass;
-        }
-        const float minExponent = __int_as_float(in[MIN_EXPONENT]);
-        if (minExponent > -INFINITY) {
-            u64 above = 0;
-            if (n <= LISTED) {
-                for (int i = threadIdx.x; i < n; i += THREADS) {
-                    above += exponentOf(logitOf(s.listOrder[i]), max, scale) >= minExponent ? s.listWeight[i] : 0;
-                }
-            } else {
-                FOR_EACH_LOGIT(row, id, logit, {
-                    const float exponent = exponentOf(logit, max, scale);
-                    above += exponent >= minExponent && orderOf(logit, id) <= last ? weightOf(exponent) : 0;
-                })
-            }
-            mass = min(mass, blockSum(s, above));
-        }
-        const u64 target = (u64)(long long)((double)__int_as_float(in[UNIFORM]) * (double)(long long)mass);
-        if (n <= LISTED) {
-            findListed(s, n, 0, target);
-        } else {
-            find(s, row, max, scale, last, target);
-        }
-        token = (int)(unsigned)s.answerOrder;
-    }
+    const int token = flags & (BIASED | PENALISED) ? choose<true>(s, row, in) : choose<false>(s, row, in);
     if (threadIdx.x == 0) {
         result[0] = token;
     }
-
-    const int top = in[TOP_LOGPROBS];
-    if (top < 0) {
-        return;
-    }
-    best = ~0ull;
-    FOR_EACH_LOGIT(raw, id, logit, { best = min(best, orderOf(logit, id)); })
-    const float rawMax = logitOf(blockMin(s, best));
-    u64 mass = 0;
-    FOR_EACH_LOGIT(raw, id, logit, { mass += weightOf(exponentOf(logit, rawMax, LOG2_E)); })
-    mass = blockSum(s, mass);
-    if (threadIdx.x == 0) {
-        result[1] = __float_as_int(widen(raw.logits[token]));
-        result[2] = __float_as_int(rawMax);
-        result[3] = (int)(unsigned)mass;
-        result[4] = (int)(mass >> 32);
-    }
-    u64 after = 0;
-    for (int t = 0; t < min(top, V); t++) { // the next in order, at most 20 times
-        u64 next = ~0ull;
-        FOR_EACH_LOGIT(raw, id, logit, {
-            const u64 order = orderOf(logit, id) + 1;
-            if (order > after) {
-                next = min(next, order);
-            }
-        })
-        after = blockMin(s, next);
-        if (threadIdx.x == 0) {
-            result[5 + 2 * t] = (int)(unsigned)(after - 1);
-            result[6 + 2 * t] = __float_as_int(logitOf(after - 1));
-        }
+    if (token >= 0 && in[TOP_LOGPROBS] >= 0) {
+        addLogprobs(s, row, token, in[TOP_LOGPROBS], result);
     }
 }

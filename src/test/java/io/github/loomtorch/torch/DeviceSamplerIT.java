@@ -135,7 +135,6 @@ class DeviceSamplerIT {
                 step.fillLast(chunks, sampler::prepare);
                 step.upload(chunks.size());
                 sampler.launch(step, chunks.size(), logits);
-                step.download(chunks.size());
                 Cuda.check(cudart.cudaStreamSynchronize(stream.stream()), "cudaStreamSynchronize");
                 FloatPointer rounded = host.to(ScalarType.Float).data_ptr_float();
                 float[] row = new float[VOCAB];

@@ -1,0 +1,496 @@
+package io.github.loomtorch.torch;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.model.Gpt2Config;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Deque;
+import java.util.EnumMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.IValue;
+import org.bytedeco.pytorch.IValueVector;
+import org.bytedeco.pytorch.Method;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.bytedeco.pytorch.global.torch_cuda;
+
+/**
+ * GPT-2 from tokens to logits on a GPU: the kernels of {@code decode.cu} and {@code linear.cu}, cuBLAS where a product has many rows, ATen's
+ * flash attention in a large prefill. In float32, or where the GPU or the model's sizes do not suit {@code linear.cu}, the program's own
+ * methods stand in for its kernels. Confined to the engine thread.
+ */
+final class CudaLayers implements AutoCloseable {
+    private static final int FEW_ROWS = 16; // of a tile of the matrix units
+
+    /** The kinds of work in a step. */
+    enum Part {
+        EMBEDDING,
+        NORM,
+        QKV,
+        ATTENTION,
+        PROJECTION,
+        INNER,
+        OUTER,
+        HEAD,
+        SAMPLING
+    }
+
+    /**
+     * The matrix products of a layer. The numbers of columns that a block makes were measured, see docs/performance.md.
+     *
+     * @param maxRows up to which our kernels are faster than cuBLAS
+     */
+    private enum Product {
+        QKV(Part.QKV, "C", "3 * C", "PLAIN", 4, 3, 1, 32, 96),
+        PROJECTION(Part.PROJECTION, "C", "C", "RESIDUAL", 2, 3, 1, 16, 256),
+        INNER(Part.INNER, "C", "F", "ACTIVATED", 4, 3, 1, 32, 96),
+        OUTER(Part.OUTER, "F", "C", "RESIDUAL", 1, 4, 4, 32, 64);
+
+        final Part part;
+        final String k;
+        final String n;
+        final String epilogue;
+        final int fewTiles;
+        final int manyTiles;
+        final int manySplit;
+        final int manyRows;
+        final int maxRows;
+
+        Product(Part part, String k, String n, String epilogue, int fewTiles, int manyTiles, int manySplit, int manyRows, int maxRows) {
+            this.part = part;
+            this.k = k;
+            this.n = n;
+            this.epilogue = epilogue;
+            this.fewTiles = fewTiles;
+            this.manyTiles = manyTiles;
+            this.manySplit = manySplit;
+            this.manyRows = manyRows;
+            this.maxRows = maxRows;
+        }
+    }
+
+    /** A product's kernel: a block makes {@code 8 tiles} columns of {@code rows} rows, from the {@code split}-th part of K. */
+    private record Thin(String name, int n, int tiles, int split, int rows, String definition) {
+
+        static Thin of(Product product, boolean few, Gpt2Config config, boolean clusters) {
+            int k = product == Product.OUTER ? config.innerSize() : config.hiddenSize();
+            int n = switch (product) {
+                case QKV -> 3 * config.hiddenSize();
+                case INNER -> config.innerSize();
+                default -> config.hiddenSize();
+            };
+            int split = few || !clusters || k % (32 * product.manySplit) != 0 ? 1 : product.manySplit;
+            int steps = Math.ceilDiv(k / split, 256); // a thread holds tiles x steps x 16 bytes of weights in its registers
+            int tiles = Math.clamp(12 / steps, 1, few ? product.fewTiles : product.manyTiles);
+            int rows = few ? FEW_ROWS : product.manyRows;
+            String name = product.name().toLowerCase(Locale.ROOT) + (few ? "_few" : "_many");
+            String definition = String.format(
+                    "THIN(%s, %s, %s, %d, %d, %d, %s)", name, product.k, product.n, tiles, split, rows, product.epilogue);
+            return new Thin(name, n, tiles, split, rows, definition);
+        }
+    }
+
+    private final TorchScriptProgram program;
+    private final Gpt2Config config;
+    private final int elementBytes;
+    private final TensorOptions elements;
+    private final Deque<Runnable> closers = new ArrayDeque<>();
+    private final CudaKernels.Kernel embed;
+    private final CudaKernels.Kernel attendFew;
+    private final CudaKernels.Kernel attendMany;
+
+    // without linear.cu
+    private final Method qkv;
+    private final Method finish;
+    private final Method head;
+
+    // with it
+    private final boolean fused;
+    private final Method embedPrompt;
+    private final Method attendPrompt;
+    private final Method inner;
+    private CudaKernels.Kernel layerNorm;
+    private CudaKernels.Kernel thinHead;
+    private int headBlocks;
+    private final Map<Product, Thin> few = new EnumMap<>(Product.class);
+    private final Map<Product, Thin> many = new EnumMap<>(Product.class);
+    private final Map<String, CudaKernels.Kernel> products = new LinkedHashMap<>();
+    private final Map<String, Long> addresses = new LinkedHashMap<>(); // of parameters
+    private final Map<Product, List<Tensor>> transposed = new EnumMap<>(Product.class); // [K, N] of each layer
+    private Tensor headTransposed; // [C, VP]
+    private Buffers stepBuffers;
+    private Tensor stepLogits; // [maxRows, VP]
+    private Part without; // left out, to measure what it takes
+
+    /** Activations of {@code rows} rows. */
+    private record Buffers(Tensor x, Tensor normed, Tensor qkv, Tensor attended, Tensor inner) {
+
+        Buffers first(long rows) {
+            return new Buffers(
+                    x.narrow(0, 0, rows), normed.narrow(0, 0, rows), qkv.narrow(0, 0, rows), attended.narrow(0, 0, rows),
+                    inner.narrow(0, 0, rows));
+        }
+    }
+
+    private interface Attention {
+        /** Attends to {@code buffers.qkv()}; [M, C]. */
+        Tensor attend(Buffers buffers, int layer);
+    }
+
+    /**
+     * For steps of up to so many rows.
+     *
+     * @throws CudaKernels.Unavailable if the kernels cannot be had
+     */
+    CudaLayers(TorchScriptProgram program, CUstream_st stream, String architecture, Map<String, Integer> macros, int maxRows) {
+        this.program = program;
+        config = program.config();
+        elementBytes = Libtorch.sizeBytes(program.dtype());
+        elements = new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())).retainReference();
+        closers.push(elements::releaseReference);
+        qkv = program.method("qkv");
+        finish = program.method("finish");
+        head = program.method("head");
+        embedPrompt = program.method("embed");
+        attendPrompt = program.method("attend");
+        inner = program.method("inner");
+        fused = program.flash() && config.hiddenSize() % 32 == 0 && config.innerSize() % 32 == 0;
+        try {
+            CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros);
+            closers.push(decode::close);
+            embed = decode.kernel("embed");
+            attendFew = decode.overlappingKernel("attention_few");
+            attendMany = decode.overlappingKernel("attention_many");
+            if (fused) {
+                prepareFused(stream, architecture, macros, maxRows);
+            }
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
+    }
+
+    private void prepareFused(CUstream_st stream, String architecture, Map<String, Integer> macros, int maxRows) {
+        boolean clusters = Integer.parseInt(architecture.substring("sm_".length())) >= 90;
+        for (Product product : Product.values()) {
+            few.put(product, Thin.of(product, true, config, clusters));
+            many.put(product, Thin.of(product, false, config, clusters));
+        }
+        String definitions = Stream.concat(few.values().stream(), many.values().stream())
+                .map(Thin::definition)
+                .collect(Collectors.joining(" "));
+        CudaKernels linear = CudaKernels.load("linear.cu", architecture, stream, macros, "-DTHIN_KERNELS=" + definitions);
+        closers.push(linear::close);
+        Stream.concat(few.values().stream(), many.values().stream())
+                .forEach(thin -> products.put(thin.name(), linear.overlappingKernel(thin.name())));
+        layerNorm = linear.overlappingKernel("layer_norm");
+        thinHead = linear.overlappingKernel("thin_head").withSharedBytes(headSharedBytes());
+        try (TensorScope scope = new TensorScope()) {
+            headBlocks = 2 * torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount();
+        }
+        stepBuffers = new Buffers(
+                kept(rows(maxRows, config.hiddenSize())),
+                kept(rows(maxRows, config.hiddenSize())),
+                kept(rows(maxRows, 3L * config.hiddenSize())),
+                kept(rows(maxRows, config.hiddenSize())),
+                kept(rows(maxRows, config.innerSize())));
+        stepLogits = kept(rows(maxRows, TorchScriptExporter.paddedVocabSize(config)));
+        Map<Product, String> names = Map.of(
+                Product.QKV, "qkv_w", Product.PROJECTION, "proj_w", Product.INNER, "fc_w", Product.OUTER, "out_w");
+        for (Product product : Product.values()) {
+            List<Tensor> layers = new ArrayList<>();
+            for (int layer = 0; layer < config.layerCount(); layer++) {
+                layers.add(kept(program.parameter(names.get(product)).select(0, layer).t()));
+            }
+            transposed.put(product, layers);
+        }
+        headTransposed = kept(program.parameter(headName()).t());
+    }
+
+    private String headName() {
+        return config.tieWordEmbeddings() ? "wte" : "lm_head";
+    }
+
+    private int headSharedBytes() {
+        return 32 * (config.hiddenSize() + 32);
+    }
+
+    private Tensor rows(long rows, long columns) {
+        return torch.empty(new long[] {rows, columns}, elements, null);
+    }
+
+    private Tensor kept(Tensor tensor) {
+        Tensor own = new Tensor(tensor).retainReference();
+        closers.push(own::releaseReference);
+        return own;
+    }
+
+    /** Leaves a kind of work out of the steps that follow, whose results mean nothing then; null for none. */
+    void without(Part part) {
+        without = part;
+    }
+
+    boolean includes(Part part) {
+        return part != without;
+    }
+
+    /** How often a part is in a step. */
+    int launches(Part part) {
+        return switch (part) {
+            case EMBEDDING, HEAD, SAMPLING -> 1;
+            case NORM -> 2 * config.layerCount() + 1;
+            default -> config.layerCount();
+        };
+    }
+
+    /** The fewest bytes that a part moves in a step of sequences of so many tokens. */
+    long bytes(Part part, long rows, long contextLength) {
+        long c = config.hiddenSize();
+        long f = config.innerSize();
+        long padded = TorchScriptExporter.paddedVocabSize(config);
+        long once = switch (part) {
+            case EMBEDDING -> 3 * c * rows;
+            case NORM -> 2 * c * rows;
+            case QKV -> 3 * c * c + 4 * c * rows;
+            case ATTENTION -> (2 * (contextLength - 1) + 6) * c * rows;
+            case PROJECTION -> c * c + 3 * c * rows;
+            case INNER -> c * f + (c + f) * rows;
+            case OUTER -> c * f + (f + 2 * c) * rows;
+            case HEAD -> c * padded + (c + padded) * rows;
+            case SAMPLING -> padded * rows;
+        };
+        return once * launches(part) * elementBytes;
+    }
+
+    /** Multiplications and additions of the matrix products of a prefill. */
+    double operations(long prompts, long promptLength) {
+        double c = config.hiddenSize();
+        double perToken = 2 * (4 * c * c + 2 * c * config.innerSize()) + 2 * c * promptLength; // half of the scores are masked
+        return prompts * (promptLength * perToken * config.layerCount() + 2 * c * config.vocabSize());
+    }
+
+    /** Whether steps allocate nothing and large prefills run here. */
+    boolean isFused() {
+        return fused;
+    }
+
+    /** The first rows' logits [count, VP]. */
+    Tensor step(StepRows rows, int count) {
+        if (!fused) {
+            return unfusedStep(rows, count);
+        }
+        Buffers buffers = stepBuffers.first(count);
+        embed(rows, count, buffers.x());
+        long pending = layers(buffers, count, (b, layer) -> {
+            attend(rows, count, b.qkv(), layer, b.attended());
+            return b.attended();
+        });
+        Tensor logits = stepLogits.narrow(0, 0, count);
+        if (count <= FEW_ROWS) {
+            if (includes(Part.HEAD)) {
+                thinHead.launch(headBlocks, 1, 1, 256, headSharedBytes(), address(buffers.x()), address("lnf_w"), address("lnf_b"),
+                        address(headName()), address(logits), count);
+            }
+        } else {
+            head(buffers, count, pending, logits);
+        }
+        return logits;
+    }
+
+    private Tensor unfusedStep(StepRows rows, int count) {
+        Tensor x = rows(count, config.hiddenSize());
+        embed(rows, count, x);
+        for (int layer = 0; layer < config.layerCount(); layer++) {
+            Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [rows, 3C]
+            Tensor attended = rows(count, config.hiddenSize());
+            attend(rows, count, projected, layer, attended);
+            x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer))).toTensor();
+        }
+        return head.apply(new IValueVector(new IValue(x))).toTensor();
+    }
+
+    private void embed(StepRows rows, int count, Tensor x) {
+        if (includes(Part.EMBEDDING)) {
+            embed.launch(count, 1, 1, 256, 0, rows.inputAddress(), address("wte"), address("wpe"), address(x));
+        }
+    }
+
+    private void attend(StepRows rows, int count, Tensor qkv, int layer, Tensor attended) {
+        if (!includes(Part.ATTENTION)) {
+            return;
+        }
+        double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
+        int blocks = count * config.headCount();
+        long cache = address(program.cache().tensor());
+        CudaKernels.Kernel kernel = blocks <= 768 ? attendFew : attendMany;
+        kernel.launch(
+                config.headCount(),
+                count,
+                1,
+                blocks <= 192 ? 256 : blocks <= 768 ? 128 : 64,
+                0,
+                rows.inputAddress(),
+                address(qkv),
+                cache + elementBytes * program.cache().keysOffset(layer),
+                cache + elementBytes * program.cache().valuesOffset(layer),
+                (float) (config.scaleAttnByInverseLayerIdx() ? scale / (layer + 1) : scale),
+                address(attended));
+    }
+
+    /** Logits after the chunks that sample, [M, VP]; owned by the caller's scope. */
+    Tensor prefill(List<Chunk> chunks) {
+        TorchScriptProgram.Prefill input = program.input(chunks);
+        return fused ? prefill(input) : program.prefill(input);
+    }
+
+    /** Computes made-up prompts, into the first rows of the cache: for warming up and for measuring, while no sequence runs. */
+    Tensor prefillMadeUp(int prompts, int promptLength) {
+        long[] ids = new long[prompts * promptLength];
+        long[] positions = new long[ids.length];
+        long[] rows = new long[ids.length];
+        long[] lengths = new long[2 * prompts];
+        long[] last = new long[prompts];
+        for (int i = 0; i < ids.length; i++) {
+            ids[i] = i % config.vocabSize();
+            positions[i] = i % promptLength;
+            rows[i] = i;
+        }
+        Arrays.fill(lengths, promptLength);
+        Arrays.setAll(last, i -> (i + 1L) * promptLength - 1);
+        return prefill(new TorchScriptProgram.Prefill(
+                program.deviceTensor(ids, ids.length),
+                program.deviceTensor(positions, ids.length),
+                program.deviceTensor(rows, ids.length),
+                program.deviceTensor(rows, ids.length),
+                lengths,
+                program.deviceTensor(last, prompts)));
+    }
+
+    private Tensor prefill(TorchScriptProgram.Prefill input) {
+        int n = input.tokens();
+        long[] ends = new long[2 * (input.chunks() + 1)];
+        long longestNew = 0;
+        long longestRead = 0;
+        for (int i = 0; i < input.chunks(); i++) {
+            long fresh = input.lengths()[2 * i];
+            long read = input.lengths()[2 * i + 1];
+            ends[i + 1] = ends[i] + fresh;
+            ends[input.chunks() + i + 2] = ends[input.chunks() + i + 1] + read;
+            longestNew = Math.max(longestNew, fresh);
+            longestRead = Math.max(longestRead, read);
+        }
+        IValue endsOnDevice = new IValue(program.deviceTensor(ends, 2, input.chunks() + 1).to(ScalarType.Int));
+        IValue writeRows = new IValue(input.writeRows());
+        IValue readRows = new IValue(input.readsOnlyNew() ? input.readRows().narrow(0, 0, 0) : input.readRows());
+        IValue newTokens = new IValue(longestNew);
+        IValue readTokens = new IValue(longestRead);
+        IValue cache = new IValue(program.cache().tensor());
+        Tensor x = embedPrompt.apply(new IValueVector(new IValue(input.ids()), new IValue(input.positions()))).toTensor();
+        Buffers buffers = new Buffers(
+                x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), x, rows(n, config.innerSize()));
+        long pending = layers(buffers, n, (b, layer) -> attendPrompt
+                .apply(new IValueVector(new IValue[] {
+                    new IValue(b.qkv()), writeRows, readRows, endsOnDevice, newTokens, readTokens, cache, new IValue((long) layer)
+                }))
+                .toTensor());
+        Tensor last = x.index_select(0, input.last());
+        int sampling = (int) last.size(0);
+        Tensor logits = rows(sampling, TorchScriptExporter.paddedVocabSize(config));
+        if (sampling > 0) {
+            head(new Buffers(last, rows(sampling, config.hiddenSize()), x, x, x), sampling, pending, logits);
+        }
+        return logits;
+    }
+
+    /** All layers over {@code buffers.x()}; returns the address of a bias that is still to be added to it, or 0. */
+    private long layers(Buffers buffers, int count, Attention attention) {
+        long pending = 0;
+        for (int layer = 0; layer < config.layerCount(); layer++) {
+            norm(buffers, count, pending, "ln1", layer);
+            multiply(Product.QKV, buffers.normed(), buffers.qkv(), count, layer, "qkv_b");
+            Tensor attended = attention.attend(buffers, layer);
+            pending = multiply(Product.PROJECTION, attended, buffers.x(), count, layer, "proj_b");
+            norm(buffers, count, pending, "ln2", layer);
+            Tensor activated = buffers.inner();
+            if (count <= Product.INNER.maxRows) {
+                multiply(Product.INNER, buffers.normed(), activated, count, layer, "fc_b");
+            } else if (includes(Part.INNER)) {
+                activated = inner.apply(new IValueVector(new IValue(buffers.normed()), new IValue((long) layer))).toTensor();
+            }
+            pending = multiply(Product.OUTER, activated, buffers.x(), count, layer, "out_b");
+        }
+        return pending;
+    }
+
+    /** {@code out = x w^T + b}, or added to {@code out} if that is the residual; returns the address of a bias that is not in it yet, or 0. */
+    private long multiply(Product product, Tensor x, Tensor out, int count, int layer, String biasName) {
+        boolean residual = product.epilogue.equals("RESIDUAL");
+        boolean ours = count <= product.maxRows;
+        if (includes(product.part)) {
+            if (ours) {
+                Thin thin = (count <= FEW_ROWS ? few : many).get(product);
+                products.get(thin.name())
+                        .launch(Math.ceilDiv(thin.n(), 8 * thin.tiles()), thin.split(), Math.ceilDiv(count, thin.rows()), 256, 0,
+                                address(x), address(transposed.get(product).get(layer)), address(biasName, layer), address(out), count);
+            } else {
+                Tensor addend = residual ? out : program.parameter(biasName).select(0, layer);
+                torch.addmm_out(out, addend, x, transposed.get(product).get(layer));
+            }
+        }
+        return ours || !residual ? 0 : address(biasName, layer);
+    }
+
+    private void norm(Buffers buffers, int count, long pending, String name, int layer) {
+        norm(buffers, count, pending, address(name + "_w", layer), address(name + "_b", layer));
+    }
+
+    private void norm(Buffers buffers, int count, long pending, long weight, long bias) {
+        if (includes(Part.NORM)) {
+            layerNorm.launch(
+                    Math.ceilDiv(count, 4), 1, 1, 128, 0, address(buffers.x()), pending, weight, bias, address(buffers.normed()), count);
+        }
+    }
+
+    private void head(Buffers buffers, int count, long pending, Tensor logits) {
+        norm(buffers, count, pending, address("lnf_w"), address("lnf_b"));
+        if (includes(Part.HEAD)) {
+            torch.mm_out(logits, buffers.normed(), headTransposed);
+        }
+    }
+
+    private static long address(Tensor tensor) {
+        return tensor.data_ptr().address();
+    }
+
+    /** Of one of the program's parameters. */
+    private long address(String parameter) {
+        return addresses.computeIfAbsent(parameter, name -> address(program.parameter(name)));
+    }
+
+    /** Of a layer's row of a parameter [L, ...]. */
+    private long address(String parameter, int layer) {
+        long base = address(parameter);
+        return base + layer * addresses.computeIfAbsent(parameter + " stride", name -> {
+            Tensor tensor = program.parameter(parameter);
+            return elementBytes * tensor.numel() / tensor.size(0);
+        });
+    }
+
+    @Override
+    public void close() {
+        while (!closers.isEmpty()) {
+            closers.pop().run();
+        }
+    }
+}

@@ -1,0 +1,388 @@
+/*
+ * The layer norms and the matrix products of a step, for 16-bit elements on matrix units (mma.sync [1], compute capability 8.0 on). All
+ * matrices are row-major with K contiguous: activations x [M, K], weights w [N, K], so that out = x w^T.
+ *
+ *   C hidden size, F inner size, VP padded vocabulary, EPSILON_BITS of the layer norm (a float's bits), ACTIVATION 0 tanh GELU, 1 erf GELU,
+ *   2 ReLU; THIN_KERNELS, the products by their sizes: CudaLayers.java chooses them
+ *
+ * With few rows a product costs what reading its weights costs. Its blocks ask for them, straight into registers, before they wait for the
+ * kernel before theirs (programmatic dependent launch [2]), so that memory is at work across kernels. With many rows cuBLAS is faster.
+ *
+ * [1] PTX ISA, "Matrix Fragments for mma.m16n8k16"
+ * [2] CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization"
+ */
+#include "element.cuh"
+
+#define PLAIN 0      /* out = x w^T + bias */
+#define ACTIVATED 1  /* out = activation(x w^T + bias) */
+#define RESIDUAL 2   /* out += x w^T + bias */
+
+/* c += a b for a [16, 16], b [16, 8]: thread (g, t) = (lane / 4, lane % 4) holds rows g and g + 8 of a, column g of b. */
+static __device__ __forceinline__ void mma(float (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+#ifdef BRAIN
+#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
+#else
+#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+#endif
+    asm volatile(MMA " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/* Of 16 bytes of K from rows g and g + 8 of a, and from row g of b: two products, as the order of K is free. */
+static __device__ __forceinline__ void mma(float (&c)[4], const uint4& a, const uint4& lower, const uint4& b) {
+    mma(c, a.x, lower.x, a.y, lower.y, b.x, b.y);
+    mma(c, a.z, lower.z, a.w, lower.w, b.z, b.w);
+}
+
+static __device__ __forceinline__ float activation(float x) {
+#if ACTIVATION == 0
+    const float u = 0.7978845608f * (x + 0.044715f * x * x * x);
+    return x - x / (1.f + __expf(2.f * u)); // x (1 + tanh u) / 2
+#elif ACTIVATION == 1
+    return 0.5f * x * (1.f + erff(0.7071067812f * x));
+#else
+    return fmaxf(x, 0.f);
+#endif
+}
+
+static __device__ __forceinline__ uint4 pack(const float* x) {
+    unsigned words[4];
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+        words[i] = (unsigned)narrow(x[2 * i]) | (unsigned)narrow(x[2 * i + 1]) << 16;
+    }
+    return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+/* Weights are read once a step: past the first-level cache. */
+static __device__ __forceinline__ uint4 loadWeights(const T* from) {
+    uint4 x;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "l"(from));
+    return x;
+}
+
+#define NOTHING make_uint4(0, 0, 0, 0)
+#define EPSILON __int_as_float(EPSILON_BITS)
+
+static __device__ __forceinline__ unsigned sharedAddress(const void* p) {
+    return (unsigned)__cvta_generic_to_shared(p);
+}
+
+static __device__ __forceinline__ void clusterBarrier() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release.aligned;\n barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+/* A float of the shared memory of another block of the cluster, where `own` is in this one's. */
+static __device__ __forceinline__ float loadOfBlock(const float* own, int block) {
+    float x = 0;
+#if __CUDA_ARCH__ >= 900
+    unsigned at;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(at) : "r"(sharedAddress(own)), "r"(block));
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(x) : "r"(at) : "memory");
+#endif
+    return x;
+}
+
+/*
+ * out [M, N] of x [M, K] and w [N, K]. A block makes 8 TILES columns of ROWS rows; its 8 warps share K in steps of 32, of which a thread
+ * has 8, and add up through shared memory. Where K is long, SPLIT blocks, a cluster, share it and add up through each other's.
+ * Grid: (N / (8 TILES), SPLIT, M / ROWS), rounded up; 256 threads.
+ * Traffic: N K elements of weights, from memory once and from the L2 cache once for each ROWS rows; for each block ROWS K / SPLIT elements
+ * of x from the L2 cache.
+ */
+template <int K, int TILES, int SPLIT, int ROWS, int EPILOGUE>
+static __device__ __forceinline__ void thin(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, T* out, int rows,
+        int n) {
+    constexpr int WARPS = 8;
+    constexpr int BLOCK_K = K / SPLIT;
+    constexpr int STEPS = (BLOCK_K / 32 + WARPS - 1) / WARPS; // of a warp
+    constexpr int HALVES = ROWS / 8;
+    constexpr int COLUMNS = 8 * TILES;
+    constexpr int OUTPUTS = (ROWS * COLUMNS / SPLIT + 255) / 256; // of a thread
+    __shared__ float parts[WARPS][ROWS * COLUMNS];
+    const int warp = threadIdx.x / 32;
+    const int g = threadIdx.x % 32 / 4;
+    const int t = threadIdx.x % 4;
+    const int firstColumn = blockIdx.x * COLUMNS;
+    const int firstRow = blockIdx.z * ROWS;
+    auto kOf = [&](int step) { return (step * WARPS + warp) * 32 + t * 8; };
+
+    uint4 weights[STEPS][TILES];
+    #pragma unroll
+    for (int step = 0; step < STEPS; step++) {
+        #pragma unroll
+        for (int j = 0; j < TILES; j++) {
+            const int column = firstColumn + j * 8 + g;
+            weights[step][j] = kOf(step) < BLOCK_K && column < n ? loadWeights(w + (size_t)column * K + blockIdx.y * BLOCK_K + kOf(step)) : NOTHING;
+        }
+    }
+    float y[OUTPUTS];
+    T* to[OUTPUTS]; // null beyond the edges
+    #pragma unroll
+    for (int o = 0; o < OUTPUTS; o++) {
+        const int at = blockIdx.y * (ROWS * COLUMNS / SPLIT) + o * 256 + threadIdx.x;
+        const int row = firstRow + at / COLUMNS;
+        const int column = firstColumn + at % COLUMNS;
+        const bool there = o * 256 + threadIdx.x < ROWS * COLUMNS / SPLIT && row < rows && column < n;
+        to[o] = there ? out + (size_t)row * n + column : nullptr;
+        y[o] = there ? widen(bias[column]) : 0;
+    }
+    releaseNext();
+    awaitPrevious();
+
+    uint4 a[STEPS][HALVES];
+    #pragma unroll
+    for (int step = 0; step < STEPS; step++) {
+        #pragma unroll
+        for (int half = 0; half < HALVES; half++) {
+            const int row = firstRow + half * 8 + g;
+            a[step][half] = row < rows && kOf(step) < BLOCK_K ? loadFresh(x + (size_t)row * K + blockIdx.y * BLOCK_K + kOf(step)) : NOTHING;
+        }
+    }
+    if (EPILOGUE == RESIDUAL) {
+        #pragma unroll
+        for (int o = 0; o < OUTPUTS; o++) {
+            y[o] += to[o] ? widen(loadOneFresh(to[o])) : 0;
+        }
+    }
+    float c[HALVES / 2][TILES][4] = {};
+    #pragma unroll
+    for (int step = 0; step < STEPS; step++) {
+        #pragma unroll
+        for (int i = 0; i < HALVES / 2; i++) {
+            #pragma unroll
+            for (int j = 0; j < TILES; j++) {
+                mma(c[i][j], a[step][2 * i], a[step][2 * i + 1], weights[step][j]);
+            }
+        }
+    }
+    #pragma unroll
+    for (int i = 0; i < HALVES / 2; i++) {
+        #pragma unroll
+        for (int j = 0; j < TILES; j++) {
+            float* part = &parts[warp][(16 * i + g) * COLUMNS + j * 8 + 2 * t];
+            *(float2*)part = make_float2(c[i][j][0], c[i][j][1]);
+            *(float2*)(part + 8 * COLUMNS) = make_float2(c[i][j][2], c[i][j][3]);
+        }
+    }
+    __syncthreads();
+    if (SPLIT > 1) { // the block's own sum first, as reaching for another's memory is slow
+        #pragma unroll
+        for (int at = threadIdx.x; at < ROWS * COLUMNS; at += 256) {
+            float sum = 0;
+            #pragma unroll
+            for (int part = 0; part < WARPS; part++) {
+                sum += parts[part][at];
+            }
+            parts[0][at] = sum;
+        }
+        clusterBarrier();
+    }
+    #pragma unroll
+    for (int o = 0; o < OUTPUTS; o++) {
+        if (to[o]) {
+            const int at = blockIdx.y * (ROWS * COLUMNS / SPLIT) + o * 256 + threadIdx.x;
+            #pragma unroll
+            for (int part = 0; part < (SPLIT == 1 ? WARPS : SPLIT); part++) {
+                y[o] += SPLIT == 1 ? parts[part][at] : loadOfBlock(&parts[0][at], part);
+            }
+            *to[o] = narrow(EPILOGUE == ACTIVATED ? activation(y[o]) : y[o]);
+        }
+    }
+    if (SPLIT > 1) {
+        clusterBarrier(); // others may still read what this block has
+    }
+}
+
+#define THIN(name, K, N, TILES, SPLIT, ROWS, EPILOGUE)                                                                                \
+    extern "C" __global__ void __cluster_dims__(1, SPLIT, 1) __launch_bounds__(256, 2) name(                                          \
+            const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, T* out, int rows) {                         \
+        thin<K, TILES, SPLIT, ROWS, EPILOGUE>(x, w, bias, out, rows, N);                                                              \
+    }
+
+THIN_KERNELS
+
+/*
+ * logits [M, VP] = norm(x) w^T, M <= 16. As many blocks as run at once, 256 threads, 32 (C + 32) bytes of shared memory: each norms the rows
+ * into it, then its warps take 8 columns each in turn. Traffic: VP C elements of weights.
+ */
+static constexpr int largestDivisor(int of, int most) {
+    return of % most == 0 ? most : largestDivisor(of, most - 1);
+}
+
+#define HEAD_STRIDE (C + (C % 64 == 32 ? 0 : 32)) /* rows of one bank pattern apart */
+extern "C" __global__ void __launch_bounds__(256, 2) thin_head(const T* __restrict__ x, const T* __restrict__ normWeight,
+        const T* __restrict__ normBias, const T* __restrict__ w, T* __restrict__ logits, int rows) {
+    constexpr int STEPS = C / 32;
+    constexpr int HELD = largestDivisor(STEPS, 12); // steps in flight
+    extern __shared__ __align__(16) T normed[]; // [16, HEAD_STRIDE]
+    const int warp = threadIdx.x / 32;
+    const int lane = threadIdx.x % 32;
+    const int g = lane / 4;
+    const int t = lane % 4;
+    int first = (blockIdx.x * 8 + warp) * 8;
+    const T* next = w + (size_t)(first + g) * C + t * 8;
+    uint4 weights[HELD];
+    #pragma unroll
+    for (int s = 0; s < HELD; s++) {
+        weights[s] = first < VP ? loadWeights(next + s * 32) : NOTHING;
+    }
+    releaseNext();
+    awaitPrevious();
+    for (int row = warp; row < 16; row += 8) {
+        constexpr int PARTS = (C / 8 + 31) / 32;
+        T* to = normed + row * HEAD_STRIDE;
+        if (row >= rows) {
+            for (int k = lane * 8; k < C; k += 256) {
+                *(uint4*)(to + k) = NOTHING;
+            }
+            continue;
+        }
+        uint4 own[PARTS];
+        float mean = 0, square = 0;
+        #pragma unroll
+        for (int p = 0; p < PARTS; p++) {
+            const int k = (p * 32 + lane) * 8;
+            own[p] = k < C ? loadFresh(x + (size_t)row * C + k) : NOTHING;
+        }
+        #pragma unroll
+        for (int p = 0; p < PARTS; p++) {
+            float v[8];
+            expand(own[p], v);
+            #pragma unroll
+            for (int i = 0; i < 8; i++) {
+                mean += v[i];
+            }
+        }
+        mean = warpSum(mean) / C;
+        #pragma unroll
+        for (int p = 0; p < PARTS; p++) {
+            float v[8];
+            expand(own[p], v);
+            #pragma unroll
+            for (int i = 0; i < 8; i++) {
+                square += (p * 32 + lane) * 8 < C ? (v[i] - mean) * (v[i] - mean) : 0;
+            }
+        }
+        const float inverse = rsqrtf(warpSum(square) / C + EPSILON);
+        #pragma unroll
+        for (int p = 0; p < PARTS; p++) {
+            const int k = (p * 32 + lane) * 8;
+            if (k < C) {
+                float v[8], factor[8], offset[8];
+                expand(own[p], v);
+                load(normWeight + k, factor);
+                load(normBias + k, offset);
+                #pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    v[i] = (v[i] - mean) * inverse * factor[i] + offset[i];
+                }
+                *(uint4*)(to + k) = pack(v);
+            }
+        }
+    }
+    __syncthreads();
+    while (first < VP) {
+        const int following = first + gridDim.x * 64;
+        float c[4] = {};
+        for (int begin = 0; begin < STEPS; begin += HELD) {
+            const bool last = begin + HELD == STEPS;
+            next = w + (size_t)((last ? following : first) + g) * C + t * 8 + (last ? 0 : (begin + HELD) * 32);
+            #pragma unroll
+            for (int s = 0; s < HELD; s++) {
+                const T* at = normed + g * HEAD_STRIDE + (begin + s) * 32 + t * 8;
+                mma(c, *(const uint4*)at, *(const uint4*)(at + 8 * HEAD_STRIDE), weights[s]);
+                if (!last || following < VP) {
+                    weights[s] = loadWeights(next + s * 32);
+                }
+            }
+        }
+        T* to = logits + (size_t)g * VP + first + 2 * t;
+        if (g < rows) {
+            *(unsigned*)to = (unsigned)narrow(c[0]) | (unsigned)narrow(c[1]) << 16;
+        }
+        if (g + 8 < rows) {
+            *(unsigned*)(to + 8 * (size_t)VP) = (unsigned)narrow(c[2]) | (unsigned)narrow(c[3]) << 16;
+        }
+        first = following;
+    }
+}
+
+/*
+ * out [M, C] = norm(x [M, C]), after x += added [C] if that is not null. A warp a row; a block of up to 8 warps. Traffic: 2 C elements a
+ * row, 3 C with `added`.
+ */
+extern "C" __global__ void __launch_bounds__(256) layer_norm(T* x, const T* __restrict__ added, const T* __restrict__ weight,
+        const T* __restrict__ bias, T* __restrict__ out, int rows) {
+    constexpr int PARTS = (C / 8 + 31) / 32;
+    const int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    const int lane = threadIdx.x % 32;
+    uint4 own[PARTS], factors[PARTS], offsets[PARTS];
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        const int k = (p * 32 + lane) * 8;
+        factors[p] = k < C ? loadWeights(weight + k) : NOTHING;
+        offsets[p] = k < C ? loadWeights(bias + k) : NOTHING;
+    }
+    releaseNext();
+    awaitPrevious();
+    if (row >= rows) {
+        return;
+    }
+    float mean = 0, square = 0;
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        const int k = (p * 32 + lane) * 8;
+        own[p] = k < C ? loadFresh(x + (size_t)row * C + k) : NOTHING;
+    }
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        const int k = (p * 32 + lane) * 8;
+        float v[8];
+        expand(own[p], v);
+        if (added && k < C) {
+            float more[8];
+            load(added + k, more);
+            #pragma unroll
+            for (int i = 0; i < 8; i++) {
+                v[i] += more[i];
+            }
+            own[p] = pack(v);
+            *(uint4*)(x + (size_t)row * C + k) = own[p];
+            expand(own[p], v);
+        }
+        #pragma unroll
+        for (int i = 0; i < 8; i++) {
+            mean += v[i];
+        }
+    }
+    mean = warpSum(mean) / C;
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        float v[8];
+        expand(own[p], v);
+        #pragma unroll
+        for (int i = 0; i < 8; i++) {
+            square += (p * 32 + lane) * 8 < C ? (v[i] - mean) * (v[i] - mean) : 0;
+        }
+    }
+    const float inverse = rsqrtf(warpSum(square) / C + EPSILON);
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        const int k = (p * 32 + lane) * 8;
+        if (k < C) {
+            float v[8], factor[8], offset[8];
+            expand(own[p], v);
+            expand(factors[p], factor);
+            expand(offsets[p], offset);
+            #pragma unroll
+            for (int i = 0; i < 8; i++) {
+                v[i] = (v[i] - mean) * inverse * factor[i] + offset[i];
+            }
+            *(uint4*)(out + (size_t)row * C + k) = pack(v);
+        }
+    }
+}
