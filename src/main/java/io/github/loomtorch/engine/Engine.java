@@ -7,8 +7,8 @@ import io.github.loomtorch.tokenizer.Tokenizer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
-import java.util.Optional;
 import java.util.function.Function;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -228,13 +228,12 @@ public final class Engine implements AutoCloseable {
             sequence.releasePages(pages);
             return Admission.DEFERRED;
         }
-        // The last token that it can come to hold is never an input.
-        int wanted = pages.pagesFor(Math.min(sequence.length() + 1, sequence.maxLength() - 1));
-        if (pages.available() < wanted - sequence.pageCount()) {
+        int missing = missingPages(sequence);
+        if (pages.available() < missing) {
             sequence.releasePages(pages);
             return Admission.FULL;
         }
-        while (sequence.pageCount() < wanted) {
+        for (int i = 0; i < missing; i++) {
             sequence.addPage(pages.allocate());
         }
         sequence.start(freeSlots[--freeSlotCount], config.clock().nanoTime());
@@ -255,6 +254,11 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /** Pages that it has to be given to run; the last token that it can come to hold is never an input. */
+    private int missingPages(Sequence sequence) {
+        return pages.pagesFor(Math.min(sequence.length() + 1, sequence.maxLength() - 1)) - sequence.pageCount();
+    }
+
     private boolean isNextPageBeingComputed(Sequence sequence) {
         int end = (sequence.pageCount() + 1) * pageSize;
         if (!sharing || end >= sequence.length()) {
@@ -271,23 +275,48 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Makes room for a sequence that found none: the least urgent running sequence, if it has a lower priority and has not waited itself
-     * to be the more urgent of the two, stops and loses its pages.
+     * Makes room for a sequence that found none: running sequences of lower priority that have not waited themselves to be the more urgent
+     * ones stop and lose their pages, the least urgent first, no more of them than it takes. If all of them would not do, or it would only
+     * be deferred, none stops.
      *
      * @param waiting to be admitted instead
-     * @return the sequence that was stopped, to be admitted again later; empty if none gives way
+     * @return the sequences that were stopped, to be admitted again later, now that there is room for the other; empty if none gives way
      */
-    public Optional<Sequence> preemptFor(Sequence waiting) {
-        if (running.isEmpty()) {
-            return Optional.empty();
+    public List<Sequence> preemptFor(Sequence waiting) {
+        List<Sequence> lessUrgent = running.stream()
+                .filter(other -> other.request().priority() < waiting.request().priority() && waiting.compareTo(other) < 0)
+                .sorted(Comparator.reverseOrder())
+                .toList();
+        if (lessUrgent.isEmpty()) {
+            return List.of();
         }
-        Sequence victim = leastUrgent();
-        if (victim.request().priority() >= waiting.request().priority() || victim.compareTo(waiting) < 0) {
-            return Optional.empty();
+        reusePrefix(waiting);
+        int victims = isNextPageBeingComputed(waiting) ? 0 : victimsFor(waiting, lessUrgent);
+        waiting.releasePages(pages);
+        List<Sequence> stopped = lessUrgent.subList(0, victims);
+        stopped.forEach(this::stop);
+        running.removeIf(sequence -> !sequence.isRunning());
+        return stopped;
+    }
+
+    /** How many of them have to give way, the first ones first; 0 if all would not do. Several may share a page: only the last frees it. */
+    private int victimsFor(Sequence waiting, List<Sequence> lessUrgent) {
+        int missing = missingPages(waiting);
+        int victims = 0;
+        boolean fits = false;
+        while (!fits && victims < lessUrgent.size()) {
+            Sequence victim = lessUrgent.get(victims++);
+            for (int i = 0; i < victim.pageCount(); i++) {
+                pages.release(victim.page(i));
+            }
+            fits = pages.available() >= missing;
         }
-        stop(victim);
-        running.remove(victim);
-        return Optional.of(victim);
+        for (Sequence victim : lessUrgent.subList(0, victims)) {
+            for (int i = 0; i < victim.pageCount(); i++) {
+                pages.retain(victim.page(i));
+            }
+        }
+        return fits ? victims : 0;
     }
 
     /**

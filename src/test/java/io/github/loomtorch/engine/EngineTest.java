@@ -30,7 +30,6 @@ import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
 import java.util.stream.IntStream;
@@ -275,15 +274,103 @@ class EngineTest {
         Run middle = admitted(request(4, 8).withPriority(1));
         engine.step();
         Run high = sequence(request(5, 8).withPriority(2));
-        assertEquals(Optional.of(low.sequence), engine.preemptFor(high.sequence));
-        assertEquals(Optional.of(middle.sequence), engine.preemptFor(high.sequence));
-        assertEquals(Optional.empty(), engine.preemptFor(high.sequence));
+        assertEquals(List.of(low.sequence), engine.preemptFor(high.sequence));
+        assertEquals(List.of(middle.sequence), engine.preemptFor(high.sequence));
+        assertEquals(List.of(), engine.preemptFor(high.sequence));
         assertEquals(lm.pageCount(), engine.availablePages());
         for (Run run : List.of(high, low, middle)) {
             assertEquals(Admission.ADMITTED, engine.tryAdmit(run.sequence));
         }
         runToEnd();
         List.of(low, middle, high).forEach(Run::assertComplete);
+    }
+
+    @Test
+    void nobodyGivesWayIfThatWouldNotMakeRoom() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run low = admitted(request(7, 8)); // 2 pages
+        Run highest = admitted(request(39, 8).withPriority(9)); // 10
+        Run high = sequence(request(27, 8).withPriority(1)); // 7, and there are 4
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        assertEquals(4, engine.availablePages());
+        assertEquals(2, engine.runningSequences());
+        runToEnd();
+        low.assertComplete();
+        highest.assertComplete();
+        assertEquals(7 + 7 + 39 + 7, lm.computedTokens());
+    }
+
+    @Test
+    void noMoreGiveWayThanItTakes() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run most = admitted(request(15, 8).withPriority(2)); // 4 pages each
+        Run more = admitted(request(14, 8).withPriority(1));
+        Run less = admitted(request(13, 8));
+        Run high = sequence(request(43, 8).withPriority(9)); // 11
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(less.sequence, more.sequence), engine.preemptFor(high.sequence));
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
+        runToEnd();
+        most.assertComplete();
+        high.assertComplete();
+    }
+
+    @Test
+    void pageOfSeveralSequencesIsFreeOnceAllOfThemGaveWay() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run first = admitted(request(33, 8)); // 9 pages
+        engine.step();
+        Run second = admitted(request(33, 8)); // 8 of them and 1
+        Run highest = admitted(request(15, 8).withPriority(9)); // 4
+        Run high = sequence(request(19, 8).withPriority(1)); // 5, and there are 2
+        assertEquals(List.of(second.sequence, first.sequence), engine.preemptFor(high.sequence));
+        assertEquals(12, engine.availablePages());
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
+        runToEnd();
+        highest.assertComplete();
+    }
+
+    @Test
+    void givesWayToSequenceThatFitsBecauseItSharesPages() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        admitted(request(33, 8).withPriority(9)); // 9 pages
+        engine.step();
+        Run low = admitted(request(15, 8)); // 4
+        int[] longer = Arrays.copyOf(prompt(33), 47);
+        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 4
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(low.sequence), engine.preemptFor(high.sequence));
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
+        runToEnd();
+        high.assertComplete();
+    }
+
+    @Test
+    void pagesThatASequenceWouldShareMakeNoRoomForIt() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run low = admitted(request(33, 8)); // 9 pages
+        engine.step();
+        admitted(request(18, 8).withPriority(9)); // 5
+        int[] longer = Arrays.copyOf(prompt(33), 47);
+        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 4
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        runToEnd();
+        low.assertComplete();
+    }
+
+    @Test
+    void nobodyGivesWayToWhoWouldBeDeferred() {
+        config.maxPrefillTokensPerStep(4);
+        use(FakeCausalLm.ofBatch(2));
+        admitted(request(20, 8));
+        admitted(request(3, 8));
+        engine.step();
+        Run high = sequence(request(20, 8).withPriority(1));
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        runToEnd();
     }
 
     @Test
@@ -308,7 +395,7 @@ class EngineTest {
         Run waiting = sequence(request(5, 8));
         clock.advance(Duration.ofSeconds(60));
         admitted(request(3, 8));
-        assertEquals(Optional.empty(), engine.preemptFor(waiting.sequence));
+        assertEquals(List.of(), engine.preemptFor(waiting.sequence));
     }
 
     @Test
@@ -316,10 +403,10 @@ class EngineTest {
         Run low = admitted(request(3, 8));
         clock.advance(Duration.ofSeconds(9)); // ageing: 10 s
         assertEquals(
-                Optional.of(low.sequence), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+                List.of(low.sequence), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
         engine.tryAdmit(low.sequence);
         clock.advance(Duration.ofSeconds(1));
-        assertEquals(Optional.empty(), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+        assertEquals(List.of(), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
     }
 
     @Test
@@ -815,6 +902,7 @@ class EngineTest {
     void yieldsTheSameTokensWhateverHappensAround() {
         Random random = new Random(3);
         int complete = 0;
+        int preemptions = 0;
         for (int round = 0; round < 60; round++) {
             config.maxPrefillTokensPerStep(1 + random.nextInt(20)).prefixCaching(random.nextInt(4) > 0);
             use(new FakeCausalLm(1 + random.nextInt(6), 1 + random.nextInt(5), 64 + random.nextInt(64), 64));
@@ -830,7 +918,13 @@ class EngineTest {
                 if (next != null && engine.tryAdmit(next) == Admission.ADMITTED) {
                     waiting.remove(next);
                 } else if (next != null && random.nextInt(4) == 0) {
-                    engine.preemptFor(next).ifPresent(waiting::add);
+                    List<Sequence> stopped = engine.preemptFor(next);
+                    waiting.addAll(stopped);
+                    if (!stopped.isEmpty()) {
+                        assertEquals(Admission.ADMITTED, engine.tryAdmit(next));
+                        waiting.remove(next);
+                        preemptions++;
+                    }
                 }
                 if (random.nextInt(50) == 0) {
                     all.get(random.nextInt(all.size())).sequence.cancel();
@@ -849,6 +943,6 @@ class EngineTest {
                 }
             }
         }
-        assertTrue(complete > 500, "complete " + complete);
+        assertTrue(complete > 500 && preemptions > 50, "complete " + complete + ", preemptions " + preemptions);
     }
 }
