@@ -51,6 +51,7 @@ final class EngineThread {
     private RuntimeException failure; // null unless the engine is lost
 
     private volatile boolean cancelRequested;
+    private volatile boolean woken; // since the engine thread last looked for news
 
     // Confined to the engine thread.
     private List<Sequence> received = new ArrayList<>();
@@ -191,6 +192,7 @@ final class EngineThread {
     }
 
     private void wake() {
+        woken = true;
         engine.clock().unpark(thread);
     }
 
@@ -315,7 +317,9 @@ final class EngineThread {
                 }
             } else if (!closing) {
                 long until = Math.min(askAgain, waiting.nextDeadlineNanos());
-                clock.park(until == Long.MAX_VALUE ? until : Math.max(1, until - now));
+                if (!woken) {
+                    clock.park(until == Long.MAX_VALUE ? until : Math.max(1, until - now));
+                }
                 Thread.interrupted(); // means nothing here, but would keep it from parking
             }
         }
@@ -324,6 +328,7 @@ final class EngineThread {
     /** Takes what was put in since the last call; false if there will never be anything to do again. */
     private boolean receive(Engine own) {
         boolean cancelling;
+        woken = false;
         lock.lock();
         try {
             if (closed && inbox.isEmpty() && waiting.isEmpty() && own.isIdle()) {

@@ -1,5 +1,6 @@
 package io.github.loomtorch.scheduler;
 
+import static io.github.loomtorch.testing.Requests.assertYield;
 import static io.github.loomtorch.testing.Requests.request;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
@@ -25,6 +26,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -91,6 +93,23 @@ class EngineThreadTest {
         assertEquals(FinishReason.CANCELLED, second.get().completion().get().finishReason());
         first.cancel();
         assertEquals(FinishReason.CANCELLED, first.completion().get().finishReason());
+    }
+
+    @Test
+    void takesRequestThoughTheThreadSpendsItsPermitToPassOnALock() throws Exception {
+        CompletableFuture<Generation> second = new CompletableFuture<>();
+        AdmissionRule spending = (engine, waiting, now, closing) -> {
+            if (waiting.isEmpty() || second.isDone()) {
+                return admitAll(engine, waiting, now, closing);
+            }
+            second.complete(thread.submit(request(3, 4), Generation.NO_LISTENER));
+            LockSupport.park(); // as a lock does that another thread holds
+            return Long.MAX_VALUE;
+        };
+        start(model -> model, Comparator.naturalOrder(), spending);
+        Generation first = thread.submit(request(3, 4), Generation.NO_LISTENER);
+        assertYield(request(3, 4), first.completion().get());
+        assertYield(request(3, 4), second.get().completion().get());
     }
 
     @Test
