@@ -152,6 +152,7 @@ public final class TextGenerator implements AutoCloseable {
         private String device = "auto";
         private Dtype dtype = Dtype.AUTO;
         private int maxBatchSize = 16;
+        private int pageSize = 16;
         private double kvCacheFraction = 0.9;
         private boolean cudaGraphs = true;
         private boolean deterministic;
@@ -203,6 +204,17 @@ public final class TextGenerator implements AutoCloseable {
          */
         public Builder maxBatchSize(int maxBatchSize) {
             this.maxBatchSize = maxBatchSize;
+            return this;
+        }
+
+        /**
+         * Sets how many tokens a page of the KV cache holds; 16 unless set.
+         *
+         * @param pageSize a power of two in [8, 256], see {@link TorchOptions#pageSize()}
+         * @return this
+         */
+        public Builder pageSize(int pageSize) {
+            this.pageSize = pageSize;
             return this;
         }
 
@@ -270,7 +282,7 @@ public final class TextGenerator implements AutoCloseable {
          * @throws io.github.loomtorch.torch.TorchException if libtorch or CUDA is missing, or memory runs out
          */
         public TextGenerator build() throws IOException {
-            TorchOptions options = new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, cudaGraphs, deterministic);
+            TorchOptions options = new TorchOptions(device, dtype, maxBatchSize, pageSize, kvCacheFraction, cudaGraphs, deterministic);
             ModelDirectory model = ModelDirectory.open(modelDirectory);
             Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? model.tokenizerDirectory(DEFAULT_TOKENIZER) : tokenizer);
             return new TextGenerator(

@@ -101,7 +101,7 @@ final class CudaGpt2 extends Gpt2 {
 
     static Map<String, Integer> macros(TorchScriptProgram program) {
         Gpt2Config config = program.config();
-        Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(KvCache.pagesPerSequence(config)));
+        Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(KvCache.pagesPerSequence(config, program.cache().pageSize())));
         macros.put("ELEMENT_BITS", 8 * Libtorch.sizeBytes(program.dtype()));
         if (program.dtype() == ScalarType.BFloat16) {
             macros.put("BRAIN", 1);
@@ -109,7 +109,7 @@ final class CudaGpt2 extends Gpt2 {
         macros.put("C", config.hiddenSize());
         macros.put("H", config.headCount());
         macros.put("D", config.headSize());
-        macros.put("PAGE", KvCache.PAGE_SIZE);
+        macros.put("PAGE", program.cache().pageSize());
         macros.put("V", config.vocabSize());
         macros.put("VP", TorchScriptExporter.paddedVocabSize(config));
         return macros;
@@ -124,7 +124,7 @@ final class CudaGpt2 extends Gpt2 {
         super(program, options);
         closers.push(kernels::close);
         config = program.config();
-        int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config));
+        int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config, options.pageSize()));
         int batch = options.maxBatchSize();
         maxRows = options.deterministic() ? batch : batch + PREFILL_ROWS;
         try (TensorScope scope = new TensorScope()) {
@@ -138,9 +138,9 @@ final class CudaGpt2 extends Gpt2 {
             head = program.method("head");
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
             closers.push(sampler::close);
-            rows = new StepRows(maxRows, rowSize, program.device(), stream);
+            rows = new StepRows(maxRows, rowSize, options.pageSize(), program.device(), stream);
             closers.push(rows::close);
-            prefillRows = new StepRows(batch, rowSize, program.device(), stream);
+            prefillRows = new StepRows(batch, rowSize, options.pageSize(), program.device(), stream);
             closers.push(prefillRows::close);
             Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
             closers.push(() -> cudart.cudaEventDestroy(started));

@@ -22,6 +22,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 final class StepRows implements AutoCloseable {
     private final int rowSize;
+    private final int pageSize;
     private final CUstream_st stream;
     private final Pointer hostInput;
     private final Pointer hostResults;
@@ -31,8 +32,9 @@ final class StepRows implements AutoCloseable {
     private final Tensor deviceResults; // [rows, RESULT] int32
     private int filled;
 
-    StepRows(int rows, int rowSize, Device device, CUstream_st stream) {
+    StepRows(int rows, int rowSize, int pageSize, Device device, CUstream_st stream) {
         this.rowSize = rowSize;
+        this.pageSize = pageSize;
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
         deviceInput = torch.zeros(new long[] {rows, rowSize}, options).retainReference();
@@ -63,7 +65,7 @@ final class StepRows implements AutoCloseable {
             Chunk chunk = chunks.get(i);
             int chunkFlags = flags.applyAsInt(chunk);
             for (int position = chunk.start(); position < chunk.start() + chunk.count(); position++) {
-                StepInput.put(input, row++ * rowSize, chunk, position, chunkFlags);
+                StepInput.put(input, row++ * rowSize, chunk, position, pageSize, chunkFlags);
             }
         }
         pad(row);
@@ -73,7 +75,7 @@ final class StepRows implements AutoCloseable {
     void fillLast(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
         for (int i = 0; i < chunks.size(); i++) {
             Chunk chunk = chunks.get(i);
-            StepInput.put(input, i * rowSize, chunk, chunk.start() + chunk.count() - 1, flags.applyAsInt(chunk));
+            StepInput.put(input, i * rowSize, chunk, chunk.start() + chunk.count() - 1, pageSize, flags.applyAsInt(chunk));
         }
         pad(chunks.size());
     }
