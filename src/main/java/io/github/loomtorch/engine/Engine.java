@@ -35,10 +35,13 @@ public final class Engine implements AutoCloseable {
      * computes the next one.
      *
      * When the cache is full the least urgent running sequence loses its pages. It is computed again from its tokens later, and goes on
-     * as though nothing had been: random numbers depend on the output index only.
+     * as though nothing had been: random numbers depend on the output index only. So that this is rare, an admission leaves what those
+     * that run need for one page of tokens more each (a watermark, as in vLLM [3], that follows the load): whoever is admitted, nobody
+     * loses its pages within as many steps as a page has tokens.
      *
      * [1] Orca: A Distributed Serving System for Transformer-Based Generative Models, https://www.usenix.org/conference/osdi22/presentation/yu
      * [2] SARATHI: Efficient LLM Inference by Piggybacking Decodes with Chunked Prefills, https://arxiv.org/abs/2308.16369
+     * [3] Efficient Memory Management for Large Language Model Serving with PagedAttention, https://arxiv.org/abs/2309.06180
      */
 
     /** What became of a sequence that was to be admitted. */
@@ -208,8 +211,9 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Makes a waiting sequence run from the next step on, if there is room: a slot, and pages for its tokens so far and one more. It
-     * takes over what the cache holds of its beginning.
+     * Makes a waiting sequence run from the next step on, if there is room: a slot, and pages for its tokens so far and for a page of
+     * tokens more, of it and of each that runs, as far as they can come to have that many. If none runs there always is. It takes over
+     * what the cache holds of its beginning.
      *
      * @param sequence that does not run
      * @return what became of it; unless it was admitted, nothing has changed
@@ -228,13 +232,9 @@ public final class Engine implements AutoCloseable {
             sequence.releasePages(pages);
             return Admission.DEFERRED;
         }
-        int missing = missingPages(sequence);
-        if (pages.available() < missing) {
+        if (pages.available() < lackingPages(sequence) + lackingPages()) {
             sequence.releasePages(pages);
             return Admission.FULL;
-        }
-        for (int i = 0; i < missing; i++) {
-            sequence.addPage(pages.allocate());
         }
         sequence.start(freeSlots[--freeSlotCount], config.clock().nanoTime());
         running.add(sequence);
@@ -254,9 +254,19 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /** Pages that it has to be given to run; the last token that it can come to hold is never an input. */
-    private int missingPages(Sequence sequence) {
-        return pages.pagesFor(Math.min(sequence.length() + 1, sequence.maxLength() - 1)) - sequence.pageCount();
+    /** Pages that those that run lack. */
+    private int lackingPages() {
+        int lacking = 0;
+        for (Sequence sequence : running) {
+            lacking += lackingPages(sequence);
+        }
+        return lacking;
+    }
+
+    /** Pages that a sequence does not have for a page of tokens more; the last token that it can come to hold is never an input. */
+    private int lackingPages(Sequence sequence) {
+        int tokens = Math.min(sequence.length() + pageSize, sequence.maxLength() - 1);
+        return pages.pagesFor(tokens) - sequence.pageCount();
     }
 
     private boolean isNextPageBeingComputed(Sequence sequence) {
@@ -301,7 +311,7 @@ public final class Engine implements AutoCloseable {
 
     /** How many of them have to give way, the first ones first; 0 if all would not do. Several may share a page: only the last frees it. */
     private int victimsFor(Sequence waiting, List<Sequence> lessUrgent) {
-        int missing = missingPages(waiting);
+        int lacking = lackingPages(waiting) + lackingPages();
         int victims = 0;
         boolean fits = false;
         while (!fits && victims < lessUrgent.size()) {
@@ -309,7 +319,8 @@ public final class Engine implements AutoCloseable {
             for (int i = 0; i < victim.pageCount(); i++) {
                 pages.release(victim.page(i));
             }
-            fits = pages.available() >= missing;
+            lacking -= lackingPages(victim);
+            fits = pages.available() >= lacking;
         }
         for (Sequence victim : lessUrgent.subList(0, victims)) {
             for (int i = 0; i < victim.pageCount(); i++) {
@@ -365,7 +376,7 @@ public final class Engine implements AutoCloseable {
         return preempted;
     }
 
-    /** Gives a page to each sequence whose next token begins one. */
+    /** Gives each sequence the pages of its tokens so far. */
     private void growPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);

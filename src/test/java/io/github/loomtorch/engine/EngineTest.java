@@ -223,13 +223,49 @@ class EngineTest {
     @Test
     void admitsNothingForWhichThereAreTooFewPages() {
         use(new FakeCausalLm(4, 4, 16, 64));
-        admitted(request(50, 4));
-        assertEquals(3, engine.availablePages());
-        Run waiting = sequence(request(12, 8));
+        admitted(request(50, 4)); // may come to need 14
+        Run waiting = sequence(request(5, 8)); // 2, and soon 3
         assertEquals(Admission.FULL, engine.tryAdmit(waiting.sequence));
-        assertEquals(3, engine.availablePages());
-        assertEquals(Admission.ADMITTED, engine.tryAdmit(sequence(request(11, 8)).sequence));
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(sequence(request(6, 2)).sequence)); // 2, and no more
         runToEnd();
+    }
+
+    @Test
+    void admitsSequenceOfAnyLengthIfNoneRuns() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        for (int length = 1; length < 64; length++) {
+            Run run = admitted(request(length, 64 - length));
+            runToEnd();
+            run.assertComplete();
+        }
+    }
+
+    @Test
+    void admitsAllIfTheCacheHoldsAllAtTheirLongest() {
+        use(FakeCausalLm.ofBatch(3));
+        for (int length = 61; length < 64; length++) {
+            admitted(request(length, 64 - length));
+        }
+        runToEnd();
+        assertEquals(3, lm.largestBatch());
+    }
+
+    @Test
+    void nobodyLosesItsPagesSoonAfterAnAdmission() {
+        use(new FakeCausalLm(6, 4, 24, 64));
+        Random random = new Random(5);
+        int refusals = 0;
+        int preemptions = 0;
+        int sinceAdmission = 0;
+        for (int step = 0; step < 1000; step++) {
+            Admission admission = engine.tryAdmit(sequence(Requests.random(random)).sequence);
+            sinceAdmission = admission == Admission.ADMITTED ? 0 : sinceAdmission + 1;
+            refusals += admission == Admission.FULL && !engine.isFull() ? 1 : 0;
+            int preempted = engine.step().size();
+            assertTrue(preempted == 0 || sinceAdmission > 4, sinceAdmission + " steps after an admission");
+            preemptions += preempted;
+        }
+        assertTrue(refusals > 100 && preemptions > 10, "refusals " + refusals + ", preemptions " + preemptions);
     }
 
     @Test
@@ -288,12 +324,12 @@ class EngineTest {
     @Test
     void nobodyGivesWayIfThatWouldNotMakeRoom() {
         use(new FakeCausalLm(4, 4, 16, 64));
-        Run low = admitted(request(7, 8)); // 2 pages
-        Run highest = admitted(request(39, 8).withPriority(9)); // 10
-        Run high = sequence(request(27, 8).withPriority(1)); // 7, and there are 4
+        Run low = admitted(request(7, 8)); // 3 pages, with those that it may need soon
+        Run highest = admitted(request(39, 8).withPriority(9)); // 11
+        Run high = sequence(request(19, 8).withPriority(1)); // 6
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
         assertEquals(List.of(), engine.preemptFor(high.sequence));
-        assertEquals(4, engine.availablePages());
+        assertEquals(16, engine.availablePages());
         assertEquals(2, engine.runningSequences());
         runToEnd();
         low.assertComplete();
@@ -304,10 +340,10 @@ class EngineTest {
     @Test
     void noMoreGiveWayThanItTakes() {
         use(new FakeCausalLm(4, 4, 16, 64));
-        Run most = admitted(request(15, 8).withPriority(2)); // 4 pages each
+        Run most = admitted(request(15, 8).withPriority(2)); // 5 pages each
         Run more = admitted(request(14, 8).withPriority(1));
         Run less = admitted(request(13, 8));
-        Run high = sequence(request(43, 8).withPriority(9)); // 11
+        Run high = sequence(request(39, 8).withPriority(9)); // 11
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
         assertEquals(List.of(less.sequence, more.sequence), engine.preemptFor(high.sequence));
         assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
@@ -319,13 +355,15 @@ class EngineTest {
     @Test
     void pageOfSeveralSequencesIsFreeOnceAllOfThemGaveWay() {
         use(new FakeCausalLm(4, 4, 16, 64));
-        Run first = admitted(request(33, 8)); // 9 pages
+        Run first = admitted(request(33, 8)); // 10 pages
         engine.step();
-        Run second = admitted(request(33, 8)); // 8 of them and 1
-        Run highest = admitted(request(15, 8).withPriority(9)); // 4
-        Run high = sequence(request(19, 8).withPriority(1)); // 5, and there are 2
+        Run second = admitted(request(33, 8)); // 8 of them and 2
+        Run highest = admitted(request(11, 8).withPriority(9)); // 4
+        engine.step();
+        Run high = sequence(request(7, 8).withPriority(1)); // 3
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
         assertEquals(List.of(second.sequence, first.sequence), engine.preemptFor(high.sequence));
-        assertEquals(12, engine.availablePages());
+        assertEquals(16 - 3, engine.availablePages());
         assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
         runToEnd();
         highest.assertComplete();
@@ -334,11 +372,11 @@ class EngineTest {
     @Test
     void givesWayToSequenceThatFitsBecauseItSharesPages() {
         use(new FakeCausalLm(4, 4, 16, 64));
-        admitted(request(33, 8).withPriority(9)); // 9 pages
+        admitted(request(33, 8).withPriority(9)); // 10 pages
         engine.step();
-        Run low = admitted(request(15, 8)); // 4
+        Run low = admitted(request(15, 8)); // 5
         int[] longer = Arrays.copyOf(prompt(33), 47);
-        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 4
+        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
         assertEquals(List.of(low.sequence), engine.preemptFor(high.sequence));
         assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
@@ -349,11 +387,11 @@ class EngineTest {
     @Test
     void pagesThatASequenceWouldShareMakeNoRoomForIt() {
         use(new FakeCausalLm(4, 4, 16, 64));
-        Run low = admitted(request(33, 8)); // 9 pages
+        Run low = admitted(request(33, 8)); // 10 pages
         engine.step();
-        admitted(request(18, 8).withPriority(9)); // 5
+        admitted(request(18, 8).withPriority(9)); // 6
         int[] longer = Arrays.copyOf(prompt(33), 47);
-        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 4
+        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
         assertEquals(List.of(), engine.preemptFor(high.sequence));
         runToEnd();

@@ -194,16 +194,16 @@ class ContinuousSchedulerTest {
     @Test
     void preemptsNobodyForARequestThatWouldNotFitEvenThen() throws Exception {
         start(QueueConfig.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64).onAwait(chunks -> gate.pass()));
-        Generation highest = scheduler.submit(request(39, 8).withPriority(9));
+        Generation highest = scheduler.submit(request(35, 8).withPriority(9));
         gate.awaitStep();
-        Generation low = scheduler.submit(request(7, 8));
+        Generation low = scheduler.submit(request(6, 3));
         gate.nextStep();
         Generation high = scheduler.submit(request(47, 8).withPriority(1));
         gate.open();
         assertYield(request(47, 8), high.join());
-        assertYield(request(39, 8), highest.join());
-        assertYield(request(7, 8), low.join());
-        assertEquals(39 + 7 + 7 + 7 + 47 + 7, lm.computedTokens()); // nothing twice
+        assertYield(request(35, 8), highest.join());
+        assertYield(request(6, 3), low.join());
+        assertEquals(35 + 7 + 6 + 2 + 47 + 7, lm.computedTokens()); // nothing twice
     }
 
     @Test
