@@ -14,7 +14,8 @@ import java.util.regex.Pattern;
  *     more than {@code maxBatchSize} sequences of full length need
  * @param cudaGraphs whether a GPU's steps are recorded once for each number of rows and replayed, which is faster
  * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside it: every decode
- *     step then has the largest batch's shape and every prompt is computed by itself, which is slower
+ *     step then has the largest batch's shape and every prompt is computed by itself, which is slower. No prompt then begins with what
+ *     another has computed, so several completions of one prompt each compute it
  */
 public record TorchOptions(
         String device, Dtype dtype, int maxBatchSize, int pageSize, double kvCacheFraction, boolean cudaGraphs, boolean deterministic) {

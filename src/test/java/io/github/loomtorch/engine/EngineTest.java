@@ -5,6 +5,7 @@ import static io.github.loomtorch.testing.Requests.request;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -166,6 +167,27 @@ class EngineTest {
     }
 
     @Test
+    void sequencesThatPartAfterACommonBeginningDoNotDisturbEachOther() {
+        Run first = admitted(request(10, 12));
+        engine.step();
+        int[] other = prompt(10);
+        other[9]++; // within the third page
+        Run second = admitted(new GenerationRequest(other, request(10, 12).sampling()));
+        engine.step();
+        assertEquals(first.sequence.page(0), second.sequence.page(0));
+        assertEquals(first.sequence.page(1), second.sequence.page(1));
+        assertNotEquals(first.sequence.page(2), second.sequence.page(2));
+        runToEnd();
+        first.assertComplete();
+        second.assertComplete();
+        long computed = lm.computedTokens();
+        Run again = admitted(request(10, 12)); // what the first left is as it was
+        runToEnd();
+        again.assertComplete();
+        assertEquals(10 - 8 + 11, lm.computedTokens() - computed);
+    }
+
+    @Test
     void computesTheLastPromptTokenEvenIfAllIsCached() {
         admitted(request(8, 5));
         runToEnd();
@@ -187,6 +209,23 @@ class EngineTest {
         assertEquals(2 * (10 + 2), lm.computedTokens());
         first.assertComplete();
         second.assertComplete();
+    }
+
+    @Test
+    void completionsOfOnePromptEachComputeItOnDeterministicModel() {
+        engine = new Engine(
+                new ForwardingLm(lm) {
+                    @Override
+                    public boolean deterministic() {
+                        return true;
+                    }
+                },
+                config.build());
+        admitted(request(10, 3));
+        engine.step();
+        admitted(request(10, 3));
+        runToEnd();
+        assertEquals(2 * (10 + 2), lm.computedTokens());
     }
 
     @Test
