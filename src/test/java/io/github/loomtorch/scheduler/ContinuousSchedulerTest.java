@@ -356,8 +356,8 @@ class ContinuousSchedulerTest {
     }
 
     @Test
-    void failingStepFailsWhatRunsAndNotWhatWaits() throws Exception {
-        RuntimeException cause = new IllegalStateException("device failed");
+    void stepThatRunsOutOfMemoryFailsWhatRunsAndNotWhatWaits() throws Exception {
+        RuntimeException cause = new IllegalStateException("out of memory");
         AtomicReference<RuntimeException> next = new AtomicReference<>();
         start(QueueConfig.unbounded(), model -> model.onAwait(chunks -> {
             gate.pass();
@@ -374,6 +374,28 @@ class ContinuousSchedulerTest {
             assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
         }
         assertYield(request(5, 4), waiting.join());
+        assertYield(request(3, 40), scheduler.submit(request(3, 40)).join());
+        clock.awaitParked();
+        assertEquals(0, engine.failedSteps());
+        assertEquals(1, stats.stream().filter(StepStats::failed).count());
+    }
+
+    @Test
+    void blockedSubmitEndsWhenTheEngineIsLost() throws Exception {
+        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK), model -> model.onAwait(chunks -> {
+            gate.pass();
+            throw new StackOverflowError();
+        }));
+        scheduler.submit(request(3, 40));
+        gate.awaitStep();
+        scheduler.submit(request(4, 40));
+        AtomicReference<String> message = new AtomicReference<>();
+        Thread submitter = Thread.ofPlatform().start(() ->
+                message.set(assertThrows(IllegalStateException.class, () -> scheduler.submit(request(6, 3))).getMessage()));
+        awaitWaiting(submitter);
+        gate.open();
+        submitter.join();
+        assertEquals("engine is lost: engine thread failed: java.lang.StackOverflowError", message.get());
     }
 
     @Test

@@ -3,6 +3,7 @@ package io.github.loomtorch.scheduler;
 import static io.github.loomtorch.testing.Requests.assertYield;
 import static io.github.loomtorch.testing.Requests.request;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
@@ -12,6 +13,7 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.engine.SequenceListener;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
@@ -19,6 +21,7 @@ import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.StepGate;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
@@ -167,6 +170,68 @@ class EngineThreadTest {
                 IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
         assertEquals("engine is lost: device lost", refused.getMessage());
         assertSame(cause, refused.getCause());
+    }
+
+    /** Counts its ends. */
+    private static final class Ends implements SequenceListener {
+        final List<RuntimeException> failures = Collections.synchronizedList(new ArrayList<>());
+        volatile boolean finished;
+
+        @Override
+        public void onToken(TokenEvent event) {}
+
+        @Override
+        public void onFinished(Completion completion) {
+            finished = true;
+        }
+
+        @Override
+        public void onFailed(RuntimeException cause) {
+            failures.add(cause);
+        }
+    }
+
+    @Test
+    void lostDeviceFailsEachRequestOnceWhereverItIs() throws Exception {
+        RuntimeException cause = new IllegalStateException("device lost");
+        List<Ends> all = new ArrayList<>();
+        AtomicBoolean full = new AtomicBoolean();
+        start(
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    if (chunks.size() == 3) {
+                        full.set(true);
+                    } else if (full.get()) { // a sequence has just lost its pages
+                        enqueue(request(3, 4), all);
+                        lost = true;
+                        throw cause;
+                    }
+                }),
+                Comparator.naturalOrder(),
+                EngineThreadTest::admitAll);
+        enqueue(request(8, 40), all);
+        gate.awaitStep();
+        enqueue(request(9, 40), all);
+        enqueue(request(10, 40), all);
+        enqueue(request(50, 4), all); // waits
+        Generation last = thread.submit(request(50, 4), Generation.NO_LISTENER);
+        gate.open();
+        assertThrows(ExecutionException.class, last.completion()::get);
+        thread.close(false);
+        assertEquals(5, all.size());
+        for (Ends ends : all) {
+            assertEquals(List.of(cause), ends.failures);
+            assertFalse(ends.finished);
+        }
+        IllegalStateException refused = assertThrows(
+                IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
+        assertEquals("engine is lost: device lost", refused.getMessage());
+    }
+
+    private void enqueue(GenerationRequest request, List<Ends> all) {
+        Ends ends = new Ends();
+        all.add(ends);
+        thread.enqueue(thread.engine().newSequence(request, ends));
     }
 
     @Test
