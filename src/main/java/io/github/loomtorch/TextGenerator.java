@@ -167,6 +167,7 @@ public final class TextGenerator implements AutoCloseable {
         private List<String> devices = List.of("auto");
         private Dtype dtype = Dtype.AUTO;
         private int maxBatchSize = 16;
+        private int pageSize = 16;
         private double kvCacheFraction = 0.9;
         private boolean cudaGraphs = true;
         private boolean deterministic;
@@ -220,6 +221,17 @@ public final class TextGenerator implements AutoCloseable {
          */
         public Builder maxBatchSize(int maxBatchSize) {
             this.maxBatchSize = maxBatchSize;
+            return this;
+        }
+
+        /**
+         * Sets how many tokens a page of the KV cache holds; 16 unless set.
+         *
+         * @param pageSize a power of two in [8, 256], see {@link TorchOptions#pageSize()}
+         * @return this
+         */
+        public Builder pageSize(int pageSize) {
+            this.pageSize = pageSize;
             return this;
         }
 
@@ -305,7 +317,8 @@ public final class TextGenerator implements AutoCloseable {
                 throw new IllegalArgumentException("scheduler must not be given together with a queue or several devices");
             }
             List<TorchOptions> options = devices.stream()
-                    .map(device -> new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, cudaGraphs, deterministic))
+                    .map(device -> new TorchOptions(
+                            device, dtype, maxBatchSize, pageSize, kvCacheFraction, cudaGraphs, deterministic))
                     .toList();
             ModelDirectory model = ModelDirectory.open(modelDirectory);
             Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? tokenizerOf(model) : tokenizer);

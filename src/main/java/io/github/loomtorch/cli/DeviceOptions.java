@@ -21,6 +21,12 @@ final class DeviceOptions {
     private Dtype dtype = Dtype.AUTO;
 
     @Option(
+            names = "--page-size",
+            paramLabel = "N",
+            description = "Tokens in a page of the KV cache, a power of two in [8, 256] (default: ${DEFAULT-VALUE}).")
+    private int pageSize = 16;
+
+    @Option(
             names = "--kv-cache-fraction",
             paramLabel = "F",
             description = "Most of the free GPU memory that the KV cache may take, in (0, 1] (default: ${DEFAULT-VALUE}).")
@@ -40,6 +46,6 @@ final class DeviceOptions {
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
     TorchOptions torch(int maxBatchSize) {
-        return new TorchOptions(device, dtype, maxBatchSize, kvCacheFraction, !noCudaGraphs, deterministic);
+        return new TorchOptions(device, dtype, maxBatchSize, pageSize, kvCacheFraction, !noCudaGraphs, deterministic);
     }
 }

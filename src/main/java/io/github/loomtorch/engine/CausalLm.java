@@ -73,7 +73,8 @@ public interface CausalLm extends AutoCloseable {
 
     /**
      * Whether a chunk's results depend on nothing but its sequence: the same chunk gives the same logits, bit for bit, whatever else is in
-     * the step. The engine then cuts every sequence into the same chunks always.
+     * the step. The engine then cuts every sequence into the same chunks always, and computes each prompt from its first token, whatever
+     * pages others have computed.
      *
      * @return false unless the model says otherwise
      */

@@ -13,8 +13,8 @@ public interface Clock {
     long nanoTime();
 
     /**
-     * Waits until {@link #unpark} was called for the current thread, since it last returned from here, or until the time has passed. May
-     * return early for no reason.
+     * Waits until {@link #unpark} is called for the current thread or the time has passed; not at all if it was called before, unless the
+     * thread has waited for something else since. May return early for no reason.
      *
      * @param nanos &gt; 0
      */

@@ -7,8 +7,8 @@ import io.github.loomtorch.tokenizer.Tokenizer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
-import java.util.Optional;
 import java.util.function.Function;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -35,10 +35,13 @@ public final class Engine implements AutoCloseable {
      * computes the next one.
      *
      * When the cache is full the least urgent running sequence loses its pages. It is computed again from its tokens later, and goes on
-     * as though nothing had been: random numbers depend on the output index only.
+     * as though nothing had been: random numbers depend on the output index only. So that this is rare, an admission leaves what those
+     * that run need for one page of tokens more each (a watermark, as in vLLM [3], that follows the load): whoever is admitted, nobody
+     * loses its pages within as many steps as a page has tokens.
      *
      * [1] Orca: A Distributed Serving System for Transformer-Based Generative Models, https://www.usenix.org/conference/osdi22/presentation/yu
      * [2] SARATHI: Efficient LLM Inference by Piggybacking Decodes with Chunked Prefills, https://arxiv.org/abs/2308.16369
+     * [3] Efficient Memory Management for Large Language Model Serving with PagedAttention, https://arxiv.org/abs/2309.06180
      */
 
     /** What became of a sequence that was to be admitted. */
@@ -208,8 +211,9 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Makes a waiting sequence run from the next step on, if there is room: a slot, and pages for its tokens so far and one more. It
-     * takes over what the cache holds of its beginning.
+     * Makes a waiting sequence run from the next step on, if there is room: a slot, and pages for its tokens so far and for a page of
+     * tokens more, of it and of each that runs, as far as they can come to have that many. If none runs there always is. It takes over
+     * what the cache holds of its beginning.
      *
      * @param sequence that does not run
      * @return what became of it; unless it was admitted, nothing has changed
@@ -228,14 +232,9 @@ public final class Engine implements AutoCloseable {
             sequence.releasePages(pages);
             return Admission.DEFERRED;
         }
-        // The last token that it can come to hold is never an input.
-        int wanted = pages.pagesFor(Math.min(sequence.length() + 1, sequence.maxLength() - 1));
-        if (pages.available() < wanted - sequence.pageCount()) {
+        if (pages.available() < lackingPages(sequence) + lackingPages()) {
             sequence.releasePages(pages);
             return Admission.FULL;
-        }
-        while (sequence.pageCount() < wanted) {
-            sequence.addPage(pages.allocate());
         }
         sequence.start(freeSlots[--freeSlotCount], config.clock().nanoTime());
         running.add(sequence);
@@ -255,6 +254,21 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /** Pages that those that run lack. */
+    private int lackingPages() {
+        int lacking = 0;
+        for (Sequence sequence : running) {
+            lacking += lackingPages(sequence);
+        }
+        return lacking;
+    }
+
+    /** Pages that a sequence does not have for a page of tokens more; the last token that it can come to hold is never an input. */
+    private int lackingPages(Sequence sequence) {
+        int tokens = Math.min(sequence.length() + pageSize, sequence.maxLength() - 1);
+        return pages.pagesFor(tokens) - sequence.pageCount();
+    }
+
     private boolean isNextPageBeingComputed(Sequence sequence) {
         int end = (sequence.pageCount() + 1) * pageSize;
         if (!sharing || end >= sequence.length()) {
@@ -271,23 +285,49 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Makes room for a sequence that found none: the least urgent running sequence, if it has a lower priority and has not waited itself
-     * to be the more urgent of the two, stops and loses its pages.
+     * Makes room for a sequence that found none: running sequences of lower priority that have not waited themselves to be the more urgent
+     * ones stop and lose their pages, the least urgent first, no more of them than it takes. If all of them would not do, or it would only
+     * be deferred, none stops.
      *
      * @param waiting to be admitted instead
-     * @return the sequence that was stopped, to be admitted again later; empty if none gives way
+     * @return the sequences that were stopped, to be admitted again later, now that there is room for the other; empty if none gives way
      */
-    public Optional<Sequence> preemptFor(Sequence waiting) {
-        if (running.isEmpty()) {
-            return Optional.empty();
+    public List<Sequence> preemptFor(Sequence waiting) {
+        List<Sequence> lessUrgent = running.stream()
+                .filter(other -> other.request().priority() < waiting.request().priority() && waiting.compareTo(other) < 0)
+                .sorted(Comparator.reverseOrder())
+                .toList();
+        if (lessUrgent.isEmpty()) {
+            return List.of();
         }
-        Sequence victim = leastUrgent();
-        if (victim.request().priority() >= waiting.request().priority() || victim.compareTo(waiting) < 0) {
-            return Optional.empty();
+        reusePrefix(waiting);
+        int victims = isNextPageBeingComputed(waiting) ? 0 : victimsFor(waiting, lessUrgent);
+        waiting.releasePages(pages);
+        List<Sequence> stopped = lessUrgent.subList(0, victims);
+        stopped.forEach(this::stop);
+        running.removeIf(sequence -> !sequence.isRunning());
+        return stopped;
+    }
+
+    /** How many of them have to give way, the first ones first; 0 if all would not do. Several may share a page: only the last frees it. */
+    private int victimsFor(Sequence waiting, List<Sequence> lessUrgent) {
+        int lacking = lackingPages(waiting) + lackingPages();
+        int victims = 0;
+        boolean fits = false;
+        while (!fits && victims < lessUrgent.size()) {
+            Sequence victim = lessUrgent.get(victims++);
+            for (int i = 0; i < victim.pageCount(); i++) {
+                pages.release(victim.page(i));
+            }
+            lacking -= lackingPages(victim);
+            fits = pages.available() >= lacking;
         }
-        stop(victim);
-        running.remove(victim);
-        return Optional.of(victim);
+        for (Sequence victim : lessUrgent.subList(0, victims)) {
+            for (int i = 0; i < victim.pageCount(); i++) {
+                pages.retain(victim.page(i));
+            }
+        }
+        return fits ? victims : 0;
     }
 
     /**
@@ -336,7 +376,7 @@ public final class Engine implements AutoCloseable {
         return preempted;
     }
 
-    /** Gives a page to each sequence whose next token begins one. */
+    /** Gives each sequence the pages of its tokens so far. */
     private void growPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);

@@ -11,7 +11,8 @@ import java.util.function.LongSupplier;
  *     several steps
  * @param maxPrefillTokensBesideDecode &gt;= 1; the same for steps in which a sequence is decoding, so that a long prompt does not stall those
  *     that are past theirs
- * @param prefixCaching whether sequences that begin with the same tokens share pages of the KV cache
+ * @param prefixCaching whether sequences that begin with the same tokens share pages of the KV cache; those of a
+ *     {@linkplain CausalLm#deterministic() deterministic} model never do
  * @param ageingInterval &gt; 0; how long a sequence waits to gain one level of priority, see {@link Sequence#compareTo}
  * @param clock of all times and waiting
  * @param seeds draws the seed of a request that has none; thread-safe

@@ -8,9 +8,13 @@ import java.util.Arrays;
  */
 final class KvPages {
     /*
-     * A page that is full of computed tokens can be shared: it is never written again, so nothing is ever copied. What it holds depends
-     * on all tokens before it, so its content is known by a number, never used twice, and found under (number of the content before it,
-     * its own tokens); both are compared on a hit, the hash only picks the bucket. The hash chain of full pages is that of vLLM [1].
+     * Nothing is ever copied on a write, because no page that is shared is ever written: only a page that is full of computed tokens can
+     * be shared, and a sequence writes nothing but the tokens behind those, into pages of its own. Two that go on differently within a
+     * page have each computed that page for themselves.
+     *
+     * What a page holds depends on all tokens before it, so its content is known by a number, never used twice, and found under (number
+     * of the content before it, its own tokens); both are compared on a hit, the hash only picks the bucket. The hash chain of full pages
+     * is that of vLLM [1].
      *
      * A page that nobody references stands in one list: pages without content in front, then those with content, least recently used
      * first. A sequence gives its pages back last to first, so a page is evicted before the one that it continues.

@@ -9,7 +9,6 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
-import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadFactory;
@@ -68,21 +67,18 @@ public final class ContinuousScheduler implements Scheduler {
         for (Iterator<Sequence> turn = waiting.iterator(); turn.hasNext() && deferred < engine.maxBatchSize(); ) {
             Sequence sequence = turn.next();
             Engine.Admission admission = engine.tryAdmit(sequence);
-            while (admission == Engine.Admission.FULL) {
-                Optional<Sequence> victim = engine.preemptFor(sequence);
-                if (victim.isEmpty()) {
+            if (admission == Engine.Admission.FULL) {
+                List<Sequence> victims = engine.preemptFor(sequence);
+                if (victims.isEmpty()) {
                     break;
                 }
-                preempted.add(victim.get());
+                preempted.addAll(victims);
                 admission = engine.tryAdmit(sequence);
             }
-            if (admission == Engine.Admission.FULL) {
-                break;
-            }
-            if (admission == Engine.Admission.DEFERRED) {
-                deferred++;
-            } else {
+            if (admission == Engine.Admission.ADMITTED) {
                 turn.remove();
+            } else {
+                deferred++;
             }
         }
         preempted.forEach(waiting::add);

@@ -51,12 +51,14 @@ final class EngineThread {
     private RuntimeException failure; // null unless the engine is lost
 
     private volatile boolean cancelRequested;
+    private volatile boolean woken; // since the engine thread last looked for news
 
     // Confined to the engine thread.
     private List<Sequence> received = new ArrayList<>();
     private boolean closing;
 
     private volatile int maxFailedSteps = Integer.MAX_VALUE;
+    private volatile Runnable onRoom = this::signalRoom;
     private RuntimeException closeFailure; // null unless closing the engine failed; read after the thread has ended
 
     /** Takes over the sequences that wait when an engine is lost. Called on the engine thread. */
@@ -121,18 +123,40 @@ final class EngineThread {
     void enqueue(Sequence sequence) {
         lock.lock();
         try {
-            requireOpen();
-            while (isFullFor(sequence.maxLength())) {
-                if (limits.whenFull() == QueueConfig.WhenFull.REJECT) {
-                    throw new RejectedExecutionException(whyFull(sequence));
-                }
+            while (!offer(sequence)) {
                 room.await();
-                requireOpen();
             }
-            add(sequence);
         } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new CancellationException("interrupted while waiting for room in the queue");
+            throw interruptedWaitingForRoom();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Leaves the interrupt flag set. */
+    static CancellationException interruptedWaitingForRoom() {
+        Thread.currentThread().interrupt();
+        return new CancellationException("interrupted while waiting for room in the queue");
+    }
+
+    /**
+     * Queues a new sequence if there is room; false if there is not and the limits say to wait.
+     *
+     * @throws IllegalStateException if this is closed or the engine is lost
+     * @throws RejectedExecutionException if the queue is full
+     */
+    boolean offer(Sequence sequence) {
+        lock.lock();
+        try {
+            requireOpen();
+            if (!isFullFor(sequence.maxLength())) {
+                add(sequence);
+                return true;
+            }
+            if (limits.whenFull() == QueueConfig.WhenFull.REJECT) {
+                throw new RejectedExecutionException(whyFull(sequence));
+            }
+            return false;
         } finally {
             lock.unlock();
         }
@@ -191,15 +215,22 @@ final class EngineThread {
     }
 
     private void wake() {
+        woken = true;
         engine.clock().unpark(thread);
     }
 
-    /** Names who takes over if so many steps fail in a row. */
-    void succeededBy(Successor successor, int maxFailedSteps) {
+    /**
+     * Names who takes over if so many steps fail in a row.
+     *
+     * @param onRoom called on the engine thread, without the lock, when there may be room for those whose {@link #offer} was in vain, or
+     *     never will be
+     */
+    void joinPool(Successor successor, int maxFailedSteps, Runnable onRoom) {
         lock.lock();
         try {
             this.successor = successor;
             this.maxFailedSteps = maxFailedSteps;
+            this.onRoom = onRoom;
         } finally {
             lock.unlock();
         }
@@ -315,7 +346,9 @@ final class EngineThread {
                 }
             } else if (!closing) {
                 long until = Math.min(askAgain, waiting.nextDeadlineNanos());
-                clock.park(until == Long.MAX_VALUE ? until : Math.max(1, until - now));
+                if (!woken) {
+                    clock.park(until == Long.MAX_VALUE ? until : Math.max(1, until - now));
+                }
                 Thread.interrupted(); // means nothing here, but would keep it from parking
             }
         }
@@ -324,6 +357,7 @@ final class EngineThread {
     /** Takes what was put in since the last call; false if there will never be anything to do again. */
     private boolean receive(Engine own) {
         boolean cancelling;
+        woken = false;
         lock.lock();
         try {
             if (closed && inbox.isEmpty() && waiting.isEmpty() && own.isIdle()) {
@@ -353,6 +387,7 @@ final class EngineThread {
 
     /** Tells submitters how much waits and runs now. */
     private void updateLoad(Engine own) {
+        boolean hasRoom;
         lock.lock();
         try {
             queuedRequests = waiting.size();
@@ -362,9 +397,19 @@ final class EngineThread {
                 queuedTokens += sequence.maxLength();
             }
             runningTokens = own.runningTokens();
-            if (!isFullFor(1)) {
-                room.signalAll();
-            }
+            hasRoom = !isFullFor(1);
+        } finally {
+            lock.unlock();
+        }
+        if (hasRoom) {
+            onRoom.run();
+        }
+    }
+
+    private void signalRoom() {
+        lock.lock();
+        try {
+            room.signalAll();
         } finally {
             lock.unlock();
         }
@@ -383,11 +428,11 @@ final class EngineThread {
             queuedTokens = 0;
             runningTokens = 0;
             next = successor;
-            room.signalAll();
         } finally {
             lock.unlock();
         }
         LOG.error("{} lost its engine; {} waiting requests are handed over or fail", thread.getName(), left.size(), cause);
+        onRoom.run();
         next.accept(own, left, cause);
     }
 

@@ -8,6 +8,8 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Several schedulers of one model as one, usually one for each device: a request goes to the replica with the fewest outstanding tokens.
@@ -17,7 +19,11 @@ public final class ReplicaPool implements Scheduler {
     private static final int MAX_FAILED_STEPS = 3;
 
     private final List<EngineThread> replicas;
-    private volatile boolean closed;
+
+    // Taken before a replica's lock, never within it.
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition room = lock.newCondition(); // in any replica
+    private boolean closed; // guarded by the lock
 
     /**
      * A pool of these replicas.
@@ -37,11 +43,12 @@ public final class ReplicaPool implements Scheduler {
                         "replicas must have the same model, got another vocabulary, context or page size at " + i);
             }
         }
-        this.replicas.forEach(replica -> replica.succeededBy(this::move, MAX_FAILED_STEPS));
+        this.replicas.forEach(replica -> replica.joinPool(this::move, MAX_FAILED_STEPS, this::signalRoom));
     }
 
     /**
-     * Takes a request; if the queue of the least loaded replica is full, the next one takes it. A queue that blocks does so here too.
+     * Takes a request; if the queue of the least loaded replica is full, the next one takes it. If all are, and one of them blocks
+     * ({@link QueueConfig.WhenFull#BLOCK}), this waits for room in any.
      *
      * @throws IllegalArgumentException if the model cannot serve the request
      * @throws IllegalStateException if the pool is closed, or all replicas are lost
@@ -50,17 +57,35 @@ public final class ReplicaPool implements Scheduler {
      */
     @Override
     public Generation submit(GenerationRequest request, TokenListener listener) {
-        if (closed) {
-            throw new IllegalStateException("scheduler is closed");
-        }
         Engine any = replicas.getFirst().engine();
         Generation generation =
                 new Generation(any, request, listener, Generation.VIRTUAL_THREADS, this::cancelRequested);
+        lock.lock();
+        try {
+            while (!offer(generation.sequence())) {
+                room.await();
+            }
+            return generation;
+        } catch (InterruptedException e) {
+            throw EngineThread.interruptedWaitingForRoom();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** As {@link EngineThread#offer}, to the least loaded replica that takes it. */
+    private boolean offer(Sequence sequence) {
+        if (closed) {
+            throw new IllegalStateException("scheduler is closed");
+        }
         RuntimeException refusal = null;
+        boolean mayWait = false;
         for (EngineThread replica : byLoad()) {
             try {
-                replica.enqueue(generation.sequence());
-                return generation;
+                if (replica.offer(sequence)) {
+                    return true;
+                }
+                mayWait = true;
             } catch (RejectedExecutionException e) {
                 refusal = e;
             } catch (IllegalStateException e) {
@@ -68,7 +93,19 @@ public final class ReplicaPool implements Scheduler {
                 refusal = refusal == null ? e : refusal;
             }
         }
-        throw refusal;
+        if (!mayWait) {
+            throw refusal;
+        }
+        return false;
+    }
+
+    private void signalRoom() {
+        lock.lock();
+        try {
+            room.signalAll();
+        } finally {
+            lock.unlock();
+        }
     }
 
     private List<EngineThread> byLoad() {
@@ -113,7 +150,13 @@ public final class ReplicaPool implements Scheduler {
     }
 
     private void close(boolean cancel) {
-        closed = true;
+        lock.lock();
+        try {
+            closed = true;
+            room.signalAll();
+        } finally {
+            lock.unlock();
+        }
         replicas.forEach(replica -> replica.stopAdmission(cancel));
         RuntimeException failure = null;
         for (EngineThread replica : replicas) {

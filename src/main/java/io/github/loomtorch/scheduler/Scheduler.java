@@ -37,9 +37,9 @@ public interface Scheduler extends AutoCloseable {
     Generation submit(GenerationRequest request, TokenListener listener);
 
     /**
-     * Takes one request several times, for several continuations of one prompt; with prefix caching the prompt is computed once. If the
-     * request has a seed, number {@code i} runs with {@code seed + i}; otherwise each draws its own. If one is refused, those before it
-     * are cancelled.
+     * Takes one request several times, for several continuations of one prompt; with prefix caching the prompt is computed once, on
+     * a deterministic model by each. If the request has a seed, number {@code i} runs with {@code seed + i}; otherwise each draws its own.
+     * If one is refused, those before it are cancelled.
      *
      * @param request what to generate
      * @param n how many, &gt;= 1

@@ -93,7 +93,7 @@ final class CudaGpt2 extends Gpt2 {
 
     static Map<String, Integer> macros(TorchScriptProgram program) {
         Gpt2Config config = program.config();
-        Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(KvCache.pagesPerSequence(config)));
+        Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(KvCache.pagesPerSequence(config, program.cache().pageSize())));
         macros.put("ELEMENT_BITS", 8 * Libtorch.sizeBytes(program.dtype()));
         if (program.dtype() == ScalarType.BFloat16) {
             macros.put("BRAIN", 1);
@@ -101,7 +101,7 @@ final class CudaGpt2 extends Gpt2 {
         macros.put("C", config.hiddenSize());
         macros.put("H", config.headCount());
         macros.put("D", config.headSize());
-        macros.put("PAGE", KvCache.PAGE_SIZE);
+        macros.put("PAGE", program.cache().pageSize());
         macros.put("F", config.innerSize());
         macros.put("ACTIVATION", config.activation().ordinal());
         macros.put("EPSILON_BITS", Float.floatToIntBits((float) config.layerNormEpsilon()));
@@ -117,7 +117,7 @@ final class CudaGpt2 extends Gpt2 {
             Map<String, Integer> macros) {
         super(program, options);
         config = program.config();
-        int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config));
+        int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config, options.pageSize()));
         int batch = options.maxBatchSize();
         maxRows = options.deterministic() ? batch : batch + PREFILL_ROWS;
         try (TensorScope scope = new TensorScope()) {
@@ -127,9 +127,9 @@ final class CudaGpt2 extends Gpt2 {
             closers.push(layers::close);
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
             closers.push(sampler::close);
-            rows = new StepRows(maxRows, rowSize, program.device(), stream);
+            rows = new StepRows(maxRows, rowSize, options.pageSize(), program.device(), stream);
             closers.push(rows::close);
-            prefillRows = new StepRows(batch, rowSize, program.device(), stream);
+            prefillRows = new StepRows(batch, rowSize, options.pageSize(), program.device(), stream);
             closers.push(prefillRows::close);
             Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
             closers.push(() -> cudart.cudaEventDestroy(started));
@@ -365,7 +365,7 @@ final class CudaGpt2 extends Gpt2 {
         requireProfiling(batchSize, maxBatchSize(), "batchSize");
         requireProfiling(contextLength, contextLength(), "contextLength");
         program.configureThread();
-        rows.fillMadeUp(batchSize, contextLength, pageCount(), pageSize());
+        rows.fillMadeUp(batchSize, contextLength, pageCount());
         List<StepProfile.Part> parts = new ArrayList<>();
         double whole = stepMicros(batchSize, null);
         for (CudaLayers.Part part : CudaLayers.Part.values()) {

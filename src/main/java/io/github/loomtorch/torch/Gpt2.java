@@ -63,7 +63,7 @@ public abstract class Gpt2 implements CausalLm {
             throw Failures.explain("loading the model", e);
         }
         LOG.info("GPT-2 with {} layers of width {} on {} in {}, {} KV pages of {} tokens", config.layerCount(), config.hiddenSize(),
-                program.deviceName(), program.dtype(), program.cache().pageCount(), KvCache.PAGE_SIZE);
+                program.deviceName(), program.dtype(), program.cache().pageCount(), program.cache().pageSize());
         try {
             return program.device().is_cuda() ? CudaGpt2.create(program, options) : new TorchScriptGpt2(program, options);
         } catch (RuntimeException e) {
@@ -151,7 +151,7 @@ public abstract class Gpt2 implements CausalLm {
 
     @Override
     public int pageSize() {
-        return KvCache.PAGE_SIZE;
+        return program.cache().pageSize();
     }
 
     @Override

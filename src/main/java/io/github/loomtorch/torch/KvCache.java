@@ -10,39 +10,43 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The keys and values of all sequences, one tensor {@code [L, 2, R, C]}. Row {@code page * PAGE_SIZE + i} is token {@code i} of a page. One
+ * The keys and values of all sequences, one tensor {@code [L, 2, R, C]}. Row {@code page * pageSize + i} is token {@code i} of a page. One
  * page more than sequences can own stands behind them: its rows are always zero and are what a shorter sequence of a batch reads where it
  * has no token.
  */
 final class KvCache {
-    /** Tokens in one page. */
-    static final int PAGE_SIZE = 16;
-
     private final Gpt2Config config;
+    private final int pageSize;
     private final int pageCount;
     private final Tensor tensor;
 
-    KvCache(Gpt2Config config, int pageCount, Device device, ScalarType dtype) {
+    KvCache(Gpt2Config config, int pageSize, int pageCount, Device device, ScalarType dtype) {
         this.config = config;
+        this.pageSize = pageSize;
         this.pageCount = pageCount;
         tensor = torch.empty(
                 new long[] {config.layerCount(), 2, rows(), config.hiddenSize()},
                 new TensorOptions(dtype).device(new DeviceOptional(device)),
                 null);
-        tensor.narrow(2, zeroRow(), PAGE_SIZE).zero_(); // the rest is not touched, so on a CPU it takes no memory, until it is written
+        tensor.narrow(2, zeroRow(), pageSize).zero_(); // the rest is not touched, so on a CPU it takes no memory, until it is written
     }
 
     /** Pages of one sequence as long as the context allows. */
-    static int pagesPerSequence(Gpt2Config config) {
-        return Math.ceilDiv(config.contextLength(), PAGE_SIZE);
+    static int pagesPerSequence(Gpt2Config config, int pageSize) {
+        return Math.ceilDiv(config.contextLength(), pageSize);
     }
 
-    static long bytesPerPage(Gpt2Config config, ScalarType dtype) {
-        return 2L * config.layerCount() * PAGE_SIZE * config.hiddenSize() * Libtorch.sizeBytes(dtype);
+    static long bytesPerPage(Gpt2Config config, int pageSize, ScalarType dtype) {
+        return 2L * config.layerCount() * pageSize * config.hiddenSize() * Libtorch.sizeBytes(dtype);
     }
 
     private long rows() {
-        return (pageCount + 1L) * PAGE_SIZE;
+        return (pageCount + 1L) * pageSize;
+    }
+
+    /** Tokens in one page. */
+    int pageSize() {
+        return pageSize;
     }
 
     int pageCount() {
@@ -64,12 +68,12 @@ final class KvCache {
     }
 
     /** The row of one of a sequence's tokens. */
-    static long row(Sequence sequence, int position) {
-        return (long) sequence.page(position / PAGE_SIZE) * PAGE_SIZE + position % PAGE_SIZE;
+    long row(Sequence sequence, int position) {
+        return (long) sequence.page(position / pageSize) * pageSize + position % pageSize;
     }
 
     /** A row that is always zero. */
     long zeroRow() {
-        return (long) pageCount * PAGE_SIZE;
+        return (long) pageCount * pageSize;
     }
 }

@@ -92,14 +92,14 @@ final class StepInput {
     }
 
     /** Fills the row that begins at {@code row} for one of a chunk's tokens; {@code flags} are those that depend on the slot's tables. */
-    static void put(IntBuffer buffer, int row, Chunk chunk, int position, int flags) {
+    static void put(IntBuffer buffer, int row, Chunk chunk, int position, int pageSize, int flags) {
         Sequence sequence = chunk.sequence();
         buffer.put(row + TOKEN, sequence.tokens()[position]);
         buffer.put(row + POSITION, position);
         buffer.put(row + LENGTH, position + 1);
         buffer.put(row + FIRST, chunk.start());
         buffer.put(row + SLOT, sequence.slot());
-        int pages = position / KvCache.PAGE_SIZE + 1;
+        int pages = position / pageSize + 1;
         for (int i = 0; i < pages; i++) {
             buffer.put(row + PAGES + i, sequence.page(i));
         }

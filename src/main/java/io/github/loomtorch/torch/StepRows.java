@@ -22,6 +22,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 final class StepRows implements AutoCloseable {
     private final int rowSize;
+    private final int pageSize;
     private final CUstream_st stream;
     private final Pointer hostInput;
     private final Pointer hostResults;
@@ -30,8 +31,9 @@ final class StepRows implements AutoCloseable {
     private final Tensor deviceInput; // [rows, rowSize] int32
     private int filled;
 
-    StepRows(int rows, int rowSize, Device device, CUstream_st stream) {
+    StepRows(int rows, int rowSize, int pageSize, Device device, CUstream_st stream) {
         this.rowSize = rowSize;
+        this.pageSize = pageSize;
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
         deviceInput = torch.zeros(new long[] {rows, rowSize}, options).retainReference();
@@ -61,7 +63,7 @@ final class StepRows implements AutoCloseable {
             Chunk chunk = chunks.get(i);
             int chunkFlags = flags.applyAsInt(chunk);
             for (int position = chunk.start(); position < chunk.start() + chunk.count(); position++) {
-                StepInput.put(input, row++ * rowSize, chunk, position, chunkFlags);
+                StepInput.put(input, row++ * rowSize, chunk, position, pageSize, chunkFlags);
             }
         }
         pad(row);
@@ -71,13 +73,13 @@ final class StepRows implements AutoCloseable {
     void fillLast(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
         for (int i = 0; i < chunks.size(); i++) {
             Chunk chunk = chunks.get(i);
-            StepInput.put(input, i * rowSize, chunk, chunk.start() + chunk.count() - 1, flags.applyAsInt(chunk));
+            StepInput.put(input, i * rowSize, chunk, chunk.start() + chunk.count() - 1, pageSize, flags.applyAsInt(chunk));
         }
         pad(chunks.size());
     }
 
     /** Fills rows with the last token of as many sequences of {@code length} tokens, each with pages of its own as far as there are. */
-    void fillMadeUp(int rows, int length, int pageCount, int pageSize) {
+    void fillMadeUp(int rows, int length, int pageCount) {
         int pages = Math.ceilDiv(length, pageSize);
         for (int row = 0; row < rows; row++) {
             StepInput.putMadeUp(input, row * rowSize, row, length, pages, pageCount);

@@ -8,14 +8,17 @@ import java.util.regex.Pattern;
  * @param device {@code cpu}, {@code cuda} (the first GPU), {@code cuda:n}, or {@code auto}: the first GPU if there is one, else the CPU
  * @param dtype the number format of weights, cache and computation
  * @param maxBatchSize most sequences in one step, in [1, 1024]
+ * @param pageSize tokens in one page of the KV cache, a power of two in [8, 256]. Small pages waste less memory and let sequences share
+ *     more of a common beginning; large ones are fewer to keep account of in each step
  * @param kvCacheFraction in (0, 1]; how much of the GPU memory that is free once the model is loaded the KV cache may take. It never takes
  *     more than {@code maxBatchSize} sequences of full length need
  * @param cudaGraphs whether a GPU's steps are recorded once for each number of rows and replayed, which is faster
  * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside it: every decode
- *     step then has the largest batch's shape and every prompt is computed by itself, which is slower
+ *     step then has the largest batch's shape and every prompt is computed by itself, which is slower. No prompt then begins with what
+ *     another has computed, so several completions of one prompt each compute it
  */
 public record TorchOptions(
-        String device, Dtype dtype, int maxBatchSize, double kvCacheFraction, boolean cudaGraphs, boolean deterministic) {
+        String device, Dtype dtype, int maxBatchSize, int pageSize, double kvCacheFraction, boolean cudaGraphs, boolean deterministic) {
     private static final Pattern DEVICE = Pattern.compile("auto|cpu|cuda(:\\d{1,3})?");
 
     /**
@@ -30,13 +33,16 @@ public record TorchOptions(
         if (maxBatchSize < 1 || maxBatchSize > 1024) {
             throw new IllegalArgumentException("maxBatchSize must be in [1, 1024], got " + maxBatchSize);
         }
+        if (pageSize < 8 || pageSize > 256 || Integer.bitCount(pageSize) != 1) {
+            throw new IllegalArgumentException("pageSize must be a power of two in [8, 256], got " + pageSize);
+        }
         if (!(kvCacheFraction > 0 && kvCacheFraction <= 1)) {
             throw new IllegalArgumentException("kvCacheFraction must be in (0, 1], got " + kvCacheFraction);
         }
     }
 
     /**
-     * Options with 0.9 of the free GPU memory for the KV cache, and CUDA graphs.
+     * Options with pages of 16 tokens, 0.9 of the free GPU memory for the KV cache, and CUDA graphs.
      *
      * @param device see {@link #device()}
      * @param dtype the number format
@@ -44,6 +50,6 @@ public record TorchOptions(
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
     public TorchOptions(String device, Dtype dtype, int maxBatchSize) {
-        this(device, dtype, maxBatchSize, 0.9, true, false);
+        this(device, dtype, maxBatchSize, 16, 0.9, true, false);
     }
 }

@@ -62,7 +62,7 @@ final class TorchScriptProgram implements AutoCloseable {
                     && dtype != ScalarType.Float
                     && config.headSize() % 8 == 0
                     && torch_cuda.getDeviceProperties(device.index()).major() >= 8;
-            cache = new KvCache(config, pageCount(options), device, dtype);
+            cache = new KvCache(config, options.pageSize(), pageCount(options), device, dtype);
             keep(cache.tensor());
         } catch (IOException | RuntimeException e) {
             close();
@@ -90,16 +90,17 @@ final class TorchScriptProgram implements AutoCloseable {
     }
 
     private int pageCount(TorchOptions options) {
-        int perSequence = KvCache.pagesPerSequence(config);
+        int perSequence = KvCache.pagesPerSequence(config, options.pageSize());
         long wanted = (long) options.maxBatchSize() * perSequence;
         if (!device.is_cuda()) {
             return Math.toIntExact(wanted);
         }
         SizeTPointer free = new SizeTPointer(1);
         Cuda.check(cudart.cudaMemGetInfo(free, new SizeTPointer(1)), "cudaMemGetInfo");
-        long fitting = (long) (free.get() * options.kvCacheFraction()) / KvCache.bytesPerPage(config, dtype);
+        long pageBytes = KvCache.bytesPerPage(config, options.pageSize(), dtype);
+        long fitting = (long) (free.get() * options.kvCacheFraction()) / pageBytes;
         if (fitting < perSequence) {
-            throw new TorchException("the KV cache needs " + perSequence * KvCache.bytesPerPage(config, dtype)
+            throw new TorchException("the KV cache needs " + perSequence * pageBytes
                     + " bytes for one sequence of " + config.contextLength() + " tokens, got " + free.get() + " free on " + deviceName()
                     + " at kvCacheFraction=" + options.kvCacheFraction() + "; free memory there or take a smaller dtype");
         }
@@ -196,9 +197,9 @@ final class TorchScriptProgram implements AutoCloseable {
             int position = chunks.get(i).start();
             ids[i] = sequence.tokens()[position];
             positions[i] = position;
-            writeRows[i] = KvCache.row(sequence, position);
+            writeRows[i] = cache.row(sequence, position);
             for (int j = 0; j < s; j++) {
-                readRows[i * s + j] = j <= position ? KvCache.row(sequence, j) : cache.zeroRow();
+                readRows[i * s + j] = j <= position ? cache.row(sequence, j) : cache.zeroRow();
             }
         }
         return decode.apply(new IValueVector(
@@ -261,10 +262,10 @@ final class TorchScriptProgram implements AutoCloseable {
             for (int position = chunk.start(); position < end; position++) {
                 ids[token] = sequence.tokens()[position];
                 positions[token] = position;
-                writeRows[token++] = KvCache.row(sequence, position);
+                writeRows[token++] = cache.row(sequence, position);
             }
             for (int position = 0; position < end; position++) {
-                readRows[read++] = KvCache.row(sequence, position);
+                readRows[read++] = cache.row(sequence, position);
             }
             lengths[2 * i] = chunk.count();
             lengths[2 * i + 1] = end;
@@ -275,6 +276,11 @@ final class TorchScriptProgram implements AutoCloseable {
         return new Prefill(
                 deviceTensor(ids, n), deviceTensor(positions, n), deviceTensor(writeRows, n), deviceTensor(readRows, s), lengths,
                 deviceTensor(last, sampling));
+    }
+
+    /** Logits after the chunks that sample, [M, VP] as those of {@link #prefill(Prefill)}. */
+    Tensor prefill(List<Chunk> chunks) {
+        return prefill(input(chunks));
     }
 
     /**

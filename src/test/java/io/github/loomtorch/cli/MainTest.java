@@ -44,6 +44,7 @@ class MainTest {
                 "generate --prompt x --top-logprobs 2 | --top-logprobs must be given together with --json",
                 "generate --prompt x --stop= | --stop must not be empty, got \"\"",
                 "generate --prompt x --device gpu | --device must be auto, cpu, cuda or cuda:n, got gpu",
+                "generate --prompt x --page-size 24 | --page-size must be a power of two in [8, 256], got 24",
                 "generate --prompt x --kv-cache-fraction 2 | --kv-cache-fraction must be in (0, 1], got 2.0",
                 "generate --prompt x --dtype int8 | Invalid value for option '--dtype': expected auto, float32, float16, bfloat16, got 'int8'",
                 "generate --prompt x --top-k many | Invalid value for option '--top-k': 'many' is not an int",

@@ -5,6 +5,7 @@ import static io.github.loomtorch.testing.Requests.request;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -30,7 +31,6 @@ import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
 import java.util.stream.IntStream;
@@ -167,6 +167,27 @@ class EngineTest {
     }
 
     @Test
+    void sequencesThatPartAfterACommonBeginningDoNotDisturbEachOther() {
+        Run first = admitted(request(10, 12));
+        engine.step();
+        int[] other = prompt(10);
+        other[9]++; // within the third page
+        Run second = admitted(new GenerationRequest(other, request(10, 12).sampling()));
+        engine.step();
+        assertEquals(first.sequence.page(0), second.sequence.page(0));
+        assertEquals(first.sequence.page(1), second.sequence.page(1));
+        assertNotEquals(first.sequence.page(2), second.sequence.page(2));
+        runToEnd();
+        first.assertComplete();
+        second.assertComplete();
+        long computed = lm.computedTokens();
+        Run again = admitted(request(10, 12)); // what the first left is as it was
+        runToEnd();
+        again.assertComplete();
+        assertEquals(10 - 8 + 11, lm.computedTokens() - computed);
+    }
+
+    @Test
     void computesTheLastPromptTokenEvenIfAllIsCached() {
         admitted(request(8, 5));
         runToEnd();
@@ -188,6 +209,23 @@ class EngineTest {
         assertEquals(2 * (10 + 2), lm.computedTokens());
         first.assertComplete();
         second.assertComplete();
+    }
+
+    @Test
+    void completionsOfOnePromptEachComputeItOnDeterministicModel() {
+        engine = new Engine(
+                new ForwardingLm(lm) {
+                    @Override
+                    public boolean deterministic() {
+                        return true;
+                    }
+                },
+                config.build());
+        admitted(request(10, 3));
+        engine.step();
+        admitted(request(10, 3));
+        runToEnd();
+        assertEquals(2 * (10 + 2), lm.computedTokens());
     }
 
     @Test
@@ -224,13 +262,49 @@ class EngineTest {
     @Test
     void admitsNothingForWhichThereAreTooFewPages() {
         use(new FakeCausalLm(4, 4, 16, 64));
-        admitted(request(50, 4));
-        assertEquals(3, engine.availablePages());
-        Run waiting = sequence(request(12, 8));
+        admitted(request(50, 4)); // may come to need 14
+        Run waiting = sequence(request(5, 8)); // 2, and soon 3
         assertEquals(Admission.FULL, engine.tryAdmit(waiting.sequence));
-        assertEquals(3, engine.availablePages());
-        assertEquals(Admission.ADMITTED, engine.tryAdmit(sequence(request(11, 8)).sequence));
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(sequence(request(6, 2)).sequence)); // 2, and no more
         runToEnd();
+    }
+
+    @Test
+    void admitsSequenceOfAnyLengthIfNoneRuns() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        for (int length = 1; length < 64; length++) {
+            Run run = admitted(request(length, 64 - length));
+            runToEnd();
+            run.assertComplete();
+        }
+    }
+
+    @Test
+    void admitsAllIfTheCacheHoldsAllAtTheirLongest() {
+        use(FakeCausalLm.ofBatch(3));
+        for (int length = 61; length < 64; length++) {
+            admitted(request(length, 64 - length));
+        }
+        runToEnd();
+        assertEquals(3, lm.largestBatch());
+    }
+
+    @Test
+    void nobodyLosesItsPagesSoonAfterAnAdmission() {
+        use(new FakeCausalLm(6, 4, 24, 64));
+        Random random = new Random(5);
+        int refusals = 0;
+        int preemptions = 0;
+        int sinceAdmission = 0;
+        for (int step = 0; step < 1000; step++) {
+            Admission admission = engine.tryAdmit(sequence(Requests.random(random)).sequence);
+            sinceAdmission = admission == Admission.ADMITTED ? 0 : sinceAdmission + 1;
+            refusals += admission == Admission.FULL && !engine.isFull() ? 1 : 0;
+            int preempted = engine.step().size();
+            assertTrue(preempted == 0 || sinceAdmission > 4, sinceAdmission + " steps after an admission");
+            preemptions += preempted;
+        }
+        assertTrue(refusals > 100 && preemptions > 10, "refusals " + refusals + ", preemptions " + preemptions);
     }
 
     @Test
@@ -275,15 +349,105 @@ class EngineTest {
         Run middle = admitted(request(4, 8).withPriority(1));
         engine.step();
         Run high = sequence(request(5, 8).withPriority(2));
-        assertEquals(Optional.of(low.sequence), engine.preemptFor(high.sequence));
-        assertEquals(Optional.of(middle.sequence), engine.preemptFor(high.sequence));
-        assertEquals(Optional.empty(), engine.preemptFor(high.sequence));
+        assertEquals(List.of(low.sequence), engine.preemptFor(high.sequence));
+        assertEquals(List.of(middle.sequence), engine.preemptFor(high.sequence));
+        assertEquals(List.of(), engine.preemptFor(high.sequence));
         assertEquals(lm.pageCount(), engine.availablePages());
         for (Run run : List.of(high, low, middle)) {
             assertEquals(Admission.ADMITTED, engine.tryAdmit(run.sequence));
         }
         runToEnd();
         List.of(low, middle, high).forEach(Run::assertComplete);
+    }
+
+    @Test
+    void nobodyGivesWayIfThatWouldNotMakeRoom() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run low = admitted(request(7, 8)); // 3 pages, with those that it may need soon
+        Run highest = admitted(request(39, 8).withPriority(9)); // 11
+        Run high = sequence(request(19, 8).withPriority(1)); // 6
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        assertEquals(16, engine.availablePages());
+        assertEquals(2, engine.runningSequences());
+        runToEnd();
+        low.assertComplete();
+        highest.assertComplete();
+        assertEquals(7 + 7 + 39 + 7, lm.computedTokens());
+    }
+
+    @Test
+    void noMoreGiveWayThanItTakes() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run most = admitted(request(15, 8).withPriority(2)); // 5 pages each
+        Run more = admitted(request(14, 8).withPriority(1));
+        Run less = admitted(request(13, 8));
+        Run high = sequence(request(39, 8).withPriority(9)); // 11
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(less.sequence, more.sequence), engine.preemptFor(high.sequence));
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
+        runToEnd();
+        most.assertComplete();
+        high.assertComplete();
+    }
+
+    @Test
+    void pageOfSeveralSequencesIsFreeOnceAllOfThemGaveWay() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run first = admitted(request(33, 8)); // 10 pages
+        engine.step();
+        Run second = admitted(request(33, 8)); // 8 of them and 2
+        Run highest = admitted(request(11, 8).withPriority(9)); // 4
+        engine.step();
+        Run high = sequence(request(7, 8).withPriority(1)); // 3
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(second.sequence, first.sequence), engine.preemptFor(high.sequence));
+        assertEquals(16 - 3, engine.availablePages());
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
+        runToEnd();
+        highest.assertComplete();
+    }
+
+    @Test
+    void givesWayToSequenceThatFitsBecauseItSharesPages() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        admitted(request(33, 8).withPriority(9)); // 10 pages
+        engine.step();
+        Run low = admitted(request(15, 8)); // 5
+        int[] longer = Arrays.copyOf(prompt(33), 47);
+        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(low.sequence), engine.preemptFor(high.sequence));
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
+        runToEnd();
+        high.assertComplete();
+    }
+
+    @Test
+    void pagesThatASequenceWouldShareMakeNoRoomForIt() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run low = admitted(request(33, 8)); // 10 pages
+        engine.step();
+        admitted(request(18, 8).withPriority(9)); // 6
+        int[] longer = Arrays.copyOf(prompt(33), 47);
+        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        runToEnd();
+        low.assertComplete();
+    }
+
+    @Test
+    void nobodyGivesWayToWhoWouldBeDeferred() {
+        config.maxPrefillTokensPerStep(4);
+        use(FakeCausalLm.ofBatch(2));
+        admitted(request(20, 8));
+        admitted(request(3, 8));
+        engine.step();
+        Run high = sequence(request(20, 8).withPriority(1));
+        assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
+        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        runToEnd();
     }
 
     @Test
@@ -308,7 +472,7 @@ class EngineTest {
         Run waiting = sequence(request(5, 8));
         clock.advance(Duration.ofSeconds(60));
         admitted(request(3, 8));
-        assertEquals(Optional.empty(), engine.preemptFor(waiting.sequence));
+        assertEquals(List.of(), engine.preemptFor(waiting.sequence));
     }
 
     @Test
@@ -316,10 +480,10 @@ class EngineTest {
         Run low = admitted(request(3, 8));
         clock.advance(Duration.ofSeconds(9)); // ageing: 10 s
         assertEquals(
-                Optional.of(low.sequence), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+                List.of(low.sequence), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
         engine.tryAdmit(low.sequence);
         clock.advance(Duration.ofSeconds(1));
-        assertEquals(Optional.empty(), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+        assertEquals(List.of(), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
     }
 
     @Test
@@ -815,6 +979,7 @@ class EngineTest {
     void yieldsTheSameTokensWhateverHappensAround() {
         Random random = new Random(3);
         int complete = 0;
+        int preemptions = 0;
         for (int round = 0; round < 60; round++) {
             config.maxPrefillTokensPerStep(1 + random.nextInt(20)).prefixCaching(random.nextInt(4) > 0);
             use(new FakeCausalLm(1 + random.nextInt(6), 1 + random.nextInt(5), 64 + random.nextInt(64), 64));
@@ -830,7 +995,13 @@ class EngineTest {
                 if (next != null && engine.tryAdmit(next) == Admission.ADMITTED) {
                     waiting.remove(next);
                 } else if (next != null && random.nextInt(4) == 0) {
-                    engine.preemptFor(next).ifPresent(waiting::add);
+                    List<Sequence> stopped = engine.preemptFor(next);
+                    waiting.addAll(stopped);
+                    if (!stopped.isEmpty()) {
+                        assertEquals(Admission.ADMITTED, engine.tryAdmit(next));
+                        waiting.remove(next);
+                        preemptions++;
+                    }
                 }
                 if (random.nextInt(50) == 0) {
                     all.get(random.nextInt(all.size())).sequence.cancel();
@@ -849,6 +1020,6 @@ class EngineTest {
                 }
             }
         }
-        assertTrue(complete > 500, "complete " + complete);
+        assertTrue(complete > 500 && preemptions > 50, "complete " + complete + ", preemptions " + preemptions);
     }
 }

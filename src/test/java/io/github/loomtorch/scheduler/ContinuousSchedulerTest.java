@@ -192,6 +192,21 @@ class ContinuousSchedulerTest {
     }
 
     @Test
+    void preemptsNobodyForARequestThatWouldNotFitEvenThen() throws Exception {
+        start(QueueConfig.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64).onAwait(chunks -> gate.pass()));
+        Generation highest = scheduler.submit(request(35, 8).withPriority(9));
+        gate.awaitStep();
+        Generation low = scheduler.submit(request(6, 3));
+        gate.nextStep();
+        Generation high = scheduler.submit(request(47, 8).withPriority(1));
+        gate.open();
+        assertYield(request(47, 8), high.join());
+        assertYield(request(35, 8), highest.join());
+        assertYield(request(6, 3), low.join());
+        assertEquals(35 + 7 + 6 + 2 + 47 + 7, lm.computedTokens()); // nothing twice
+    }
+
+    @Test
     void preemptsForPagesAndLosesNoToken() throws Exception {
         start(QueueConfig.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64));
         List<Generation> generations = new ArrayList<>();
@@ -341,8 +356,8 @@ class ContinuousSchedulerTest {
     }
 
     @Test
-    void failingStepFailsWhatRunsAndNotWhatWaits() throws Exception {
-        RuntimeException cause = new IllegalStateException("device failed");
+    void stepThatRunsOutOfMemoryFailsWhatRunsAndNotWhatWaits() throws Exception {
+        RuntimeException cause = new IllegalStateException("out of memory");
         AtomicReference<RuntimeException> next = new AtomicReference<>();
         start(QueueConfig.unbounded(), model -> model.onAwait(chunks -> {
             gate.pass();
@@ -359,6 +374,28 @@ class ContinuousSchedulerTest {
             assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
         }
         assertYield(request(5, 4), waiting.join());
+        assertYield(request(3, 40), scheduler.submit(request(3, 40)).join());
+        clock.awaitParked();
+        assertEquals(0, engine.failedSteps());
+        assertEquals(1, stats.stream().filter(StepStats::failed).count());
+    }
+
+    @Test
+    void blockedSubmitEndsWhenTheEngineIsLost() throws Exception {
+        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK), model -> model.onAwait(chunks -> {
+            gate.pass();
+            throw new StackOverflowError();
+        }));
+        scheduler.submit(request(3, 40));
+        gate.awaitStep();
+        scheduler.submit(request(4, 40));
+        AtomicReference<String> message = new AtomicReference<>();
+        Thread submitter = Thread.ofPlatform().start(() ->
+                message.set(assertThrows(IllegalStateException.class, () -> scheduler.submit(request(6, 3))).getMessage()));
+        awaitWaiting(submitter);
+        gate.open();
+        submitter.join();
+        assertEquals("engine is lost: engine thread failed: java.lang.StackOverflowError", message.get());
     }
 
     @Test

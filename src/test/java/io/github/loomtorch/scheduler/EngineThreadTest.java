@@ -1,7 +1,9 @@
 package io.github.loomtorch.scheduler;
 
+import static io.github.loomtorch.testing.Requests.assertYield;
 import static io.github.loomtorch.testing.Requests.request;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
@@ -11,6 +13,7 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.engine.SequenceListener;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
@@ -18,6 +21,7 @@ import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.StepGate;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
@@ -25,6 +29,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -94,6 +99,23 @@ class EngineThreadTest {
     }
 
     @Test
+    void takesRequestThoughTheThreadSpendsItsPermitToPassOnALock() throws Exception {
+        CompletableFuture<Generation> second = new CompletableFuture<>();
+        AdmissionRule spending = (engine, waiting, now, closing) -> {
+            if (waiting.isEmpty() || second.isDone()) {
+                return admitAll(engine, waiting, now, closing);
+            }
+            second.complete(thread.submit(request(3, 4), Generation.NO_LISTENER));
+            LockSupport.park(); // as a lock does that another thread holds
+            return Long.MAX_VALUE;
+        };
+        start(model -> model, Comparator.naturalOrder(), spending);
+        Generation first = thread.submit(request(3, 4), Generation.NO_LISTENER);
+        assertYield(request(3, 4), first.completion().get());
+        assertYield(request(3, 4), second.get().completion().get());
+    }
+
+    @Test
     void endsSequenceThatIsCancelledBeforeItIsPreempted() throws Exception {
         List<Sequence> admitted = new ArrayList<>();
         AdmissionRule oneThatGivesWay = (engine, waiting, now, closing) -> {
@@ -103,7 +125,7 @@ class EngineThreadTest {
             } else if (admitted.size() == 1) {
                 Sequence urgent = engine.newSequence(request(3, 4).withPriority(1), NO_EVENTS);
                 admitted.getFirst().cancel();
-                waiting.add(engine.preemptFor(urgent).orElseThrow());
+                engine.preemptFor(urgent).forEach(waiting::add);
                 engine.tryAdmit(urgent);
                 admitted.add(urgent);
             }
@@ -148,6 +170,68 @@ class EngineThreadTest {
                 IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
         assertEquals("engine is lost: device lost", refused.getMessage());
         assertSame(cause, refused.getCause());
+    }
+
+    /** Counts its ends. */
+    private static final class Ends implements SequenceListener {
+        final List<RuntimeException> failures = Collections.synchronizedList(new ArrayList<>());
+        volatile boolean finished;
+
+        @Override
+        public void onToken(TokenEvent event) {}
+
+        @Override
+        public void onFinished(Completion completion) {
+            finished = true;
+        }
+
+        @Override
+        public void onFailed(RuntimeException cause) {
+            failures.add(cause);
+        }
+    }
+
+    @Test
+    void lostDeviceFailsEachRequestOnceWhereverItIs() throws Exception {
+        RuntimeException cause = new IllegalStateException("device lost");
+        List<Ends> all = new ArrayList<>();
+        AtomicBoolean full = new AtomicBoolean();
+        start(
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    if (chunks.size() == 3) {
+                        full.set(true);
+                    } else if (full.get()) { // a sequence has just lost its pages
+                        enqueue(request(3, 4), all);
+                        lost = true;
+                        throw cause;
+                    }
+                }),
+                Comparator.naturalOrder(),
+                EngineThreadTest::admitAll);
+        enqueue(request(8, 40), all);
+        gate.awaitStep();
+        enqueue(request(9, 40), all);
+        enqueue(request(10, 40), all);
+        enqueue(request(50, 4), all); // waits
+        Generation last = thread.submit(request(50, 4), Generation.NO_LISTENER);
+        gate.open();
+        assertThrows(ExecutionException.class, last.completion()::get);
+        thread.close(false);
+        assertEquals(5, all.size());
+        for (Ends ends : all) {
+            assertEquals(List.of(cause), ends.failures);
+            assertFalse(ends.finished);
+        }
+        IllegalStateException refused = assertThrows(
+                IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
+        assertEquals("engine is lost: device lost", refused.getMessage());
+    }
+
+    private void enqueue(GenerationRequest request, List<Ends> all) {
+        Ends ends = new Ends();
+        all.add(ends);
+        thread.enqueue(thread.engine().newSequence(request, ends));
     }
 
     @Test

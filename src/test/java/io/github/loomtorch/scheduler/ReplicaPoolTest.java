@@ -4,6 +4,7 @@ import static io.github.loomtorch.testing.Requests.assertYield;
 import static io.github.loomtorch.testing.Requests.request;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -14,10 +15,12 @@ import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
 import io.github.loomtorch.testing.FakeTokenizer;
+import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.StepGate;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.RejectedExecutionException;
 import org.junit.jupiter.api.AfterEach;
@@ -31,6 +34,7 @@ class ReplicaPoolTest {
         final StepGate gate = new StepGate();
         final FakeClock clock = new FakeClock();
         volatile RuntimeException failure;
+        volatile boolean lost;
         volatile FakeCausalLm lm;
         volatile Thread thread;
 
@@ -44,8 +48,14 @@ class ReplicaPoolTest {
                                 throw failure;
                             }
                         });
+                        ForwardingLm mayBeLost = new ForwardingLm(lm) {
+                            @Override
+                            public boolean isLost() {
+                                return lost;
+                            }
+                        };
                         return new Engine(
-                                lm, new FakeTokenizer(), EngineConfig.builder().clock(clock).build());
+                                mayBeLost, new FakeTokenizer(), EngineConfig.builder().clock(clock).build());
                     },
                     queue,
                     Thread.ofPlatform().name("engine-test").factory());
@@ -111,6 +121,90 @@ class ReplicaPoolTest {
         assertEquals(
                 "queue is full: 1 requests waiting (maxQueuedRequests=1)",
                 assertThrows(RejectedExecutionException.class, () -> pool.submit(request(3, 2))).getMessage());
+    }
+
+    /** One runs and one waits in each replica, and no more may wait; b has more to do. */
+    private void startFull() throws Exception {
+        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK));
+        pool.submit(request(3, 2)); // a
+        a.gate.awaitStep();
+        pool.submit(request(4, 2)); // b
+        b.gate.awaitStep();
+        pool.submit(request(5, 2)); // a
+        pool.submit(request(6, 30)); // b
+    }
+
+    /** A submit on a thread of its own, which waits when this is made. */
+    private final class BlockedSubmit {
+        final Thread thread = Thread.ofPlatform().start(this::run);
+        volatile Generation generation;
+        volatile RuntimeException refusal;
+        volatile boolean interrupted;
+
+        BlockedSubmit() {
+            while (thread.getState() != Thread.State.WAITING) {
+                Thread.onSpinWait();
+            }
+        }
+
+        private void run() {
+            try {
+                generation = pool.submit(request(7, 3));
+            } catch (RuntimeException e) {
+                interrupted = Thread.currentThread().isInterrupted();
+                refusal = e;
+            }
+        }
+    }
+
+    @Test
+    void blockedSubmitTakesTheFirstRoomInAnyReplica() throws Exception {
+        startFull();
+        BlockedSubmit blocked = new BlockedSubmit();
+        b.gate.nextStep();
+        blocked.thread.join();
+        b.gate.open();
+        assertYield(request(7, 3), blocked.generation.join());
+        assertEquals(1, a.lm.steps());
+    }
+
+    @Test
+    void interruptedSubmitTakesNoRequest() throws Exception {
+        startFull();
+        BlockedSubmit blocked = new BlockedSubmit();
+        blocked.thread.interrupt();
+        blocked.thread.join();
+        assertEquals(CancellationException.class, blocked.refusal.getClass());
+        assertEquals("interrupted while waiting for room in the queue", blocked.refusal.getMessage());
+        assertTrue(blocked.interrupted);
+    }
+
+    @Test
+    void blockedSubmitEndsWhenThePoolCloses() throws Exception {
+        startFull();
+        BlockedSubmit blocked = new BlockedSubmit();
+        Thread closing = Thread.startVirtualThread(pool::close);
+        blocked.thread.join();
+        assertEquals("scheduler is closed", blocked.refusal.getMessage());
+        a.gate.open();
+        b.gate.open();
+        closing.join();
+    }
+
+    @Test
+    void blockedSubmitEndsWhenTheLastReplicaIsLost() throws Exception {
+        startFull();
+        BlockedSubmit blocked = new BlockedSubmit();
+        for (Replica replica : List.of(a, b)) {
+            assertNull(blocked.refusal);
+            replica.lost = true;
+            replica.failure = cause;
+            replica.gate.open();
+            replica.thread.join();
+        }
+        blocked.thread.join();
+        assertEquals("engine is lost: device lost", blocked.refusal.getMessage());
+        assertSame(cause, blocked.refusal.getCause());
     }
 
     @Test

@@ -62,7 +62,7 @@ class BatchingIT {
 
     @BeforeAll
     static void load() throws IOException {
-        gpt2 = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE));
+        gpt2 = gpt2(16);
         Tokenizer tokenizer = BpeTokenizer.load(Path.of("tokenizer"));
         requests = new ArrayList<>();
         for (String prompt : PROMPTS) {
@@ -70,6 +70,11 @@ class BatchingIT {
             requests.add(new GenerationRequest(tokenizer.encode(prompt), sampling));
         }
         alone = Generations.alone(gpt2, uncached(), requests);
+    }
+
+    private static Gpt2 gpt2(int pageSize) throws IOException {
+        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, pageSize, 0.9, true, false);
+        return Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options);
     }
 
     @AfterAll
@@ -113,24 +118,36 @@ class BatchingIT {
         assertTrue(computed.get() < all, "computed " + computed + " of " + all + " tokens");
     }
 
-    @Test
-    void whenTheCacheIsFullAndSequencesAreComputedAgain() {
-        CausalLm small = new ForwardingLm(gpt2) {
-            @Override
-            public int contextLength() {
-                return 64;
-            }
+    @ParameterizedTest
+    @ValueSource(ints = {8, 64})
+    void withPagesOfAnotherSize(int pageSize) throws IOException {
+        try (Gpt2 paged = gpt2(pageSize)) {
+            assertEquals(pageSize, paged.pageSize());
+            assertEquals(BATCH_SIZE * 1024 / pageSize, paged.pageCount());
+            assertSame(requests, Generations.together(paged, EngineConfig.defaults(), requests));
+        }
+    }
 
-            @Override
-            public int pageCount() {
-                return 5;
-            }
-        };
+    @Test
+    void whenTheCacheIsFullAndSequencesAreComputedAgain() throws IOException {
         AtomicInteger preempted = new AtomicInteger();
         EngineConfig config = EngineConfig.builder()
                 .listener(step -> preempted.addAndGet(step.preemptedSequences()))
                 .build();
-        assertSame(requests, Generations.together(small, config, requests));
+        try (Gpt2 paged = gpt2(8)) {
+            CausalLm small = new ForwardingLm(paged) {
+                @Override
+                public int contextLength() {
+                    return 64;
+                }
+
+                @Override
+                public int pageCount() {
+                    return 9;
+                }
+            };
+            assertSame(requests, Generations.together(small, config, requests));
+        }
         assertTrue(preempted.get() > 0, "no sequence lost its pages");
     }
 
@@ -156,7 +173,7 @@ class BatchingIT {
         List<GenerationRequest> logged = requests.stream()
                 .map(request -> new GenerationRequest(request.promptTokenIds(), sampling))
                 .toList();
-        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, 0.9, true, /* deterministic= */ true);
+        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, 16, 0.9, true, /* deterministic= */ true);
         try (Gpt2 deterministic = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options)) {
             assertEquals(
                     Generations.alone(deterministic, uncached(), logged).stream().map(Completion::logprobs).toList(),

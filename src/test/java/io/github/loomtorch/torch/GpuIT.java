@@ -91,8 +91,8 @@ class GpuIT {
 
     @Test
     void graphsAndSingleLaunchesGiveTheSameTokens() throws IOException {
-        List<int[]> replayed = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 0.5, true, false));
-        List<int[]> launched = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 0.5, false, false));
+        List<int[]> replayed = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, true, false));
+        List<int[]> launched = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, false, false));
         for (int i = 0; i < replayed.size(); i++) {
             assertArrayEquals(launched.get(i), replayed.get(i), "request " + i);
         }
@@ -140,7 +140,7 @@ class GpuIT {
                     random.ints(1 + random.nextInt(600), 0, 50257).toArray(),
                     SamplingParams.creative().toBuilder().seed(i).ignoreEos(true).maxNewTokens(48).build()));
         }
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 16, 0.5, true, true))) {
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 16, 16, 0.5, true, true))) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i += 7) {
@@ -155,7 +155,7 @@ class GpuIT {
         // One head size per width of vector, odd sizes, contexts up to the model's; the host path runs the program operator by operator.
         for (Gpt2Config config : List.of(shape(257, 1024, 128, 2, 2), shape(1000, 200, 96, 3, 3), shape(50257, 96, 64, 1, 2))) {
             for (Dtype dtype : List.of(Dtype.FLOAT32, Dtype.FLOAT16)) {
-                TorchOptions options = new TorchOptions("cuda", dtype, 5, 0.1, true, false);
+                TorchOptions options = new TorchOptions("cuda", dtype, 5, 16, 0.1, true, false);
                 List<Completion> kernels = contexts(config, () -> Gpt2.random(config, 1, options));
                 List<Completion> program = contexts(config, () -> {
                     TorchScriptProgram loaded = new TorchScriptProgram(
@@ -250,7 +250,7 @@ class GpuIT {
 
     @Test
     void twoReplicasOnOneGpuShareTheWork() throws IOException {
-        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT32, 4, 0.2, true, false);
+        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT32, 4, 16, 0.2, true, false);
         try (ReplicaPool pool = new ReplicaPool(List.of(tales(options), tales(options)))) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < 40; i++) {
