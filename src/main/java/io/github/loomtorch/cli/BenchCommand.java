@@ -7,7 +7,13 @@ import picocli.CommandLine.Command;
         header = "Measures speed.",
         description = "Definitions are those of vLLM's benchmarks: TTFT, ITL, TPOT, E2EL, throughput, goodput.",
         synopsisSubcommandLabel = "COMMAND",
-        subcommands = {BenchNaiveCommand.class, BenchOfflineCommand.class, BenchLatencyCommand.class},
+        subcommands = {
+            BenchNaiveCommand.class,
+            BenchOfflineCommand.class,
+            BenchLatencyCommand.class,
+            BenchStepCommand.class,
+            BenchPrefillCommand.class
+        },
         footer = {
             "  loomtorch bench naive",
             "  loomtorch bench latency --batch-size 1 --input-len 12 --output-len 128",

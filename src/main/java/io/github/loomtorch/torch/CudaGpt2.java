@@ -424,9 +424,9 @@ final class CudaGpt2 extends Gpt2 {
     private double copyBytesPerSecond() {
         try (TensorScope scope = new TensorScope()) {
             long bytes = 1L << 29;
-            TensorOptions options = new TensorOptions(ScalarType.Byte).device(new DeviceOptional(program.device()));
-            Tensor from = torch.zeros(new long[] {bytes}, options);
-            Tensor to = torch.empty(new long[] {bytes}, options, null);
+            TensorOptions options = new TensorOptions(ScalarType.Float).device(new DeviceOptional(program.device()));
+            Tensor from = torch.randn(new long[] {bytes / 4}, options);
+            Tensor to = torch.empty(new long[] {bytes / 4}, options, null);
             return 2e6 * bytes / medianMicros(5, () -> to.copy_(from));
         }
     }

@@ -164,7 +164,7 @@ static __device__ __forceinline__ float logitOf(u64 order) {
  * largest logit of this thread's share: the few shares that hold any are looked through by all threads.
  */
 template <bool ADJUSTED>
-static __device__ int listUpTo(Shared& s, const Row& row, u64 last, float most) {
+static __device__ __noinline__ int listUpTo(Shared& s, const Row& row, u64 last, float most) {
     __syncthreads();
     if (threadIdx.x == 0) {
         s.listed = s.shares = 0;
@@ -226,7 +226,7 @@ static __device__ int listLargest(Shared& s, const Row& row, int k, float most) 
 }
 
 /* The last order, of any id, among the k largest logits and those equal to the k-th, which are all among the n listed. */
-static __device__ u64 lastListed(Shared& s, int n, int k) {
+static __device__ __noinline__ u64 lastListed(Shared& s, int n, int k) {
     __syncthreads();
     for (int first = 0; first < n; first += THREADS / RANKERS) {
         const int i = first + threadIdx.x / RANKERS;
@@ -251,7 +251,7 @@ static __device__ u64 lastListed(Shared& s, int n, int k) {
 
 /* The same, wherever they are. */
 template <bool ADJUSTED>
-static __device__ u64 lastOf(Shared& s, const Row& row, int k) {
+static __device__ __noinline__ u64 lastOf(Shared& s, const Row& row, int k) {
     // Bit by bit: the smallest upper half of an order that k tokens or more do not exceed.
     unsigned upper = 0;
     for (int bit = 31; bit >= 0; bit--) {
@@ -266,7 +266,7 @@ static __device__ u64 lastOf(Shared& s, const Row& row, int k) {
 }
 
 /* Sets listBefore. */
-static __device__ void rankList(Shared& s, int n) {
+static __device__ __noinline__ void rankList(Shared& s, int n) {
     __syncthreads();
     for (int first = 0; first < n; first += THREADS / RANKERS) {
         const int i = first + threadIdx.x / RANKERS;
@@ -299,7 +299,7 @@ static __device__ void findListed(Shared& s, int n, u64 before, u64 target) {
 
 /* Sets the masses of the buckets, of the tokens whose order is not after `last`. */
 template <bool ADJUSTED>
-static __device__ void fillBuckets(Shared& s, const Row& row, float max, float scale, u64 last) {
+static __device__ __noinline__ void fillBuckets(Shared& s, const Row& row, float max, float scale, u64 last) {
     for (int b = threadIdx.x; b < BUCKETS; b += THREADS) {
         s.bucketMass[b] = 0;
     }
@@ -317,7 +317,7 @@ static __device__ void fillBuckets(Shared& s, const Row& row, float max, float s
 
 /* The same over all tokens whose order is not after `last`, whose masses are in the buckets. */
 template <bool ADJUSTED>
-static __device__ void find(Shared& s, const Row& row, float max, float scale, u64 last, u64 target) {
+static __device__ __noinline__ void find(Shared& s, const Row& row, float max, float scale, u64 last, u64 target) {
     __syncthreads();
     if (threadIdx.x < 32) { // a warp adds up the buckets, a stretch a lane
         const int stretch = (BUCKETS + 31) / 32;

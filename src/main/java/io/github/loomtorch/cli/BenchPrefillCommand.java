@@ -1,0 +1,55 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.PrefillProfile;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+@Command(
+        name = "prefill",
+        header = "Measures the prefill of prompts in one step on a GPU.",
+        description = "The time is from the first launch to the end on the device. The share is of the speed of a large square matrix"
+                + " product by cuBLAS, measured in the same run.",
+        footer = {
+            "  loomtorch bench prefill --shape gpt2 --prompts 1 --prompt-len 1024",
+            "  loomtorch bench prefill --shape gpt2 --prompts 32 --prompt-len 512"
+        })
+final class BenchPrefillCommand implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
+    @Mixin
+    private BenchModelOptions model;
+
+    @Option(names = "--prompts", paramLabel = "N", description = "How many (default: ${DEFAULT-VALUE}).")
+    private int prompts = 1;
+
+    @Option(names = "--prompt-len", paramLabel = "N", description = "Tokens of each (default: ${DEFAULT-VALUE}).")
+    private int promptLen = 1024;
+
+    @Override
+    public Integer call() throws IOException {
+        Checks.atLeast(1, prompts, "prompts");
+        Checks.atLeast(1, promptLen, "promptLen");
+        PrintWriter out = spec.commandLine().getOut();
+        Report report = new Report("prefill of " + prompts + " prompts of " + promptLen + " tokens", out);
+        report.setting("model", model.describe());
+        try (Gpt2 loaded = model.load(model.torch(prompts))) {
+            report.environment(loaded);
+            PrefillProfile prefill = loaded.profilePrefill(prompts, promptLen);
+            out.printf(
+                    Locale.ROOT, "%n%.3f ms, %.0f tokens/s, %.0f TFLOP/s, %.0f%% of a large matrix product's %.0f TFLOP/s%n",
+                    prefill.micros() / 1e3, prompts * promptLen / prefill.micros() * 1e6,
+                    prefill.operations() / prefill.micros() / 1e6, 100 * prefill.matmulShare(),
+                    prefill.matmulOperationsPerSecond() / 1e12);
+        }
+        return 0;
+    }
+}

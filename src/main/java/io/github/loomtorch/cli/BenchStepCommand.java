@@ -1,0 +1,70 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.StepProfile;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.util.Collections;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+@Command(
+        name = "step",
+        header = "Measures the decode step on a GPU, sampling included.",
+        description = "The time is the device's, of the recorded step replayed over and over. With --profile, a part's time is what the"
+                + " step is faster without it, its bytes are the fewest it must move, and the share is of the speed of a large copy, bytes"
+                + " read and written, measured in the same run.",
+        footer = {"  loomtorch bench step --shape gpt2 --batch-size 1,8,64,256 --context 200 --profile"})
+final class BenchStepCommand implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
+    @Mixin
+    private BenchModelOptions model;
+
+    @Option(names = "--batch-size", paramLabel = "N", split = ",", description = "Sequences, one number or several (default: ${DEFAULT-VALUE}).")
+    private List<Integer> batchSizes = List.of(1);
+
+    @Option(names = "--context", paramLabel = "N", description = "Tokens of each sequence (default: ${DEFAULT-VALUE}).")
+    private int context = 200;
+
+    @Option(names = "--profile", description = "Show the parts of the step.")
+    private boolean profile;
+
+    @Override
+    public Integer call() throws IOException {
+        batchSizes.forEach(batchSize -> Checks.atLeast(1, batchSize, "batchSize"));
+        PrintWriter out = spec.commandLine().getOut();
+        Report report = new Report("decode steps at a context of " + context + " tokens", out);
+        report.setting("model", model.describe());
+        try (Gpt2 loaded = model.load(model.torch(Collections.max(batchSizes)))) {
+            report.environment(loaded);
+            for (int batchSize : batchSizes) {
+                StepProfile step = loaded.profileStep(batchSize, context);
+                out.printf(
+                        Locale.ROOT, "%nbatch %d: %.1f us, %.0f tokens/s; copy %.2f TB/s%n", batchSize, step.stepMicros(),
+                        batchSize / step.stepMicros() * 1e6, step.copyBytesPerSecond() / 1e12);
+                if (profile) {
+                    print(step, out);
+                }
+                out.flush();
+            }
+        }
+        return 0;
+    }
+
+    private static void print(StepProfile step, PrintWriter out) {
+        out.printf("%-12s %8s %10s %8s %10s %14s%n", "part", "launches", "us", "share", "MB", "of copy speed");
+        for (StepProfile.Part part : step.parts()) {
+            out.printf(
+                    Locale.ROOT, "%-12s %8d %10.1f %7.0f%% %10.2f %13.0f%%%n", part.name(), part.launches(), part.micros(),
+                    100 * part.micros() / step.stepMicros(), part.bytes() / 1e6, 100 * step.copyShare(part));
+        }
+    }
+}
