@@ -171,6 +171,7 @@ public final class TextGenerator implements AutoCloseable {
         private double kvCacheFraction = 0.9;
         private boolean cudaGraphs = true;
         private boolean deterministic;
+        private boolean int8Weights;
         private EngineConfig engine = EngineConfig.defaults();
         private QueueConfig queue; // null: the defaults
         private SchedulerFactory scheduler; // null: continuous batching
@@ -269,6 +270,17 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
+         * Lets small batches on a GPU read 8-bit weights.
+         *
+         * @param int8Weights see {@link TorchOptions#int8Weights()}
+         * @return this
+         */
+        public Builder int8Weights(boolean int8Weights) {
+            this.int8Weights = int8Weights;
+            return this;
+        }
+
+        /**
          * Sets the options of the engine; with several devices, of each one's.
          *
          * @param engine its configuration; with several devices the listener is called on several threads at once
@@ -318,7 +330,8 @@ public final class TextGenerator implements AutoCloseable {
             }
             List<TorchOptions> options = devices.stream()
                     .map(device -> new TorchOptions(
-                            device, dtype, maxBatchSize, pageSize, kvCacheFraction, cudaGraphs, deterministic))
+                            device, dtype, maxBatchSize, pageSize, kvCacheFraction, cudaGraphs, deterministic,
+                            int8Weights))
                     .toList();
             ModelDirectory model = ModelDirectory.open(modelDirectory);
             Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? tokenizerOf(model) : tokenizer);

@@ -19,6 +19,7 @@ import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.Method;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
@@ -83,7 +84,7 @@ final class CudaLayers implements AutoCloseable {
     /** A product's kernel: a block makes {@code 8 tiles} columns of {@code rows} rows, from the {@code split}-th part of K. */
     private record Thin(String name, int n, int tiles, int split, int rows, String definition) {
 
-        static Thin of(Product product, boolean few, Gpt2Config config, boolean clusters) {
+        static Thin of(Product product, boolean few, Gpt2Config config, boolean clusters, boolean int8) {
             int k = product == Product.OUTER ? config.innerSize() : config.hiddenSize();
             int n = switch (product) {
                 case QKV -> 3 * config.hiddenSize();
@@ -96,7 +97,7 @@ final class CudaLayers implements AutoCloseable {
             int rows = few ? FEW_ROWS : product.manyRows;
             String name = product.name().toLowerCase(Locale.ROOT) + (few ? "_few" : "_many");
             String definition = String.format(
-                    "THIN(%s, %s, %s, %d, %d, %d, %s)", name, product.k, product.n, tiles, split, rows, product.epilogue);
+                    "THIN(%s, %s, %s, %d, %d, %d, %s, %b)", name, product.k, product.n, tiles, split, rows, product.epilogue, few && int8);
             return new Thin(name, n, tiles, split, rows, definition);
         }
     }
@@ -129,9 +130,14 @@ final class CudaLayers implements AutoCloseable {
     private final Map<String, Long> addresses = new LinkedHashMap<>(); // of parameters
     private final Map<Product, List<Tensor>> transposed = new EnumMap<>(Product.class); // [K, N] of each layer
     private Tensor headTransposed; // [C, VP]
+    private final Map<Product, List<Int8>> int8Weights = new EnumMap<>(Product.class); // of each layer; empty without the option
+    private Int8 int8Head; // null without the option
     private Buffers stepBuffers;
     private Tensor stepLogits; // [maxRows, VP]
     private Part without; // left out, to measure what it takes
+
+    /** Weights of 8 bits [N, K] with the scale of each row [N, 1] float32. */
+    private record Int8(Tensor bytes, Tensor scales) {}
 
     /** Activations of {@code rows} rows. */
     private record Buffers(Tensor x, Tensor normed, Tensor qkv, Tensor attended, Tensor inner) {
@@ -151,9 +157,17 @@ final class CudaLayers implements AutoCloseable {
     /**
      * For steps of up to so many rows.
      *
+     * @param int8 whether few rows are multiplied by weights of 8 bits
+     * @throws TorchException if {@code int8} is not possible here
      * @throws CudaKernels.Unavailable if the kernels cannot be had
      */
-    CudaLayers(TorchScriptProgram program, CUstream_st stream, String architecture, Map<String, Integer> macros, int maxRows) {
+    CudaLayers(
+            TorchScriptProgram program,
+            CUstream_st stream,
+            String architecture,
+            Map<String, Integer> macros,
+            int maxRows,
+            boolean int8) {
         this.program = program;
         config = program.config();
         elementBytes = Libtorch.sizeBytes(program.dtype());
@@ -166,6 +180,11 @@ final class CudaLayers implements AutoCloseable {
         attendPrompt = program.method("attend");
         inner = program.method("inner");
         fused = program.flash() && config.hiddenSize() % 32 == 0 && config.innerSize() % 32 == 0;
+        if (int8 && !fused) {
+            close();
+            throw new TorchException("int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, and a hidden and an"
+                    + " inner size divisible by 32, got " + program.dtype() + " and " + config.hiddenSize() + ", " + config.innerSize());
+        }
         try {
             CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros);
             closers.push(decode::close);
@@ -173,7 +192,7 @@ final class CudaLayers implements AutoCloseable {
             attendFew = decode.overlappingKernel("attention_few");
             attendMany = decode.overlappingKernel("attention_many");
             if (fused) {
-                prepareFused(stream, architecture, macros, maxRows);
+                prepareFused(stream, architecture, macros, maxRows, int8);
             }
         } catch (RuntimeException e) {
             close();
@@ -181,16 +200,18 @@ final class CudaLayers implements AutoCloseable {
         }
     }
 
-    private void prepareFused(CUstream_st stream, String architecture, Map<String, Integer> macros, int maxRows) {
+    private void prepareFused(
+            CUstream_st stream, String architecture, Map<String, Integer> macros, int maxRows, boolean int8) {
         boolean clusters = Integer.parseInt(architecture.substring("sm_".length())) >= 90;
         for (Product product : Product.values()) {
-            few.put(product, Thin.of(product, true, config, clusters));
-            many.put(product, Thin.of(product, false, config, clusters));
+            few.put(product, Thin.of(product, true, config, clusters, int8));
+            many.put(product, Thin.of(product, false, config, clusters, int8));
         }
         String definitions = Stream.concat(few.values().stream(), many.values().stream())
                 .map(Thin::definition)
                 .collect(Collectors.joining(" "));
-        CudaKernels linear = CudaKernels.load("linear.cu", architecture, stream, macros, "-DTHIN_KERNELS=" + definitions);
+        CudaKernels linear = CudaKernels.load(
+                "linear.cu", architecture, stream, macros, "-DINT8=" + int8, "-DTHIN_KERNELS=" + definitions);
         closers.push(linear::close);
         Stream.concat(few.values().stream(), many.values().stream())
                 .forEach(thin -> products.put(thin.name(), linear.overlappingKernel(thin.name())));
@@ -216,6 +237,25 @@ final class CudaLayers implements AutoCloseable {
             transposed.put(product, layers);
         }
         headTransposed = kept(program.parameter(headName()).t());
+        if (int8) {
+            names.forEach((product, name) -> {
+                List<Int8> layers = new ArrayList<>();
+                for (int layer = 0; layer < config.layerCount(); layer++) {
+                    layers.add(quantised(program.parameter(name).select(0, layer)));
+                }
+                int8Weights.put(product, layers);
+            });
+            int8Head = quantised(program.parameter(headName()));
+        }
+    }
+
+    /** Weights [N, K] rounded to 8 bits, so that the largest of a row is 127 times its scale; stored with 128 added. */
+    private Int8 quantised(Tensor weights) {
+        try (TensorScope scope = new TensorScope()) {
+            Tensor wide = weights.to(ScalarType.Float);
+            Tensor scales = wide.abs().amax(new long[] {1}, true).div_(new Scalar(127)).clamp_min(new Scalar(Float.MIN_NORMAL)); // [N, 1]
+            return new Int8(kept(wide.div(scales).round_().add_(new Scalar(128)).to(ScalarType.Byte)), kept(scales));
+        }
     }
 
     private String headName() {
@@ -262,15 +302,20 @@ final class CudaLayers implements AutoCloseable {
         long once = switch (part) {
             case EMBEDDING -> 3 * c * rows;
             case NORM -> 2 * c * rows;
-            case QKV -> 3 * c * c + 4 * c * rows;
+            case QKV -> weights(3 * c * c, rows) + 4 * c * rows;
             case ATTENTION -> (2 * (contextLength - 1) + 6) * c * rows;
-            case PROJECTION -> c * c + 3 * c * rows;
-            case INNER -> c * f + (c + f) * rows;
-            case OUTER -> c * f + (f + 2 * c) * rows;
-            case HEAD -> c * padded + (c + padded) * rows;
+            case PROJECTION -> weights(c * c, rows) + 3 * c * rows;
+            case INNER -> weights(c * f, rows) + (c + f) * rows;
+            case OUTER -> weights(c * f, rows) + (f + 2 * c) * rows;
+            case HEAD -> weights(c * padded, rows) + (c + padded) * rows;
             case SAMPLING -> padded * rows;
         };
         return once * launches(part) * elementBytes;
+    }
+
+    /** How many elements take the memory that so many weights take. */
+    private long weights(long count, long rows) {
+        return int8Head != null && rows <= FEW_ROWS ? count / elementBytes : count;
     }
 
     /** Multiplications and additions of the matrix products of a prefill. */
@@ -300,7 +345,8 @@ final class CudaLayers implements AutoCloseable {
         if (count <= FEW_ROWS) {
             if (includes(Part.HEAD)) {
                 thinHead.launch(headBlocks, 1, 1, 256, headSharedBytes(), address(buffers.x()), address("lnf_w"), address("lnf_b"),
-                        address(headName()), address(logits), count);
+                        int8Head == null ? address(headName()) : address(int8Head.bytes()),
+                        int8Head == null ? 0L : address(int8Head.scales()), address(logits), count);
             }
         } else {
             head(buffers, count, pending, logits);
@@ -440,9 +486,20 @@ final class CudaLayers implements AutoCloseable {
         if (includes(product.part)) {
             if (ours) {
                 Thin thin = (count <= FEW_ROWS ? few : many).get(product);
+                Int8 int8 = count <= FEW_ROWS && !int8Weights.isEmpty() ? int8Weights.get(product).get(layer) : null;
                 products.get(thin.name())
-                        .launch(Math.ceilDiv(thin.n(), 8 * thin.tiles()), thin.split(), Math.ceilDiv(count, thin.rows()), 256, 0,
-                                address(x), address(transposed.get(product).get(layer)), address(biasName, layer), address(out), count);
+                        .launch(
+                                Math.ceilDiv(thin.n(), 8 * thin.tiles()),
+                                thin.split(),
+                                Math.ceilDiv(count, thin.rows()),
+                                256,
+                                0,
+                                address(x),
+                                int8 == null ? address(transposed.get(product).get(layer)) : address(int8.bytes()),
+                                int8 == null ? 0L : address(int8.scales()),
+                                address(biasName, layer),
+                                address(out),
+                                count);
             } else {
                 Tensor addend = residual ? out : program.parameter(biasName).select(0, layer);
                 torch.addmm_out(out, addend, x, transposed.get(product).get(layer));

@@ -16,6 +16,9 @@ final class TorchScriptGpt2 extends Gpt2 {
 
     TorchScriptGpt2(TorchScriptProgram program, TorchOptions options) {
         super(program, options);
+        if (options.int8Weights()) {
+            throw new TorchException("int8Weights needs a GPU and the kernels made for it, got " + program.deviceName() + " without them");
+        }
         sampler = new HostSampler(program.config().vocabSize());
     }
 

@@ -3,7 +3,7 @@
  * matrices are row-major with K contiguous: activations x [M, K], weights w [N, K], so that out = x w^T.
  *
  *   C hidden size, F inner size, VP padded vocabulary, EPSILON_BITS of the layer norm (a float's bits), ACTIVATION 0 tanh GELU, 1 erf GELU,
- *   2 ReLU; THIN_KERNELS, the products by their sizes: CudaLayers.java chooses them
+ *   2 ReLU; INT8 whether thin_head reads 8-bit weights; THIN_KERNELS, the products by their sizes: CudaLayers.java chooses them
  *
  * With few rows a product costs what reading its weights costs. Its blocks ask for them, straight into registers, before they wait for the
  * kernel before theirs (programmatic dependent launch [2]), so that memory is at work across kernels. With many rows cuBLAS is faster.
@@ -55,6 +55,9 @@ static __device__ __forceinline__ uint4 pack(const float* x) {
     return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
+#define NOTHING make_uint4(0, 0, 0, 0)
+#define EPSILON __int_as_float(EPSILON_BITS)
+
 /* Weights are read once a step: past the first-level cache. */
 static __device__ __forceinline__ uint4 loadWeights(const T* from) {
     uint4 x;
@@ -62,12 +65,46 @@ static __device__ __forceinline__ uint4 loadWeights(const T* from) {
     return x;
 }
 
-#define NOTHING make_uint4(0, 0, 0, 0)
-#define EPSILON __int_as_float(EPSILON_BITS)
 
 static __device__ __forceinline__ unsigned sharedAddress(const void* p) {
     return (unsigned)__cvta_generic_to_shared(p);
 }
+
+/*
+ * Eight neighbouring weights as they are in memory, and as elements. With BYTES they are rounded to 8 bits, 128 added, and the sum of
+ * products is to be multiplied by the row's scale.
+ */
+template <bool BYTES>
+struct Weights {
+    uint4 raw;
+    static __device__ __forceinline__ Weights load(const void* w, size_t at) { return {loadWeights((const T*)w + at)}; }
+    static __device__ __forceinline__ Weights none() { return {NOTHING}; }
+    __device__ __forceinline__ uint4 elements() const { return raw; }
+};
+
+template <>
+struct Weights<true> {
+    uint2 raw;
+    static __device__ __forceinline__ Weights load(const void* w, size_t at) {
+        Weights x;
+        asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(x.raw.x), "=r"(x.raw.y) : "l"((const char*)w + at));
+        return x;
+    }
+    static __device__ __forceinline__ Weights none() { return {make_uint2(0x80808080, 0x80808080)}; }
+    static __device__ __forceinline__ unsigned pair(unsigned bytes, int first) {
+#ifdef BRAIN
+        const float x = (float)((int)(bytes >> 8 * first & 0xff) - 128);
+        const float y = (float)((int)(bytes >> 8 * (first + 1) & 0xff) - 128);
+        return (unsigned)narrow(x) | (unsigned)narrow(y) << 16;
+#else
+        unsigned x; // 0x64 before a byte is the half 1024 + byte
+        asm("prmt.b32 %0, %1, 0x64646464, %2;" : "=r"(x) : "r"(bytes), "r"(first == 0 ? 0x4140 : 0x4342));
+        asm("sub.f16x2 %0, %0, %1;" : "+r"(x) : "r"(0x64806480)); // 1024 + 128
+        return x;
+#endif
+    }
+    __device__ __forceinline__ uint4 elements() const { return make_uint4(pair(raw.x, 0), pair(raw.x, 2), pair(raw.y, 0), pair(raw.y, 2)); }
+};
 
 static __device__ __forceinline__ void clusterBarrier() {
 #if __CUDA_ARCH__ >= 900
@@ -93,9 +130,9 @@ static __device__ __forceinline__ float loadOfBlock(const float* own, int block)
  * Traffic: N K elements of weights, from memory once and from the L2 cache once for each ROWS rows; for each block ROWS K / SPLIT elements
  * of x from the L2 cache.
  */
-template <int K, int TILES, int SPLIT, int ROWS, int EPILOGUE>
-static __device__ __forceinline__ void thin(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, T* out, int rows,
-        int n) {
+template <int K, int TILES, int SPLIT, int ROWS, int EPILOGUE, bool BYTES>
+static __device__ __forceinline__ void thin(const T* __restrict__ x, const void* __restrict__ w, const float* __restrict__ scales,
+        const T* __restrict__ bias, T* out, int rows, int n) {
     constexpr int WARPS = 8;
     constexpr int BLOCK_K = K / SPLIT;
     constexpr int STEPS = (BLOCK_K / 32 + WARPS - 1) / WARPS; // of a warp
@@ -110,16 +147,19 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const T* __
     const int firstRow = blockIdx.z * ROWS;
     auto kOf = [&](int step) { return (step * WARPS + warp) * 32 + t * 8; };
 
-    uint4 weights[STEPS][TILES];
+    Weights<BYTES> weights[STEPS][TILES];
     #pragma unroll
     for (int step = 0; step < STEPS; step++) {
         #pragma unroll
         for (int j = 0; j < TILES; j++) {
             const int column = firstColumn + j * 8 + g;
-            weights[step][j] = kOf(step) < BLOCK_K && column < n ? loadWeights(w + (size_t)column * K + blockIdx.y * BLOCK_K + kOf(step)) : NOTHING;
+            weights[step][j] = kOf(step) < BLOCK_K && column < n
+                    ? Weights<BYTES>::load(w, (size_t)column * K + blockIdx.y * BLOCK_K + kOf(step))
+                    : Weights<BYTES>::none();
         }
     }
     float y[OUTPUTS];
+    float scale[OUTPUTS];
     T* to[OUTPUTS]; // null beyond the edges
     #pragma unroll
     for (int o = 0; o < OUTPUTS; o++) {
@@ -129,6 +169,7 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const T* __
         const bool there = o * 256 + threadIdx.x < ROWS * COLUMNS / SPLIT && row < rows && column < n;
         to[o] = there ? out + (size_t)row * n + column : nullptr;
         y[o] = there ? widen(bias[column]) : 0;
+        scale[o] = BYTES && there ? scales[column] : 1;
     }
     releaseNext();
     awaitPrevious();
@@ -152,10 +193,11 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const T* __
     #pragma unroll
     for (int step = 0; step < STEPS; step++) {
         #pragma unroll
-        for (int i = 0; i < HALVES / 2; i++) {
+        for (int j = 0; j < TILES; j++) {
+            const uint4 b = weights[step][j].elements();
             #pragma unroll
-            for (int j = 0; j < TILES; j++) {
-                mma(c[i][j], a[step][2 * i], a[step][2 * i + 1], weights[step][j]);
+            for (int i = 0; i < HALVES / 2; i++) {
+                mma(c[i][j], a[step][2 * i], a[step][2 * i + 1], b);
             }
         }
     }
@@ -185,10 +227,12 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const T* __
     for (int o = 0; o < OUTPUTS; o++) {
         if (to[o]) {
             const int at = blockIdx.y * (ROWS * COLUMNS / SPLIT) + o * 256 + threadIdx.x;
+            float sum = 0;
             #pragma unroll
             for (int part = 0; part < (SPLIT == 1 ? WARPS : SPLIT); part++) {
-                y[o] += SPLIT == 1 ? parts[part][at] : loadOfBlock(&parts[0][at], part);
+                sum += SPLIT == 1 ? parts[part][at] : loadOfBlock(&parts[0][at], part);
             }
+            y[o] += sum * scale[o];
             *to[o] = narrow(EPILOGUE == ACTIVATED ? activation(y[o]) : y[o]);
         }
     }
@@ -197,10 +241,10 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const T* __
     }
 }
 
-#define THIN(name, K, N, TILES, SPLIT, ROWS, EPILOGUE)                                                                                \
-    extern "C" __global__ void __cluster_dims__(1, SPLIT, 1) __launch_bounds__(256, 2) name(                                          \
-            const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, T* out, int rows) {                         \
-        thin<K, TILES, SPLIT, ROWS, EPILOGUE>(x, w, bias, out, rows, N);                                                              \
+#define THIN(name, K, N, TILES, SPLIT, ROWS, EPILOGUE, BYTES)                                                                        \
+    extern "C" __global__ void __cluster_dims__(1, SPLIT, 1) __launch_bounds__(256, 2) name(const T* __restrict__ x,                  \
+            const void* __restrict__ w, const float* __restrict__ scales, const T* __restrict__ bias, T* out, int rows) {            \
+        thin<K, TILES, SPLIT, ROWS, EPILOGUE, BYTES>(x, w, scales, bias, out, rows, N);                                               \
     }
 
 THIN_KERNELS
@@ -215,7 +259,7 @@ static constexpr int largestDivisor(int of, int most) {
 
 #define HEAD_STRIDE (C + (C % 64 == 32 ? 0 : 32)) /* rows of one bank pattern apart */
 extern "C" __global__ void __launch_bounds__(256, 2) thin_head(const T* __restrict__ x, const T* __restrict__ normWeight,
-        const T* __restrict__ normBias, const T* __restrict__ w, T* __restrict__ logits, int rows) {
+        const T* __restrict__ normBias, const void* __restrict__ w, const float* __restrict__ scales, T* __restrict__ logits, int rows) {
     constexpr int STEPS = C / 32;
     constexpr int HELD = largestDivisor(STEPS, 12); // steps in flight
     extern __shared__ __align__(16) T normed[]; // [16, HEAD_STRIDE]
@@ -224,11 +268,11 @@ extern "C" __global__ void __launch_bounds__(256, 2) thin_head(const T* __restri
     const int g = lane / 4;
     const int t = lane % 4;
     int first = (blockIdx.x * 8 + warp) * 8;
-    const T* next = w + (size_t)(first + g) * C + t * 8;
-    uint4 weights[HELD];
+    size_t next = (size_t)(first + g) * C + t * 8;
+    Weights<INT8> weights[HELD];
     #pragma unroll
     for (int s = 0; s < HELD; s++) {
-        weights[s] = first < VP ? loadWeights(next + s * 32) : NOTHING;
+        weights[s] = first < VP ? Weights<INT8>::load(w, next + s * 32) : Weights<INT8>::none();
     }
     releaseNext();
     awaitPrevious();
@@ -290,22 +334,24 @@ extern "C" __global__ void __launch_bounds__(256, 2) thin_head(const T* __restri
         float c[4] = {};
         for (int begin = 0; begin < STEPS; begin += HELD) {
             const bool last = begin + HELD == STEPS;
-            next = w + (size_t)((last ? following : first) + g) * C + t * 8 + (last ? 0 : (begin + HELD) * 32);
+            next = (size_t)((last ? following : first) + g) * C + t * 8 + (last ? 0 : (begin + HELD) * 32);
             #pragma unroll
             for (int s = 0; s < HELD; s++) {
                 const T* at = normed + g * HEAD_STRIDE + (begin + s) * 32 + t * 8;
-                mma(c, *(const uint4*)at, *(const uint4*)(at + 8 * HEAD_STRIDE), weights[s]);
+                mma(c, *(const uint4*)at, *(const uint4*)(at + 8 * HEAD_STRIDE), weights[s].elements());
                 if (!last || following < VP) {
-                    weights[s] = loadWeights(next + s * 32);
+                    weights[s] = Weights<INT8>::load(w, next + s * 32);
                 }
             }
         }
+        const float even = INT8 ? scales[first + 2 * t] : 1;
+        const float odd = INT8 ? scales[first + 2 * t + 1] : 1;
         T* to = logits + (size_t)g * VP + first + 2 * t;
         if (g < rows) {
-            *(unsigned*)to = (unsigned)narrow(c[0]) | (unsigned)narrow(c[1]) << 16;
+            *(unsigned*)to = (unsigned)narrow(c[0] * even) | (unsigned)narrow(c[1] * odd) << 16;
         }
         if (g + 8 < rows) {
-            *(unsigned*)(to + 8 * (size_t)VP) = (unsigned)narrow(c[2]) | (unsigned)narrow(c[3]) << 16;
+            *(unsigned*)(to + 8 * (size_t)VP) = (unsigned)narrow(c[2] * even) | (unsigned)narrow(c[3] * odd) << 16;
         }
         first = following;
     }

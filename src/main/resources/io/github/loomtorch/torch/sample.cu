@@ -483,7 +483,7 @@ static __device__ __noinline__ void addLogprobs(Shared& s, const Row& row, int t
     FOR_EACH_LOGIT(SOME, row, id, logit, { most = fmaxf(most, logit); })
     const float rawMax = blockMax(s, most) + 0.f;
     u64 mass = 0;
-    FOR_EACH_LOGIT(SOME, row, id, logit, { mass += weightOf(exponentOf(logit, rawMax, LOG2_E)); })
+    FOR_EACH_LOGIT(ONE, row, id, logit, { mass += weightOf(exponentOf(logit, rawMax, LOG2_E)); })
     mass = blockSum(s, mass);
     if (threadIdx.x == 0) {
         result[1] = __float_as_int(widen(row.logits[token]));
@@ -494,7 +494,7 @@ static __device__ __noinline__ void addLogprobs(Shared& s, const Row& row, int t
     u64 after = 0;
     for (int t = 0; t < min(top, V); t++) { // the next in order, at most 20 times
         u64 next = ~0ull;
-        FOR_EACH_LOGIT(SOME, row, id, logit, {
+        FOR_EACH_LOGIT(ONE, row, id, logit, {
             const u64 order = orderOf(logit, id) + 1;
             if (order > after) {
                 next = min(next, order);

@@ -73,7 +73,7 @@ class BatchingIT {
     }
 
     private static Gpt2 gpt2(int pageSize) throws IOException {
-        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, pageSize, 0.9, true, false);
+        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, pageSize, 0.9, true, false, false);
         return Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options);
     }
 
@@ -173,7 +173,7 @@ class BatchingIT {
         List<GenerationRequest> logged = requests.stream()
                 .map(request -> new GenerationRequest(request.promptTokenIds(), sampling))
                 .toList();
-        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, 16, 0.9, true, /* deterministic= */ true);
+        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, 16, 0.9, true, /* deterministic= */ true, false);
         try (Gpt2 deterministic = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options)) {
             assertEquals(
                     Generations.alone(deterministic, uncached(), logged).stream().map(Completion::logprobs).toList(),

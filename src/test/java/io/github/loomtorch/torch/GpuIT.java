@@ -22,9 +22,12 @@ import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicLong;
 import org.bytedeco.cuda.global.cudart;
@@ -35,6 +38,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The embedded model and random ones on an NVIDIA GPU. */
 @Tag("gpu")
@@ -92,8 +96,8 @@ class GpuIT {
 
     @Test
     void graphsAndSingleLaunchesGiveTheSameTokens() throws IOException {
-        List<int[]> replayed = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, true, false));
-        List<int[]> launched = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, false, false));
+        List<int[]> replayed = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, true, false, false));
+        List<int[]> launched = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, false, false, false));
         for (int i = 0; i < replayed.size(); i++) {
             assertArrayEquals(launched.get(i), replayed.get(i), "request " + i);
         }
@@ -141,7 +145,7 @@ class GpuIT {
                     random.ints(1 + random.nextInt(600), 0, 50257).toArray(),
                     SamplingParams.creative().toBuilder().seed(i).ignoreEos(true).maxNewTokens(48).build()));
         }
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 16, 16, 0.5, true, true))) {
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 16, 16, 0.5, true, true, false))) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i += 7) {
@@ -162,8 +166,8 @@ class GpuIT {
                 shape(301, 64, 256, 2, 2),
                 shape(301, 64, 64, 2, 8));
         for (Gpt2Config config : configs) {
-            for (int batchSize : new int[] {5, 40, 150}) {
-                TorchOptions options = new TorchOptions("cuda", dtype, batchSize, 16, 0.1, true, false);
+            for (int batchSize : config == configs.get(0) ? new int[] {5, 40, 150} : new int[] {40}) {
+                TorchOptions options = new TorchOptions("cuda", dtype, batchSize, 16, 0.1, true, false, false);
                 List<Completion> kernels = contexts(config, batchSize, () -> Gpt2.random(config, 1, options));
                 List<Completion> program = contexts(config, batchSize, () -> {
                     TorchScriptProgram loaded = new TorchScriptProgram(
@@ -203,6 +207,41 @@ class GpuIT {
                         new GenerationRequest(random.ints(length, 0, config.vocabSize()).toArray(), params)));
             }
             return generations.stream().map(Generation::join).toList();
+        }
+    }
+
+    /** Teacher-forced, a token at a time, so that every token is computed with few rows. */
+    @Test
+    void int8WeightsHardlyChangeThePerplexity() throws IOException {
+        double exact = perplexity(false);
+        double rounded = perplexity(true);
+        System.out.printf("perplexity in float16: %.3f, with int8 weights: %.3f%n", exact, rounded);
+        assertTrue(exact > 1 && rounded != exact, "int8 made no difference to " + exact);
+        assertEquals(1, rounded / exact, 0.02);
+    }
+
+    private static double perplexity(boolean int8Weights) throws IOException {
+        int[] ids = BpeTokenizer.load(Path.of("tokenizer")).encode(Files.readString(Path.of("src/test/resources/prose.txt")));
+        double logSum = 0;
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 1, 16, 0.5, true, false, int8Weights))) {
+            for (int i = 1; i < ids.length; i++) {
+                SamplingParams forced =
+                        SamplingParams.greedy(1).toBuilder().logitBias(Map.of(ids[i], 1e4f)).topLogprobs(0).build();
+                Completion next = scheduler.submit(new GenerationRequest(Arrays.copyOf(ids, i), forced)).join();
+                assertEquals(ids[i], next.outputTokenIds()[0]);
+                logSum += next.logprobs().get(0).logprob(); // of the model, before the bias
+            }
+        }
+        return Math.exp(-logSum / (ids.length - 1));
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {8, 64, 256})
+    void pageSizesGiveTheSameTokens(int pageSize) throws IOException {
+        List<int[]> usual = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, true, true, false));
+        List<int[]> other = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, pageSize, 0.5, true, true, false));
+        for (int i = 0; i < usual.size(); i++) {
+            assertArrayEquals(usual.get(i), other.get(i), "request " + i);
         }
     }
 
@@ -260,7 +299,7 @@ class GpuIT {
 
     @Test
     void twoReplicasOnOneGpuShareTheWork() throws IOException {
-        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT32, 4, 16, 0.2, true, false);
+        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT32, 4, 16, 0.2, true, false, false);
         try (ReplicaPool pool = new ReplicaPool(List.of(tales(options), tales(options)))) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < 40; i++) {
@@ -311,7 +350,7 @@ class GpuIT {
     @Test
     void unusableLogitsFailTheirRequestOnly() throws IOException {
         try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 4))) {
-            SamplingParams banned = SamplingParams.greedy(3).toBuilder().logitBias(java.util.Map.of(5, 3e38f)).build();
+            SamplingParams banned = SamplingParams.greedy(3).toBuilder().logitBias(Map.of(5, 3e38f)).build();
             SamplingParams twice = banned.toBuilder().repetitionPenalty(1e-30f).build(); // 3e38 / 1e-30 overflows
             Generation bad = scheduler.submit(new GenerationRequest(new int[] {5, 6}, twice));
             Generation good = scheduler.submit(new GenerationRequest(new int[] {5, 6}, SamplingParams.greedy(3)));

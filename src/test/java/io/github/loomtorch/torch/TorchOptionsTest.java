@@ -30,7 +30,7 @@ class TorchOptionsTest {
     @ParameterizedTest
     @ValueSource(ints = {8, 16, 64, 256})
     void pageSizesThatAreFine(int pageSize) {
-        assertEquals(pageSize, new TorchOptions("cpu", Dtype.AUTO, 1, pageSize, 0.9, true, false).pageSize());
+        assertEquals(pageSize, new TorchOptions("cpu", Dtype.AUTO, 1, pageSize, 0.9, true, false, false).pageSize());
     }
 
     @ParameterizedTest
@@ -38,19 +38,19 @@ class TorchOptionsTest {
     void pageSizesThatAreNone(int pageSize) {
         assertRefused(
                 "pageSize must be a power of two in [8, 256], got " + pageSize,
-                () -> new TorchOptions("cpu", Dtype.AUTO, 1, pageSize, 0.9, true, false));
+                () -> new TorchOptions("cpu", Dtype.AUTO, 1, pageSize, 0.9, true, false, false));
     }
 
     @ParameterizedTest
     @ValueSource(doubles = {0, 1.5, Double.NaN})
     void cacheFractionsOutOfRange(double fraction) {
         assertRefused(
-                "kvCacheFraction must be in (0, 1], got " + fraction, () -> new TorchOptions("cpu", Dtype.AUTO, 1, 16, fraction, true, false));
+                "kvCacheFraction must be in (0, 1], got " + fraction, () -> new TorchOptions("cpu", Dtype.AUTO, 1, 16, fraction, true, false, false));
     }
 
     @Test
     void theUsualOptions() {
-        assertEquals(new TorchOptions("cpu", Dtype.FLOAT32, 4, 16, 0.9, true, false), new TorchOptions("cpu", Dtype.FLOAT32, 4));
+        assertEquals(new TorchOptions("cpu", Dtype.FLOAT32, 4, 16, 0.9, true, false, false), new TorchOptions("cpu", Dtype.FLOAT32, 4));
     }
 
     private static void assertRefused(String message, Executable options) {
