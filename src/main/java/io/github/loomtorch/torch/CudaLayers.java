@@ -108,6 +108,7 @@ final class CudaLayers implements AutoCloseable {
     private final TensorOptions elements;
     private final Deque<Runnable> closers = new ArrayDeque<>();
     private final CudaKernels.Kernel embed;
+    private final CudaKernels.Kernel store;
     private final CudaKernels.Kernel attendFew;
     private final CudaKernels.Kernel attendMany;
 
@@ -189,6 +190,7 @@ final class CudaLayers implements AutoCloseable {
             CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros);
             closers.push(decode::close);
             embed = decode.kernel("embed");
+            store = decode.kernel("store");
             attendFew = decode.overlappingKernel("attention_few");
             attendMany = decode.overlappingKernel("attention_many");
             if (fused) {
@@ -378,7 +380,6 @@ final class CudaLayers implements AutoCloseable {
         }
         double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
         int blocks = count * config.headCount();
-        long cache = address(program.cache().tensor());
         CudaKernels.Kernel kernel = blocks <= 768 ? attendFew : attendMany;
         kernel.launch(
                 config.headCount(),
@@ -388,8 +389,8 @@ final class CudaLayers implements AutoCloseable {
                 0,
                 rows.inputAddress(),
                 address(qkv),
-                cache + elementBytes * program.cache().keysOffset(layer),
-                cache + elementBytes * program.cache().valuesOffset(layer),
+                keys(layer),
+                values(layer),
                 (float) (config.scaleAttnByInverseLayerIdx() ? scale / (layer + 1) : scale),
                 address(attended));
     }
@@ -425,19 +426,20 @@ final class CudaLayers implements AutoCloseable {
 
     private Tensor prefill(TorchScriptProgram.Prefill input) {
         int n = input.tokens();
-        long[] ends = new long[2 * (input.chunks() + 1)];
+        long[] newEnds = new long[input.chunks() + 1];
+        long[] readEnds = new long[input.chunks() + 1];
         long longestNew = 0;
         long longestRead = 0;
         for (int i = 0; i < input.chunks(); i++) {
             long fresh = input.lengths()[2 * i];
             long read = input.lengths()[2 * i + 1];
-            ends[i + 1] = ends[i] + fresh;
-            ends[input.chunks() + i + 2] = ends[input.chunks() + i + 1] + read;
+            newEnds[i + 1] = newEnds[i] + fresh;
+            readEnds[i + 1] = readEnds[i] + read;
             longestNew = Math.max(longestNew, fresh);
             longestRead = Math.max(longestRead, read);
         }
-        IValue endsOnDevice = new IValue(program.deviceTensor(ends, 2, input.chunks() + 1).to(ScalarType.Int));
-        IValue writeRows = new IValue(input.writeRows());
+        IValue newEndsOnDevice = new IValue(program.deviceTensor(newEnds, newEnds.length).to(ScalarType.Int));
+        IValue readEndsOnDevice = new IValue(program.deviceTensor(readEnds, readEnds.length).to(ScalarType.Int));
         IValue readRows = new IValue(input.readsOnlyNew() ? input.readRows().narrow(0, 0, 0) : input.readRows());
         IValue newTokens = new IValue(longestNew);
         IValue readTokens = new IValue(longestRead);
@@ -445,11 +447,15 @@ final class CudaLayers implements AutoCloseable {
         Tensor x = embedPrompt.apply(new IValueVector(new IValue(input.ids()), new IValue(input.positions()))).toTensor();
         Buffers buffers = new Buffers(
                 x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), x, rows(n, config.innerSize()));
-        long pending = layers(buffers, n, (b, layer) -> attendPrompt
-                .apply(new IValueVector(new IValue[] {
-                    new IValue(b.qkv()), writeRows, readRows, endsOnDevice, newTokens, readTokens, cache, new IValue((long) layer)
-                }))
-                .toTensor());
+        long pending = layers(buffers, n, (b, layer) -> {
+            store.launch(n, 1, 1, 96, 0, address(b.qkv()), address(input.writeRows()), keys(layer), values(layer));
+            return attendPrompt
+                    .apply(new IValueVector(new IValue[] {
+                        new IValue(b.qkv()), readRows, newEndsOnDevice, readEndsOnDevice, newTokens, readTokens, cache,
+                        new IValue((long) layer)
+                    }))
+                    .toTensor();
+        });
         Tensor last = x.index_select(0, input.last());
         int sampling = (int) last.size(0);
         Tensor logits = rows(sampling, TorchScriptExporter.paddedVocabSize(config));
@@ -524,6 +530,14 @@ final class CudaLayers implements AutoCloseable {
         if (includes(Part.HEAD)) {
             torch.mm_out(logits, buffers.normed(), headTransposed);
         }
+    }
+
+    private long keys(int layer) {
+        return address(program.cache().tensor()) + elementBytes * program.cache().keysOffset(layer);
+    }
+
+    private long values(int layer) {
+        return address(program.cache().tensor()) + elementBytes * program.cache().valuesOffset(layer);
     }
 
     private static long address(Tensor tensor) {

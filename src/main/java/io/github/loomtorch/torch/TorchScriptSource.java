@@ -84,19 +84,16 @@ final class TorchScriptSource {
                     return torch.stack([torch.mv(self.$head, row) for row in x.unbind(0)])
                 return torch.linear(x, self.$head)
 
-            def attend(self, qkv: Tensor, write_rows: Tensor, read_rows: Tensor, ends: Tensor, longest_new: int, longest_read: int,
+            def attend(self, qkv: Tensor, read_rows: Tensor, new_ends: Tensor, read_ends: Tensor, longest_new: int, longest_read: int,
                        cache: Tensor, l: int) -> Tensor:
                 q, k, v = qkv.split($C, 1)
-                keys, values = cache[l, 0], cache[l, 1]  # [R, C]
-                keys.index_copy_(0, write_rows, k)
-                values.index_copy_(0, write_rows, v)
                 if read_rows.size(0) > 0:
-                    k = keys.index_select(0, read_rows)
-                    v = values.index_select(0, read_rows)
+                    k = cache[l, 0].index_select(0, read_rows)
+                    v = cache[l, 1].index_select(0, read_rows)
                 out, lse, seed, offset, debug = torch._flash_attention_forward(
-                    q.view(-1, $H, $D), k.view(-1, $H, $D), v.view(-1, $H, $D), ends[0], ends[1], longest_new, longest_read, 0.0, True, False,
-                    scale=$scale)
-                return out.reshape(-1, $C)
+                    q.view(-1, $H, $D), k.view(-1, $H, $D), v.view(-1, $H, $D), new_ends, read_ends, longest_new, longest_read, 0.0, True,
+                    False, scale=$scale)
+                return out.view(-1, $C)
 
             def decode(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor, cache: Tensor) -> Tensor:
                 B, S = read_rows.size(0), read_rows.size(1)
@@ -135,13 +132,13 @@ final class TorchScriptSource {
                 x = self.embed(input_ids, positions)
                 for l in range($L):
                     qkv = self.qkv(x, l)
+                    q, k, v = qkv.split($C, 1)
+                    keys, values = cache[l, 0], cache[l, 1]  # [R, C]
+                    keys.index_copy_(0, write_rows, k)
+                    values.index_copy_(0, write_rows, v)
                     if flash:
-                        out = self.attend(qkv, write_rows, read_rows, ends, longest[0], longest[1], cache, l)
+                        out = self.attend(qkv, read_rows, ends[0], ends[1], longest[0], longest[1], cache, l)
                     else:
-                        q, k, v = qkv.split($C, 1)
-                        keys, values = cache[l, 0], cache[l, 1]  # [R, C]
-                        keys.index_copy_(0, write_rows, k)
-                        values.index_copy_(0, write_rows, v)
                         k = keys.index_select(0, read_rows).view(-1, $H, $D)
                         v = values.index_select(0, read_rows).view(-1, $H, $D)
                         q = q.view(-1, $H, $D)

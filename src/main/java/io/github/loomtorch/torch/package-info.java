@@ -20,9 +20,9 @@
  *   <li>{@code prefill(input_ids [N], positions [N], write_rows [N], read_rows [sum S], lengths [B, 2], last [M], cache, flash) -> logits
  *       [M, VP]}: several tokens a sequence, one sequence after the other. {@code lengths}, on the host, has each one's tokens in this call
  *       and tokens read; {@code last} the tokens, in [0, N), whose logits are wanted; {@code flash} whether ATen's flash attention is used.
- *   <li>{@code attend(qkv [N, 3C], write_rows [N], read_rows [sum S], ends [2, B + 1] int32, longest_new, longest_read, cache, layer) ->
- *       [N, C]}: the attention of a prefill by ATen's flash attention, CUDA only; {@code ends} are where each sequence's new tokens and its
- *       tokens read end, after a 0; without {@code read_rows} all tokens read are new.
+ *   <li>{@code attend(qkv [N, 3C], read_rows [sum S], new_ends [B + 1] int32, read_ends [B + 1] int32, longest_new, longest_read, cache,
+ *       layer) -> [N, C]}: the attention of a prefill by ATen's flash attention, CUDA only; {@code ends} are where each sequence's new tokens
+ *       and its tokens read end, after a 0; without {@code read_rows} all tokens read are new.
  *   <li>{@code inner(normed [N, C], layer) -> [N, F]}: the inner product of a layer with its activation.
  *   <li>{@code qkv(x [N, C], layer) -> [N, 3C]}, {@code finish(x [N, C], attended [N, C], layer) -> [N, C]} and
  *       {@code head(x [N, C]) -> [N, VP]}: the parts of a layer around its attention, for kernels of our own between them.

@@ -1,5 +1,6 @@
 /*
- * The two kernels of a step that libtorch has no operator for: the embedding of a token, and attention of one query over a paged KV cache. Compiled by NVRTC for one model; the macros below are its shape.
+ * What libtorch has no operator for: the embedding of the rows' tokens, attention of one query over a paged KV cache, and the writing of a
+ * prefill's keys and values to it. Compiled by NVRTC for one model; the macros below are its shape.
  *
  *   C hidden size, H heads, D = C / H (head size), PAGE tokens in a page, ROW ints of one row of the step's input (see StepInput.java)
  *   T element type of weights, cache and activations: float, __half or __nv_bfloat16 as raw bits
@@ -19,6 +20,16 @@ extern "C" __global__ void embed(const int* __restrict__ input, const T* __restr
     T* out = x + (size_t)blockIdx.x * C;
     for (int c = threadIdx.x; c < C; c += blockDim.x) {
         out[c] = narrow(widen(token[c]) + widen(position[c]));
+    }
+}
+
+/* Rows rows[i] of keys and values become those of qkv [N, 3C]. Traffic: 4 C elements a row. Grid N, any block. */
+extern "C" __global__ void store(const T* __restrict__ qkv, const long long* __restrict__ rows, T* __restrict__ keys, T* __restrict__ values) {
+    const T* from = qkv + (size_t)blockIdx.x * 3 * C;
+    const size_t to = (size_t)rows[blockIdx.x] * C;
+    for (int c = threadIdx.x * VEC; c < C; c += blockDim.x * VEC) {
+        *(uint4*)(keys + to + c) = *(const uint4*)(from + C + c);
+        *(uint4*)(values + to + c) = *(const uint4*)(from + 2 * C + c);
     }
 }
 
