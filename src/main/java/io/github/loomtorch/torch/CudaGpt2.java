@@ -1,7 +1,9 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.request.SamplingParams;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -39,23 +41,24 @@ final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
     /** Prompt tokens that a graph computes beside a full batch; more are faster operator by operator. */
     private static final int PREFILL_ROWS = 512;
+    /** Up to so many sequences, the step after a step is launched before the host knows its tokens. */
+    private static final int ROWS_AHEAD = 8;
 
     private final Gpt2Config config;
     private final CUstream_st stream;
     private final CudaLayers layers;
     private final DeviceSampler sampler;
     private final int maxRows;
-    private final StepRows rows; // of a graph
-    private final StepRows prefillRows; // the last tokens of a prefill without one
+    private final Lane usual; // for any step
+    private final Lane other; // for steps of at most ROWS_AHEAD rows, beside one in `usual`
+    private final StepRows prefillRows; // the last tokens of a prefill without a graph
     private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
     private final StreamFilter ownStream;
-    private final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by number of rows
-    private final CUevent_st started = new CUevent_st();
-    private final CUevent_st finished = new CUevent_st();
     private final Deque<Runnable> closers = new ArrayDeque<>(); // of all that was made so far, the last made first
-    private boolean begun;
     private boolean lost;
 
+    private Lane lane; // of the step in flight
+    private Ahead ahead; // null if there is none
     private List<Chunk> stepping = List.of(); // by a graph
     private List<Chunk> prefilling = List.of(); // without one
     private Tensor stepLogits;
@@ -64,6 +67,46 @@ final class CudaGpt2 extends Gpt2 {
 
     /** A recorded step, and the logits that it leaves. */
     private record Graph(CUgraphExec_st exec, Tensor logits) {}
+
+    /** What one step in flight needs for itself. */
+    private final class Lane {
+        final StepRows rows;
+        final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by number of rows
+        final CUevent_st started = new CUevent_st();
+        final CUevent_st finished = new CUevent_st();
+
+        Lane(int maxRows, int rowSize) {
+            rows = new StepRows(maxRows, rowSize, options.pageSize(), program.device(), stream);
+            closers.push(rows::close);
+            Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
+            closers.push(() -> cudart.cudaEventDestroy(started));
+            Cuda.check(cudart.cudaEventCreate(finished), "cudaEventCreate");
+            closers.push(() -> cudart.cudaEventDestroy(finished));
+        }
+
+        /** For so many rows; null if none is recorded. */
+        Graph graph(int rowCount) {
+            Map.Entry<Integer, Graph> recorded = graphs.ceilingEntry(rowCount);
+            return recorded == null ? null : recorded.getValue();
+        }
+    }
+
+    /** A step in flight that the engine has not asked for yet: for one more token of each of these chunks' sequences. */
+    private record Ahead(Lane lane, Graph graph, List<Chunk> before) {
+
+        boolean isFor(List<Chunk> chunks) {
+            if (chunks.size() != before.size()) {
+                return false;
+            }
+            for (int row = 0; row < chunks.size(); row++) {
+                Chunk chunk = chunks.get(row);
+                if (chunk.count() != 1 || chunk.sequence() != before.get(row).sequence() || !lane.rows.isFor(row, chunk)) {
+                    return false;
+                }
+            }
+            return true;
+        }
+    }
 
     /** On this GPU with kernels of our own; without them, and with a warning, if they cannot be had. */
     static Gpt2 create(TorchScriptProgram program, TorchOptions options) {
@@ -125,16 +168,13 @@ final class CudaGpt2 extends Gpt2 {
             stream = keep(program.stream().stream());
             layers = new CudaLayers(program, stream, architecture, macros, maxRows, options.int8Weights());
             closers.push(layers::close);
-            sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
+            sampler = new DeviceSampler(batch, maxRows, config.vocabSize(), program.device(), stream, architecture, macros);
             closers.push(sampler::close);
-            rows = new StepRows(maxRows, rowSize, options.pageSize(), program.device(), stream);
-            closers.push(rows::close);
+            usual = new Lane(maxRows, rowSize);
+            other = new Lane(Math.min(ROWS_AHEAD, maxRows), rowSize);
+            lane = usual;
             prefillRows = new StepRows(batch, rowSize, options.pageSize(), program.device(), stream);
             closers.push(prefillRows::close);
-            Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
-            closers.push(() -> cudart.cudaEventDestroy(started));
-            Cuda.check(cudart.cudaEventCreate(finished), "cudaEventCreate");
-            closers.push(() -> cudart.cudaEventDestroy(finished));
             // The presets take the id, two integers, for a type whose deallocator would crash: it is never freed.
             poolId = keep(new MemPool()).id().retainReference();
             poolId.deallocate(false);
@@ -146,7 +186,9 @@ final class CudaGpt2 extends Gpt2 {
             });
             warmUpPrefill();
             if (options.cudaGraphs()) {
-                recordGraphs(options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed());
+                List<Integer> rowCounts = options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed();
+                recordGraphs(usual, rowCounts);
+                recordGraphs(other, rowCounts.stream().filter(count -> count <= ROWS_AHEAD).toList());
             }
         } catch (RuntimeException e) {
             closeOwn();
@@ -171,16 +213,16 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** Largest first, so that the smaller ones find room in the memory pool. */
-    private void recordGraphs(List<Integer> rowCounts) {
+    private void recordGraphs(Lane lane, List<Integer> rowCounts) {
         long start = System.nanoTime();
         for (int count : rowCounts) {
             try (TensorScope scope = new TensorScope()) {
-                step(count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
-                Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-                graphs.put(count, record(count));
+                step(lane.rows, count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
+                synchronize();
+                lane.graphs.put(count, record(lane.rows, count));
             }
         }
-        LOG.info("recorded {} graphs in {} ms", graphs.size(), (System.nanoTime() - start) / 1_000_000);
+        LOG.info("recorded {} graphs in {} ms", rowCounts.size(), (System.nanoTime() - start) / 1_000_000);
     }
 
     /** Has libraries load and choose what a large prefill needs, which would delay the first. */
@@ -194,10 +236,10 @@ final class CudaGpt2 extends Gpt2 {
                 layers.prefillMadeUp(1, length);
             }
         }
-        Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+        synchronize();
     }
 
-    private Graph record(int count) {
+    private Graph record(StepRows rows, int count) {
         byte device = program.device().index();
         CUgraph_st graph = new CUgraph_st();
         Tensor logits = null;
@@ -206,7 +248,7 @@ final class CudaGpt2 extends Gpt2 {
         try {
             Cuda.check(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
             try {
-                logits = own(step(count));
+                logits = own(step(rows, count));
             } finally {
                 int ended = cudart.cudaStreamEndCapture(stream, graph);
                 if (logits != null) {
@@ -226,9 +268,9 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** A step of the first {@code count} rows, from the copy to the device to the tokens in host memory; returns its logits [count, VP]. */
-    private Tensor step(int count) {
+    private Tensor step(StepRows rows, int count) {
         rows.upload(count);
-        Tensor logits = layers.step(rows, count);
+        Tensor logits = layers.step(rows, count, sampler.tokensAddress());
         if (layers.includes(CudaLayers.Part.SAMPLING)) {
             sampler.launch(rows, count, logits);
         }
@@ -237,23 +279,22 @@ final class CudaGpt2 extends Gpt2 {
 
     @Override
     public void launch(List<Chunk> chunks) {
-        int inGraph = 0;
-        int rowCount = 0;
-        while (inGraph < chunks.size() && rowCount + chunks.get(inGraph).count() <= maxRows && isSmall(chunks.get(inGraph))) {
-            rowCount += chunks.get(inGraph++).count();
-        }
-        stepping = chunks.subList(0, inGraph);
-        prefilling = chunks.subList(inGraph, chunks.size());
         try {
             program.configureThread();
-            begun = false;
-            if (!stepping.isEmpty()) {
-                launchStep(rowCount);
+            Ahead launched = ahead;
+            ahead = null;
+            if (launched != null && launched.isFor(chunks)) {
+                lane = launched.lane();
+                stepLogits = launched.graph().logits();
+                stepping = chunks;
+                prefilling = List.of();
+            } else {
+                if (launched != null) {
+                    synchronize(); // it ends unasked for; what it wrote lies behind the ends of its sequences
+                }
+                launchUsual(chunks);
             }
-            if (!prefilling.isEmpty()) {
-                launchPrefill();
-            }
-            Cuda.check(cudart.cudaEventRecord(finished, stream), "cudaEventRecord");
+            launchAhead();
         } catch (RuntimeException e) {
             cudart.cudaStreamSynchronize(stream); // what was launched must not outlive its pages and rows
             releaseLogits();
@@ -261,16 +302,69 @@ final class CudaGpt2 extends Gpt2 {
         }
     }
 
-    /** Marks the device's first work of the step. */
-    private void begin() {
-        if (!begun) {
-            Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
-            begun = true;
+    private void launchUsual(List<Chunk> chunks) {
+        int inGraph = 0;
+        int rowCount = 0;
+        while (inGraph < chunks.size() && rowCount + chunks.get(inGraph).count() <= maxRows && isSmall(chunks.get(inGraph))) {
+            rowCount += chunks.get(inGraph++).count();
         }
+        stepping = chunks.subList(0, inGraph);
+        prefilling = chunks.subList(inGraph, chunks.size());
+        lane = usual;
+        if (!stepping.isEmpty()) {
+            lane.rows.fill(stepping, sampler::prepare);
+        }
+        Cuda.check(cudart.cudaEventRecord(lane.started, stream), "cudaEventRecord");
+        if (!stepping.isEmpty()) {
+            launchStep(rowCount);
+        }
+        if (!prefilling.isEmpty()) {
+            launchPrefill();
+        }
+        Cuda.check(cudart.cudaEventRecord(lane.finished, stream), "cudaEventRecord");
+    }
+
+    /**
+     * Launches the step that most probably follows, so that the GPU need not wait for the host to learn a token only to hand it back: one
+     * more token for each sequence of this step. A sequence that ends unforeseen, or a new one, costs the time of that step.
+     */
+    private void launchAhead() {
+        if (!prefilling.isEmpty() || stepping.size() > ROWS_AHEAD || !stepping.stream().allMatch(this::goesOn)) {
+            return;
+        }
+        Lane next = lane == usual ? other : usual;
+        Graph graph = next.graph(options.deterministic() ? maxRows : stepping.size());
+        if (graph == null) {
+            return;
+        }
+        next.rows.fillNext(lane.rows, stepping);
+        Cuda.check(cudart.cudaEventRecord(next.started, stream), "cudaEventRecord");
+        Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch");
+        Cuda.check(cudart.cudaEventRecord(next.finished, stream), "cudaEventRecord");
+        ahead = new Ahead(next, graph, List.copyOf(stepping));
+    }
+
+    /** Whether a sequence can be foreseen to go on after a chunk, in the same page and without counting tokens. */
+    private boolean goesOn(Chunk chunk) {
+        Sequence sequence = chunk.sequence();
+        SamplingParams params = sequence.sampling();
+        return chunk.count() == 1
+                && chunk.samples()
+                && !sequence.isCancelled()
+                && sequence.length() + 1 < sequence.maxLength()
+                && sequence.length() % pageSize() != 0
+                && params.repetitionPenalty() == 1
+                && params.presencePenalty() == 0
+                && params.frequencyPenalty() == 0;
+    }
+
+    private void synchronize() {
+        Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
     }
 
     /** An error that stays when the stream is asked again, unlike a lack of memory, ends the use of the device by this process. */
     private TorchException lossOrFailure(String phase, int sequences, RuntimeException e) {
+        ahead = null;
         lost = cudart.cudaStreamSynchronize(stream) != cudart.cudaSuccess;
         return failure(phase, sequences, e);
     }
@@ -286,21 +380,18 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private void launchStep(int rowCount) {
-        rows.fill(stepping, sampler::prepare);
-        begin();
-        Map.Entry<Integer, Graph> recorded = graphs.ceilingEntry(rowCount);
-        if (recorded != null) {
-            stepLogits = recorded.getValue().logits();
-            Cuda.check(cudart.cudaGraphLaunch(recorded.getValue().exec(), stream), "cudaGraphLaunch");
+        Graph graph = lane.graph(rowCount);
+        if (graph != null) {
+            stepLogits = graph.logits();
+            Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch");
             return;
         }
         try (TensorScope scope = new TensorScope()) {
-            stepLogits = hold(step(options.deterministic() ? maxRows : rowCount));
+            stepLogits = hold(step(lane.rows, options.deterministic() ? maxRows : rowCount));
         }
     }
 
     private void launchPrefill() {
-        begin();
         try (TensorScope scope = new TensorScope()) {
             Tensor logits = options.deterministic() ? prefillEach(prefilling) : layers.prefill(prefilling);
             List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
@@ -339,12 +430,15 @@ final class CudaGpt2 extends Gpt2 {
     @Override
     public void await() {
         try {
-            Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+            Cuda.check(cudart.cudaEventSynchronize(lane.finished), "cudaEventSynchronize");
+            if (ahead != null && hasUnusableRow()) {
+                repeatStep();
+            }
             int row = 0;
             for (Chunk chunk : stepping) {
                 row += chunk.count();
                 if (chunk.samples()) {
-                    sampler.take(chunk, rows, row - 1, stepLogits);
+                    sampler.take(chunk, lane.rows, row - 1, stepLogits);
                 }
             }
             row = 0;
@@ -360,12 +454,30 @@ final class CudaGpt2 extends Gpt2 {
         }
     }
 
+    private boolean hasUnusableRow() {
+        for (int row = 0; row < stepping.size(); row++) {
+            if (lane.rows.result(row, 0) < 0) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** Computes the logits of the step again, which those of the step ahead have replaced; it has no state that would change. */
+    private void repeatStep() {
+        ahead = null;
+        synchronize();
+        lane.rows.putTokens(stepping);
+        launchStep(stepping.size());
+        synchronize();
+    }
+
     @Override
     public StepProfile profileStep(int batchSize, int contextLength) {
         requireProfiling(batchSize, maxBatchSize(), "batchSize");
         requireProfiling(contextLength, contextLength(), "contextLength");
         program.configureThread();
-        rows.fillMadeUp(batchSize, contextLength, pageCount());
+        usual.rows.fillMadeUp(batchSize, contextLength, pageCount());
         List<StepProfile.Part> parts = new ArrayList<>();
         double whole = stepMicros(batchSize, null);
         for (CudaLayers.Part part : CudaLayers.Part.values()) {
@@ -381,9 +493,9 @@ final class CudaGpt2 extends Gpt2 {
     private double stepMicros(int count, CudaLayers.Part without) {
         try (TensorScope scope = new TensorScope()) {
             layers.without(without);
-            step(count);
-            Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-            Graph graph = record(count);
+            step(usual.rows, count);
+            synchronize();
+            Graph graph = record(usual.rows, count);
             return medianMicros(50, () -> Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch"));
         } finally {
             layers.without(null);
@@ -413,7 +525,10 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private void requireProfiling(int value, int most, String name) {
-        if (!layers.isFused() || !options.cudaGraphs()) {
+        if (!options.cudaGraphs()) {
+            throw new UnsupportedOperationException("profiling replays CUDA graphs, got cudaGraphs=false");
+        }
+        if (!layers.isFused()) {
             super.profileStep(1, 1); // says why not
         }
         if (value < 1 || value > most) {
@@ -435,13 +550,13 @@ final class CudaGpt2 extends Gpt2 {
     private double medianMicros(int repeats, Runnable work) {
         double[] times = new double[11];
         for (int i = -2; i < times.length; i++) { // two to warm up
-            Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-            Cuda.check(cudart.cudaEventRecord(started, stream), "cudaEventRecord");
+            synchronize();
+            Cuda.check(cudart.cudaEventRecord(usual.started, stream), "cudaEventRecord");
             for (int repeat = 0; repeat < repeats; repeat++) {
                 work.run();
             }
-            Cuda.check(cudart.cudaEventRecord(finished, stream), "cudaEventRecord");
-            Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+            Cuda.check(cudart.cudaEventRecord(usual.finished, stream), "cudaEventRecord");
+            synchronize();
             if (i >= 0) {
                 times[i] = deviceNanos() / 1e3 / repeats;
             }
@@ -453,11 +568,12 @@ final class CudaGpt2 extends Gpt2 {
     @Override
     public long deviceNanos() {
         float[] millis = new float[1];
-        return cudart.cudaEventElapsedTime(millis, started, finished) == cudart.cudaSuccess ? (long) (millis[0] * 1e6) : 0;
+        return cudart.cudaEventElapsedTime(millis, lane.started, lane.finished) == cudart.cudaSuccess ? (long) (millis[0] * 1e6) : 0;
     }
 
     @Override
     public void close() {
+        cudart.cudaStreamSynchronize(stream); // a step may be ahead
         closeOwn();
         super.close();
     }

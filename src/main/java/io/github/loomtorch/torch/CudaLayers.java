@@ -33,6 +33,7 @@ import org.bytedeco.pytorch.global.torch_cuda;
  */
 final class CudaLayers implements AutoCloseable {
     private static final int FEW_ROWS = 16; // of a tile of the matrix units
+    private static final int MAX_SHARED_BYTES = 99 << 10; // that a block can have on any GPU of compute capability 8.0 on
 
     /** The kinds of work in a step. */
     enum Part {
@@ -180,11 +181,15 @@ final class CudaLayers implements AutoCloseable {
         embedPrompt = program.method("embed");
         attendPrompt = program.method("attend");
         inner = program.method("inner");
-        fused = program.flash() && config.hiddenSize() % 32 == 0 && config.innerSize() % 32 == 0;
+        fused = program.flash()
+                && config.hiddenSize() % 32 == 0
+                && config.innerSize() % 32 == 0
+                && headSharedBytes() <= MAX_SHARED_BYTES;
         if (int8 && !fused) {
             close();
-            throw new TorchException("int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, and a hidden and an"
-                    + " inner size divisible by 32, got " + program.dtype() + " and " + config.hiddenSize() + ", " + config.innerSize());
+            throw new TorchException("int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, a hidden size of at"
+                    + " most 3072 and, like the inner size, divisible by 32, got " + program.dtype() + ", " + config.hiddenSize() + " and "
+                    + config.innerSize());
         }
         try {
             CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros);
@@ -249,6 +254,12 @@ final class CudaLayers implements AutoCloseable {
             });
             int8Head = quantised(program.parameter(headName()));
         }
+    }
+
+    /** Bytes that 8-bit weights take, while they are made from 16-bit ones at most. */
+    static long int8Bytes(Gpt2Config config) {
+        long head = TorchScriptExporter.paddedVocabSize(config) * (long) config.hiddenSize();
+        return config.parameterCount() + head + 3 * Float.BYTES * head; // the head last, by three tensors of float32
     }
 
     /** Weights [N, K] rounded to 8 bits, so that the largest of a row is 127 times its scale; stored with 128 added. */
@@ -332,13 +343,17 @@ final class CudaLayers implements AutoCloseable {
         return fused;
     }
 
-    /** The first rows' logits [count, VP]. */
-    Tensor step(StepRows rows, int count) {
+    /**
+     * The first rows' logits [count, VP].
+     *
+     * @param sampled address of the tokens that the step before sampled
+     */
+    Tensor step(StepRows rows, int count, long sampled) {
         if (!fused) {
-            return unfusedStep(rows, count);
+            return unfusedStep(rows, count, sampled);
         }
         Buffers buffers = stepBuffers.first(count);
-        embed(rows, count, buffers.x());
+        embed(rows, count, sampled, buffers.x());
         long pending = layers(buffers, count, (b, layer) -> {
             attend(rows, count, b.qkv(), layer, b.attended());
             return b.attended();
@@ -356,9 +371,9 @@ final class CudaLayers implements AutoCloseable {
         return logits;
     }
 
-    private Tensor unfusedStep(StepRows rows, int count) {
+    private Tensor unfusedStep(StepRows rows, int count, long sampled) {
         Tensor x = rows(count, config.hiddenSize());
-        embed(rows, count, x);
+        embed(rows, count, sampled, x);
         for (int layer = 0; layer < config.layerCount(); layer++) {
             Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [rows, 3C]
             Tensor attended = rows(count, config.hiddenSize());
@@ -368,9 +383,9 @@ final class CudaLayers implements AutoCloseable {
         return head.apply(new IValueVector(new IValue(x))).toTensor();
     }
 
-    private void embed(StepRows rows, int count, Tensor x) {
+    private void embed(StepRows rows, int count, long sampled, Tensor x) {
         if (includes(Part.EMBEDDING)) {
-            embed.launch(count, 1, 1, 256, 0, rows.inputAddress(), address("wte"), address("wpe"), address(x));
+            embed.launch(count, 1, 1, 256, 0, rows.inputAddress(), sampled, address("wte"), address("wpe"), address(x));
         }
     }
 

@@ -4,7 +4,9 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.cuda.cudart.CUstream_st;
@@ -30,11 +32,12 @@ final class DeviceSampler implements AutoCloseable {
 
     private final int vocabSize;
     private final CUstream_st stream;
-    private final CudaKernels kernels;
+    private final Deque<Runnable> closers = new ArrayDeque<>();
     private final CudaKernels.Kernel sample;
     private final HostSampler hostSampler;
     private final Tensor bias; // [slots, V] float32
     private final Tensor counts; // [slots, V] int16: 0 unseen, else 1 + occurrences in the output
+    private final Tensor tokens; // [rows] int32: what the last step sampled
     private final Sequence[] biasOf; // by slot: whose bias it is
     private final Sequence[] countsOf; // by slot: whose counts they are ...
     private final int[] counted; // ... and of how many tokens
@@ -42,24 +45,39 @@ final class DeviceSampler implements AutoCloseable {
     /**
      * With tables for so many slots.
      *
+     * @param rows most in one launch
      * @param macros the layout of the rows, V, VP and the dtype of the logits
      * @throws TorchException if the kernel cannot be had
      */
-    DeviceSampler(int slots, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
+    DeviceSampler(int slots, int rows, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
         this.vocabSize = vocabSize;
         this.stream = stream;
-        kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false");
+        CudaKernels kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false");
+        closers.push(kernels::close);
         sample = kernels.overlappingKernel("sample");
         hostSampler = new HostSampler(vocabSize);
         biasOf = new Sequence[slots];
         countsOf = new Sequence[slots];
         counted = new int[slots];
-        bias = table(ScalarType.Float, slots, device);
-        counts = table(ScalarType.Short, slots, device);
+        try {
+            bias = table(ScalarType.Float, device, slots, vocabSize);
+            counts = table(ScalarType.Short, device, slots, vocabSize);
+            tokens = table(ScalarType.Int, device, rows);
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
     }
 
-    private Tensor table(ScalarType dtype, int slots, Device device) {
-        return torch.zeros(new long[] {slots, vocabSize}, new TensorOptions(dtype).device(new DeviceOptional(device))).retainReference();
+    private Tensor table(ScalarType dtype, Device device, long... shape) {
+        Tensor table = torch.zeros(shape, new TensorOptions(dtype).device(new DeviceOptional(device))).retainReference();
+        closers.push(table::releaseReference);
+        return table;
+    }
+
+    /** Of the tokens that the last step sampled, [rows] int32 on the device. */
+    long tokensAddress() {
+        return tokens.data_ptr().address();
     }
 
     /** Brings the tables of a chunk's slot up to date if it samples; returns the flags that say which of them apply. */
@@ -113,7 +131,7 @@ final class DeviceSampler implements AutoCloseable {
     /** Samples the first rows, which are on the device, from {@code logits} [rows, VP] dtype. */
     void launch(StepRows rows, int count, Tensor logits) {
         sample.launch(count, 1, 1, THREADS, 0, rows.inputAddress(), logits.data_ptr().address(), bias.data_ptr().address(),
-                counts.data_ptr().address(), rows.resultsAddress());
+                counts.data_ptr().address(), rows.resultsAddress(), tokensAddress());
     }
 
     /** Gives a chunk what was sampled for its row, once the results are on the host. */
@@ -150,8 +168,8 @@ final class DeviceSampler implements AutoCloseable {
 
     @Override
     public void close() {
-        bias.releaseReference();
-        counts.releaseReference();
-        kernels.close();
+        while (!closers.isEmpty()) {
+            closers.pop().run();
+        }
     }
 }

@@ -12,7 +12,7 @@ import java.util.Map;
  * What the kernels are told of one row of a step, as ints (floats by their bits), and what they answer: the layout that Java and CUDA share.
  */
 final class StepInput {
-    /** The token whose successor is sought. */
+    /** The token whose successor is sought; -1 for what the step before samples for the same row. */
     static final int TOKEN = 0;
     /** Its position. */
     static final int POSITION = 1;
@@ -143,6 +143,19 @@ final class StepInput {
         put(buffer, row + MIN_EXPONENT, Float.NEGATIVE_INFINITY);
         put(buffer, row + UNIFORM, 0.5f);
         buffer.put(row + TOP_LOGPROBS, -1);
+    }
+
+    /**
+     * Fills a row for the step after that of another row, which is the last of its sequence and has no penalties: for its next token, in the
+     * same page, which the device knows before the host does.
+     */
+    static void putNext(IntBuffer buffer, int row, IntBuffer before, int rowBefore, int rowSize, Sequence sequence) {
+        buffer.put(row, before, rowBefore, rowSize);
+        buffer.put(row + TOKEN, -1);
+        buffer.put(row + POSITION, sequence.length());
+        buffer.put(row + LENGTH, sequence.length() + 1);
+        buffer.put(row + FIRST, sequence.length());
+        put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), sequence.length() + 1 - sequence.promptLength()));
     }
 
     /** Makes a row padding: it attends to nothing and samples nothing. */

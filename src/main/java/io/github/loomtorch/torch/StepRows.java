@@ -78,6 +78,36 @@ final class StepRows implements AutoCloseable {
         pad(chunks.size());
     }
 
+    /** Fills the rows of the step after that of {@code before}, whose rows are those chunks: see {@link StepInput#putNext}. */
+    void fillNext(StepRows before, List<Chunk> chunks) {
+        for (int row = 0; row < chunks.size(); row++) {
+            StepInput.putNext(input, row * rowSize, before.input, row * rowSize, rowSize, chunks.get(row).sequence());
+        }
+        pad(chunks.size());
+    }
+
+    /** Names the tokens of rows that {@link #fillNext} filled, one for each chunk. */
+    void putTokens(List<Chunk> chunks) {
+        for (int row = 0; row < chunks.size(); row++) {
+            Chunk chunk = chunks.get(row);
+            input.put(row * rowSize + StepInput.TOKEN, chunk.sequence().tokens()[chunk.start()]);
+        }
+    }
+
+    /** Whether a row that {@link #fillNext} filled is right for a chunk: for its position, slot and pages. */
+    boolean isFor(int row, Chunk chunk) {
+        int at = row * rowSize;
+        if (input.get(at + StepInput.POSITION) != chunk.start() || input.get(at + StepInput.SLOT) != chunk.sequence().slot()) {
+            return false;
+        }
+        for (int page = 0; page <= chunk.start() / pageSize; page++) {
+            if (input.get(at + StepInput.PAGES + page) != chunk.sequence().page(page)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
     /** Fills rows with the last token of as many sequences of {@code length} tokens, each with pages of its own as far as there are. */
     void fillMadeUp(int rows, int length, int pageCount) {
         int pages = Math.ceilDiv(length, pageSize);

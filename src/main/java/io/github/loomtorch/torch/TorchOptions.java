@@ -10,7 +10,7 @@ import java.util.regex.Pattern;
  * @param maxBatchSize most sequences in one step, in [1, 1024]
  * @param pageSize tokens in one page of the KV cache, a power of two in [8, 256]. Small pages waste less memory and let sequences share
  *     more of a common beginning; large ones are fewer to keep account of in each step
- * @param kvCacheFraction in (0, 1]; how much of the GPU memory that is free once the model is loaded the KV cache may take. It never takes
+ * @param kvCacheFraction in (0, 1]; how much of the GPU memory that the weights leave free the KV cache may take. It never takes
  *     more than {@code maxBatchSize} sequences of full length need
  * @param cudaGraphs whether a GPU's steps are recorded once for each number of rows and replayed, which is faster
  * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside it: every decode

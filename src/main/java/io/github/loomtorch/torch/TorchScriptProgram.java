@@ -61,6 +61,7 @@ final class TorchScriptProgram implements AutoCloseable {
             flash = device.is_cuda()
                     && dtype != ScalarType.Float
                     && config.headSize() % 8 == 0
+                    && config.headSize() <= 256
                     && torch_cuda.getDeviceProperties(device.index()).major() >= 8;
             cache = new KvCache(config, options.pageSize(), pageCount(options), device, dtype);
             keep(cache.tensor());
@@ -98,7 +99,8 @@ final class TorchScriptProgram implements AutoCloseable {
         SizeTPointer free = new SizeTPointer(1);
         Cuda.check(cudart.cudaMemGetInfo(free, new SizeTPointer(1)), "cudaMemGetInfo");
         long pageBytes = KvCache.bytesPerPage(config, options.pageSize(), dtype);
-        long fitting = (long) (free.get() * options.kvCacheFraction()) / pageBytes;
+        long left = free.get() - (options.int8Weights() ? CudaLayers.int8Bytes(config) : 0);
+        long fitting = (long) (left * options.kvCacheFraction()) / pageBytes;
         if (fitting < perSequence) {
             throw new TorchException("the KV cache needs " + perSequence * pageBytes
                     + " bytes for one sequence of " + config.contextLength() + " tokens, got " + free.get() + " free on " + deviceName()

@@ -10,12 +10,13 @@
  */
 #include "element.cuh"
 
-/* x [B, C] = wte[token] + wpe[position]. Traffic: 3 C elements a row. Grid B, any block. */
-extern "C" __global__ void embed(const int* __restrict__ input, const T* __restrict__ wte, const T* __restrict__ wpe, T* __restrict__ x) {
+/* x [B, C] = wte[token] + wpe[position]; a token of -1 is what the step before sampled for the same row. Traffic: 3 C elements a row. Grid B, any block. */
+extern "C" __global__ void embed(const int* __restrict__ input, const int* __restrict__ sampled, const T* __restrict__ wte, const T* __restrict__ wpe, T* __restrict__ x) {
     releaseNext();
     awaitPrevious();
     const int* row = input + (size_t)blockIdx.x * ROW;
-    const T* token = wte + (size_t)row[TOKEN] * C;
+    const int id = row[TOKEN] >= 0 ? row[TOKEN] : max(sampled[blockIdx.x], 0);
+    const T* token = wte + (size_t)id * C;
     const T* position = wpe + (size_t)row[POSITION] * C;
     T* out = x + (size_t)blockIdx.x * C;
     for (int c = threadIdx.x; c < C; c += blockDim.x) {

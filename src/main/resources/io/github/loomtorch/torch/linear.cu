@@ -42,7 +42,7 @@ static __device__ __forceinline__ float activation(float x) {
 #elif ACTIVATION == 1
     return 0.5f * x * (1.f + erff(0.7071067812f * x));
 #else
-    return fmaxf(x, 0.f);
+    return x < 0.f ? 0.f : x; // NaN stays
 #endif
 }
 
@@ -241,8 +241,13 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const void*
     }
 }
 
+#if __CUDA_ARCH__ >= 900
+#define CLUSTER(blocks) __cluster_dims__(1, blocks, 1)
+#else
+#define CLUSTER(blocks)
+#endif
 #define THIN(name, K, N, TILES, SPLIT, ROWS, EPILOGUE, BYTES)                                                                        \
-    extern "C" __global__ void __cluster_dims__(1, SPLIT, 1) __launch_bounds__(256, 2) name(const T* __restrict__ x,                  \
+    extern "C" __global__ void CLUSTER(SPLIT) __launch_bounds__(256, 2) name(const T* __restrict__ x,                                 \
             const void* __restrict__ w, const float* __restrict__ scales, const T* __restrict__ bias, T* out, int rows) {            \
         thin<K, TILES, SPLIT, ROWS, EPILOGUE, BYTES>(x, w, scales, bias, out, rows, N);                                               \
     }

@@ -509,17 +509,17 @@ static __device__ __noinline__ void addLogprobs(Shared& s, const Row& row, int t
 }
 
 /*
- * results [rows, RESULT]: the token (-1 if the logits are unusable: the host finds out why), and if logprobs are wanted its raw logit, the
+ * tokens [rows]: the token; results [rows, RESULT], in host memory: the token too (-1 if the logits are unusable: the host finds out why), and if logprobs are wanted its raw logit, the
  * largest raw logit, the mass of all raw weights at temperature 1 (two ints) and the (id, raw logit) pairs of the most probable tokens.
  */
 extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restrict__ input, const T* logits,
-        const float* __restrict__ bias, unsigned short* __restrict__ counts, int* __restrict__ results) {
+        const float* __restrict__ bias, unsigned short* __restrict__ counts, int* __restrict__ results, int* __restrict__ tokens) {
     __shared__ Shared s;
     const int* in = input + (size_t)blockIdx.x * ROW;
     int* result = results + (size_t)blockIdx.x * RESULT;
-    const int flags = in[FLAGS];
     releaseNext();
     awaitPrevious();
+    const int flags = in[FLAGS];
     asm volatile("" : "+l"(logits) :: "memory"); // not read before
     if (!(flags & SAMPLES)) {
         return;
@@ -543,6 +543,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restri
     const int token = flags & (BIASED | PENALISED) ? choose<true>(s, row, in) : choose<false>(s, row, in);
     if (threadIdx.x == 0) {
         result[0] = token;
+        tokens[blockIdx.x] = token;
     }
     if (token >= 0 && in[TOP_LOGPROBS] >= 0) {
         addLogprobs(s, row, token, in[TOP_LOGPROBS], result);

@@ -108,7 +108,13 @@ class GpuIT {
         try (ContinuousScheduler scheduler = tales(options)) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < 24; i++) {
-                SamplingParams params = SamplingParams.creative().toBuilder().seed(i).ignoreEos(true).maxNewTokens(64).build();
+                SamplingParams params = SamplingParams.creative().toBuilder()
+                        .seed(i)
+                        .ignoreEos(i % 2 == 0)
+                        .maxNewTokens(8 + 5 * i) // the last ones run in ever smaller batches
+                        .repetitionPenalty(i == 20 ? 1.2f : 1)
+                        .topLogprobs(i % 5 == 0 ? 3 : -1)
+                        .build();
                 generations.add(scheduler.submit(
                         new GenerationRequest(random.ints(1 + random.nextInt(300), 0, 50257).toArray(), params)));
             }
