@@ -546,10 +546,10 @@ final class CudaGpt2 extends Gpt2 {
         }
     }
 
-    /** Of one of {@code repeats} in a row on the device, the median of 11 such rows. */
+    /** Of one of {@code repeats} in a row on the device, the median of 11 such rows after a few to warm up. */
     private double medianMicros(int repeats, Runnable work) {
         double[] times = new double[11];
-        for (int i = -2; i < times.length; i++) { // two to warm up
+        for (int i = -100 / repeats; i < times.length; i++) {
             synchronize();
             Cuda.check(cudart.cudaEventRecord(usual.started, stream), "cudaEventRecord");
             for (int repeat = 0; repeat < repeats; repeat++) {
