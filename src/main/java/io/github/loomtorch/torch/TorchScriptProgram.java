@@ -5,7 +5,11 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedDeque;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
@@ -34,6 +38,9 @@ final class TorchScriptProgram implements AutoCloseable {
         JitModule load(Device device, ScalarType dtype) throws IOException;
     }
 
+    /** By GPU, streams of models that were closed: libtorch keeps cuBLAS's workspace of each stream for ever, so the next model takes one. */
+    private static final Map<Byte, Deque<CUDAStream>> IDLE_STREAMS = new ConcurrentHashMap<>();
+
     private final Gpt2Config config;
     private final List<Pointer> owned = new ArrayList<>();
     private final Device device;
@@ -45,6 +52,7 @@ final class TorchScriptProgram implements AutoCloseable {
     private final Method decode;
     private final Method prefill;
     private final boolean flash;
+    private boolean streamReturned;
 
     TorchScriptProgram(Gpt2Config config, TorchOptions options, Loader loader) throws IOException {
         Libtorch.load();
@@ -53,7 +61,7 @@ final class TorchScriptProgram implements AutoCloseable {
             device = keep(device(options.device()));
             deviceName = device.str().getString();
             dtype = options.dtype().resolve(device.is_cuda());
-            stream = device.is_cuda() ? keep(torch_cuda.getStreamFromPool(true, device.index())) : null;
+            stream = device.is_cuda() ? takeStream(device.index()) : null;
             configureThread();
             module = keep(loader.load(device, dtype));
             decode = method("decode");
@@ -69,6 +77,15 @@ final class TorchScriptProgram implements AutoCloseable {
             close();
             throw e;
         }
+    }
+
+    private static Deque<CUDAStream> idleStreams(byte device) {
+        return IDLE_STREAMS.computeIfAbsent(device, any -> new ConcurrentLinkedDeque<>());
+    }
+
+    private static CUDAStream takeStream(byte device) {
+        CUDAStream idle = idleStreams(device).poll();
+        return idle != null ? idle : torch_cuda.getStreamFromPool(true, device).retainReference();
     }
 
     private static Device device(String name) {
@@ -325,6 +342,10 @@ final class TorchScriptProgram implements AutoCloseable {
     @Override
     public void close() {
         boolean cuda = device != null && !device.isNull() && device.is_cuda();
+        if (cuda && stream != null && !streamReturned) {
+            streamReturned = true;
+            idleStreams(device.index()).add(stream);
+        }
         owned.forEach(Pointer::releaseReference);
         owned.clear();
         if (cuda) {
