@@ -28,6 +28,7 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadFactory;
+import java.util.function.IntFunction;
 
 /**
  * Text in, text out: a model directory made ready to serve many threads at once.
@@ -172,7 +173,7 @@ public final class TextGenerator implements AutoCloseable {
         private boolean cudaGraphs = true;
         private boolean deterministic;
         private boolean int8Weights;
-        private EngineConfig engine = EngineConfig.defaults();
+        private IntFunction<EngineConfig> engine = replica -> EngineConfig.defaults();
         private QueueConfig queue; // null: the defaults
         private SchedulerFactory scheduler; // null: continuous batching
 
@@ -287,6 +288,16 @@ public final class TextGenerator implements AutoCloseable {
          * @return this
          */
         public Builder engine(EngineConfig engine) {
+            return engine(replica -> engine);
+        }
+
+        /**
+         * Sets the options of each engine, so that each can have a listener that knows which one it watches.
+         *
+         * @param engine the configuration of the engine on the device at a place in {@link #devices}, from 0; called by {@link #build}
+         * @return this
+         */
+        public Builder engine(IntFunction<EngineConfig> engine) {
             this.engine = engine;
             return this;
         }
@@ -335,9 +346,12 @@ public final class TextGenerator implements AutoCloseable {
                     .toList();
             ModelDirectory model = ModelDirectory.open(modelDirectory);
             Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? tokenizerOf(model) : tokenizer);
-            List<EngineFactory> engines = options.stream()
-                    .<EngineFactory>map(each -> () -> new Engine(Gpt2.load(model, each), bpe, engine))
-                    .toList();
+            List<EngineFactory> engines = new ArrayList<>();
+            for (int replica = 0; replica < options.size(); replica++) {
+                TorchOptions own = options.get(replica);
+                EngineConfig config = engine.apply(replica);
+                engines.add(() -> new Engine(Gpt2.load(model, own), bpe, config));
+            }
             return new TextGenerator(bpe, scheduler == null ? start(engines) : scheduler.create(engines.getFirst()));
         }
 

@@ -12,19 +12,19 @@ import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import javax.tools.ToolProvider;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The README's Java is what a reader types first. */
+/** The README's Java is what a reader types first; that of the other documents has to compile too. */
 class ReadmeSnippetsIT {
     private static final Pattern BLOCK = Pattern.compile("^```java\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
     private static final Pattern PRINTED =
@@ -38,25 +38,30 @@ class ReadmeSnippetsIT {
     @TempDir
     private Path directory;
 
-    private static List<String> blocks() throws IOException {
-        List<String> blocks = BLOCK.matcher(Files.readString(Path.of("README.md")))
+    private static List<String> blocks(String document) throws IOException {
+        List<String> blocks = BLOCK.matcher(Files.readString(Path.of(document)))
                 .results()
                 .map(match -> match.group(1))
                 .toList();
-        assertFalse(blocks.isEmpty(), "README.md has no java block");
+        assertFalse(blocks.isEmpty(), document + " has no java block");
         return blocks;
     }
 
     @TestFactory
-    Stream<DynamicTest> everyBlockCompiles() throws IOException {
-        List<String> blocks = blocks();
-        return blocks.stream().map(block -> DynamicTest.dynamicTest(
-                "block " + (blocks.indexOf(block) + 1), () -> compile(block, Files.createTempDirectory(directory, "block"))));
+    List<DynamicTest> everyBlockCompiles() throws IOException {
+        List<DynamicTest> tests = new ArrayList<>();
+        for (String document : List.of("README.md", "docs/monitoring.md")) {
+            for (String block : blocks(document)) {
+                tests.add(DynamicTest.dynamicTest(
+                        document + " " + tests.size(), () -> compile(block, Files.createTempDirectory(directory, "block"))));
+            }
+        }
+        return tests;
     }
 
     @Test
     void theFirstBlockRunsAndPrintsText() throws Exception {
-        assertFalse(run(blocks().get(0)).isBlank());
+        assertFalse(run(blocks("README.md").getFirst()).isBlank());
     }
 
     /** Where the README shows what a block prints, right after it; it says that this is so in float32. */

@@ -19,9 +19,11 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -53,21 +55,27 @@ class TextGeneratorIT {
 
     @Test
     void eachDeviceHasAReplicaAndBothSayTheSame() throws Exception {
-        Set<Thread> engines = ConcurrentHashMap.newKeySet();
-        EngineListener listener = step -> {
-            engines.add(Thread.currentThread());
-            gate.pass();
-        };
-        gpt2 = tales(listener).devices("cpu", "cpu").build();
+        Map<Integer, Thread> engines = new ConcurrentHashMap<>();
+        gpt2 = TextGenerator.builder(TALES)
+                .dtype(Dtype.FLOAT32)
+                .engine(replica -> EngineConfig.builder()
+                        .listener(step -> {
+                            engines.put(replica, Thread.currentThread());
+                            gate.pass();
+                        })
+                        .build())
+                .devices("cpu", "cpu")
+                .build();
         Generation first = gpt2.submit("Once upon a time", GREEDY);
         gate.awaitStep();
         Generation second = gpt2.submit("Once upon a time", GREEDY); // the other replica has less to do
         gate.awaitStep();
-        assertEquals(2, engines.size());
+        assertEquals(Set.of(0, 1), engines.keySet());
+        assertEquals(Set.of("engine-0", "engine-1"), engines.values().stream().map(Thread::getName).collect(Collectors.toSet()));
         close();
         assertEquals(", and then, as", first.join().text());
         assertEquals(", and then, as", second.join().text());
-        assertTrue(engines.stream().noneMatch(Thread::isAlive));
+        assertTrue(engines.values().stream().noneMatch(Thread::isAlive));
     }
 
     @Test

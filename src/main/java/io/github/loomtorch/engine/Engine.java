@@ -76,6 +76,8 @@ public final class Engine implements AutoCloseable {
     private final List<Sequence> unpublished = new ArrayList<>();
     private final List<Chunk> chunks = new ArrayList<>();
     private long runningTokens;
+    private int reusedTokens; // since the last report
+    private int preemptions; // since the last report
     private int failedSteps;
     private RuntimeException lastFailure = new IllegalStateException("no step has failed");
     private boolean lost;
@@ -239,6 +241,7 @@ public final class Engine implements AutoCloseable {
         sequence.start(freeSlots[--freeSlotCount], config.clock().nanoTime());
         running.add(sequence);
         runningTokens += sequence.maxLength();
+        reusedTokens += sequence.computed();
         return Admission.ADMITTED;
     }
 
@@ -305,6 +308,7 @@ public final class Engine implements AutoCloseable {
         waiting.releasePages(pages);
         List<Sequence> stopped = lessUrgent.subList(0, victims);
         stopped.forEach(this::stop);
+        preemptions += victims;
         running.removeIf(sequence -> !sequence.isRunning());
         return stopped;
     }
@@ -388,6 +392,7 @@ public final class Engine implements AutoCloseable {
                     Sequence victim = leastUrgent();
                     stop(victim);
                     preempted.add(victim);
+                    preemptions++;
                 }
             }
         }
@@ -508,13 +513,17 @@ public final class Engine implements AutoCloseable {
         StepStats stats = new StepStats(
                 chunks.size(),
                 computed,
+                reusedTokens,
                 sampled,
                 running.size(),
-                preempted.size(),
+                preemptions,
                 pages.available(),
+                lm.pageCount(),
                 config.clock().nanoTime() - startNanos,
                 deviceNanos,
                 failed);
+        reusedTokens = 0;
+        preemptions = 0;
         try {
             config.listener().onStep(stats);
         } catch (RuntimeException e) {

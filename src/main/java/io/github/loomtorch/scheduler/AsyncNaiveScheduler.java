@@ -76,6 +76,11 @@ public final class AsyncNaiveScheduler implements Scheduler {
         return thread.submit(request, listener);
     }
 
+    @Override
+    public int queuedRequests() {
+        return thread.queuedRequests();
+    }
+
     /**
      * How many batches have run or begun.
      *

@@ -102,11 +102,7 @@ public final class ContinuousScheduler implements Scheduler {
         return thread.submit(request, listener);
     }
 
-    /**
-     * How many requests wait.
-     *
-     * @return &gt;= 0; those that run are not counted
-     */
+    @Override
     public int queuedRequests() {
         return thread.queuedRequests();
     }

@@ -40,6 +40,7 @@ public final class NaiveScheduler implements Scheduler {
     private boolean closed;
 
     private volatile int batches;
+    private volatile int queuedRequests; // written under the lock
     private volatile boolean cancelling;
 
     /**
@@ -84,6 +85,7 @@ public final class NaiveScheduler implements Scheduler {
             }
             Generation generation = new Generation(engine, request, listener, Runnable::run, () -> {});
             gathering.add(generation.sequence());
+            queuedRequests++;
             runBatches(batchSize);
             return generation;
         } finally {
@@ -111,6 +113,11 @@ public final class NaiveScheduler implements Scheduler {
             throw new IllegalStateException("NaiveScheduler must be used from platform threads, got a virtual thread; "
                     + "use AsyncNaiveScheduler or ContinuousScheduler there");
         }
+    }
+
+    @Override
+    public int queuedRequests() {
+        return queuedRequests;
     }
 
     /**
@@ -182,6 +189,7 @@ public final class NaiveScheduler implements Scheduler {
             }
         } finally {
             failAll(batch, new IllegalStateException("batch " + number + " failed")); // none, unless an Error is on its way
+            queuedRequests = gathering.size();
         }
     }
 
@@ -209,5 +217,6 @@ public final class NaiveScheduler implements Scheduler {
                 waiting.remove();
             }
         }
+        queuedRequests = batch.size() + gathering.size();
     }
 }

@@ -130,6 +130,12 @@ public final class ReplicaPool implements Scheduler {
         }
     }
 
+    /** Those of all replicas together. */
+    @Override
+    public int queuedRequests() {
+        return replicas.stream().mapToInt(EngineThread::queuedRequests).sum();
+    }
+
     /**
      * How many replicas are not lost.
      *

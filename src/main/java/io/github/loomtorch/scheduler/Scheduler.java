@@ -69,6 +69,13 @@ public interface Scheduler extends AutoCloseable {
     }
 
     /**
+     * How many requests wait to run: for a batch to fill, or for room, preempted ones included. Returns at once, from any thread.
+     *
+     * @return &gt;= 0; those that run are not counted, nor callers that wait for room in a full queue
+     */
+    int queuedRequests();
+
+    /**
      * Takes no more requests, finishes those it has, and frees the engine and the model. Returns when that is done; calls after the first
      * wait for it too.
      * Listeners and futures that run on threads of their own may come a moment later. If the engine has a thread of its own, a call that is

@@ -167,6 +167,31 @@ class EngineTest {
     }
 
     @Test
+    void tellsWhatThePrefixCacheSaved() {
+        admitted(request(10, 3));
+        runToEnd();
+        stats.clear();
+        admitted(request(10, 3));
+        admitted(request(9, 3)); // begins otherwise
+        runToEnd();
+        admitted(request(12, 2));
+        runToEnd();
+        assertEquals(List.of(8, 0, 0, 0, 0), stats.stream().map(StepStats::reusedTokens).toList()); // pages of 4
+        assertEquals(List.of(2 + 9, 2, 2, 12, 1), stats.stream().map(StepStats::computedTokens).toList());
+    }
+
+    @Test
+    void tellsHowManyPagesOfAllAreAvailable() {
+        use(new FakeCausalLm(4, 4, 17, 64));
+        admitted(request(9, 3));
+        engine.step();
+        assertEquals(17 - 3, stats.getLast().availablePages());
+        assertEquals(17, stats.getLast().pageCount());
+        runToEnd();
+        assertEquals(17, stats.getLast().availablePages());
+    }
+
+    @Test
     void sequencesThatPartAfterACommonBeginningDoNotDisturbEachOther() {
         Run first = admitted(request(10, 12));
         engine.step();
@@ -353,11 +378,14 @@ class EngineTest {
         assertEquals(List.of(middle.sequence), engine.preemptFor(high.sequence));
         assertEquals(List.of(), engine.preemptFor(high.sequence));
         assertEquals(lm.pageCount(), engine.availablePages());
+        stats.clear();
         for (Run run : List.of(high, low, middle)) {
             assertEquals(Admission.ADMITTED, engine.tryAdmit(run.sequence));
         }
         runToEnd();
         List.of(low, middle, high).forEach(Run::assertComplete);
+        assertEquals(2, stats.getFirst().preemptedSequences());
+        assertEquals(2, stats.stream().mapToInt(StepStats::preemptedSequences).sum());
     }
 
     @Test

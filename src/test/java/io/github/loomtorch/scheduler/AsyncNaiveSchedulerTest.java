@@ -63,6 +63,7 @@ class AsyncNaiveSchedulerTest {
         gate.open();
         if (scheduler != null) {
             scheduler.closeNow();
+            assertEquals(0, scheduler.queuedRequests());
             assertEquals(1, lm.closes());
             assertFalse(engineThread.get().isAlive());
         }
@@ -82,6 +83,7 @@ class AsyncNaiveSchedulerTest {
         Generation second = scheduler.submit(request(4, 6));
         clock.awaitParked();
         assertFalse(first.completion().isDone());
+        assertEquals(2, scheduler.queuedRequests());
         Generation third = scheduler.submit(request(5, 2));
         assertYield(request(3, 4), first.join());
         assertYield(request(4, 6), second.join());

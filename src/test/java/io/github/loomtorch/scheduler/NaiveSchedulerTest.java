@@ -80,6 +80,35 @@ class NaiveSchedulerTest {
     }
 
     @Test
+    void countsWhatGathersAndWhatWaitsForRoom() {
+        List<Integer> queued = new ArrayList<>();
+        FakeCausalLm model = new FakeCausalLm(4, 4, 16, 64);
+        NaiveScheduler narrow = scheduler(model, 2);
+        model.onLaunch(chunks -> queued.add(narrow.queuedRequests()));
+        narrow.submit(request(50, 3), event -> {
+            if (event.index() == 0) {
+                narrow.submit(request(3, 1)); // for the next batch
+            }
+        });
+        assertEquals(1, narrow.queuedRequests());
+        narrow.submit(request(20, 2)); // there are too few pages for both at once
+        assertEquals(List.of(1, 1, 2, 1, 1), queued);
+        assertEquals(1, narrow.queuedRequests());
+        narrow.flush();
+        assertEquals(0, narrow.queuedRequests());
+    }
+
+    @Test
+    void errorLeavesNothingWaiting() {
+        NaiveScheduler narrow = scheduler(new FakeCausalLm(4, 4, 16, 64).onLaunch(chunks -> {
+            throw new StackOverflowError();
+        }), 2);
+        narrow.submit(request(50, 4));
+        assertThrows(StackOverflowError.class, () -> narrow.submit(request(20, 4)));
+        assertEquals(0, narrow.queuedRequests());
+    }
+
+    @Test
     void batchKeepsEachRequestsOwnParameters() {
         GenerationRequest greedy = new GenerationRequest(new int[] {1}, SamplingParams.greedy(12));
         GenerationRequest seeded = new GenerationRequest(

@@ -117,6 +117,7 @@ class ReplicaPoolTest {
         b.gate.awaitStep();
         for (int i = 0; i < 2; i++) {
             pool.submit(request(3 + i, 30));
+            assertEquals(1 + i, pool.queuedRequests());
         }
         assertEquals(
                 "queue is full: 1 requests waiting (maxQueuedRequests=1)",

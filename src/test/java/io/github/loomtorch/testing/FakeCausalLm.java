@@ -31,7 +31,8 @@ public final class FakeCausalLm implements CausalLm {
     private final int pageCount;
     private final int contextLength;
     private final long[] rows; // [pageCount, pageSize]
-    private Thread owner = Thread.currentThread();
+    private boolean confined = true;
+    private Thread owner; // whose call was the first
     private List<Chunk> launched = List.of();
     private int[] launchedLengths = {};
     private boolean inFlight;
@@ -109,7 +110,7 @@ public final class FakeCausalLm implements CausalLm {
 
     /** May be called by any thread, one at a time. */
     public FakeCausalLm unconfined() {
-        owner = null;
+        confined = false;
         return this;
     }
 
@@ -251,7 +252,10 @@ public final class FakeCausalLm implements CausalLm {
     }
 
     private void checkThread() {
-        check(owner == null || owner == Thread.currentThread(), "called on " + Thread.currentThread());
+        if (confined) {
+            owner = owner == null ? Thread.currentThread() : owner;
+            check(owner == Thread.currentThread(), "called on " + Thread.currentThread());
+        }
     }
 
     private static void check(boolean holds, String what) {
