@@ -251,7 +251,9 @@ final class CudaGpt2 extends Gpt2 {
                 logits = own(step(rows, count));
             } finally {
                 int ended = cudart.cudaStreamEndCapture(stream, graph);
-                if (logits != null) {
+                if (logits == null) {
+                    cudart.cudaGraphDestroy(graph);
+                } else {
                     closers.push(logits::releaseReference);
                     Cuda.check(ended, "cudaStreamEndCapture");
                 }

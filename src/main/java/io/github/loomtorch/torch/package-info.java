@@ -21,8 +21,8 @@
  *       [M, VP]}: several tokens a sequence, one sequence after the other. {@code lengths}, on the host, has each one's tokens in this call
  *       and tokens read; {@code last} the tokens, in [0, N), whose logits are wanted; {@code flash} whether ATen's flash attention is used.
  *   <li>{@code attend(qkv [N, 3C], read_rows [sum S], new_ends [B + 1] int32, read_ends [B + 1] int32, longest_new, longest_read, cache,
- *       layer) -> [N, C]}: the attention of a prefill by ATen's flash attention, CUDA only; {@code ends} are where each sequence's new tokens
- *       and its tokens read end, after a 0; without {@code read_rows} all tokens read are new.
+ *       layer) -> [N, C]}: the attention of a prefill by ATen's flash attention, CUDA only; the ends are where each sequence's new tokens,
+ *       and the tokens it reads, end, after a 0; without {@code read_rows} all tokens read are new.
  *   <li>{@code inner(normed [N, C], layer) -> [N, F]}: the inner product of a layer with its activation.
  *   <li>{@code qkv(x [N, C], layer) -> [N, 3C]}, {@code finish(x [N, C], attended [N, C], layer) -> [N, C]} and
  *       {@code head(x [N, C]) -> [N, VP]}: the parts of a layer around its attention, for kernels of our own between them.
@@ -31,9 +31,10 @@
  *
  * <h2>On a GPU</h2>
  *
- * {@code CudaGpt2} puts a step together from these parts and from the kernels in {@code decode.cu} and {@code sample.cu}, and records it as
- * a CUDA graph for each number of rows. {@code StepInput} is the layout that Java and the kernels share. Without a kernel, {@code
- * TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
+ * {@code CudaLayers} puts a step together from the kernels in {@code decode.cu} and {@code linear.cu}, cuBLAS and, in a large prefill, the
+ * program's flash attention; {@code DeviceSampler} ends it with {@code sample.cu}; {@code CudaGpt2} records it as a CUDA graph for each
+ * number of rows. {@code StepInput} is the layout that Java and the kernels share. Without a kernel, {@code TorchScriptGpt2} runs the
+ * program operator by operator, as it does on a CPU.
  *
  * <p>Native objects belong to a {@code TensorScope}, or are retained by the class that owns them. Nothing here is ever {@code null}.
  */
