@@ -116,7 +116,7 @@ final class StepInput {
             buffer.put(row + TOP_K, params.topK());
             put(buffer, row + SCALE, Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE));
             put(buffer, row + TOP_P, params.topP());
-            put(buffer, row + MIN_EXPONENT, (float) (StrictMath.log(params.minP()) * LOG2_E));
+            put(buffer, row + MIN_EXPONENT, params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E));
             put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), sequence.length() - sequence.promptLength()));
         }
         if ((flags & PENALISED) != 0) {

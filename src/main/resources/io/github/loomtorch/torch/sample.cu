@@ -503,7 +503,7 @@ static __device__ __noinline__ void addLogprobs(Shared& s, const Row& row, int t
         after = blockMin(s, next);
         if (threadIdx.x == 0) {
             result[5 + 2 * t] = (int)(unsigned)(after - 1);
-            result[6 + 2 * t] = __float_as_int(logitOf(after - 1));
+            result[6 + 2 * t] = __float_as_int(widen(row.logits[(unsigned)(after - 1)]));
         }
     }
 }
