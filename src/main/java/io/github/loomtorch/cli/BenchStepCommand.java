@@ -20,7 +20,7 @@ import picocli.CommandLine.Spec;
         description = "The time is the device's, of the recorded step replayed over and over. With --profile, a part's time is what the"
                 + " step is faster without it, its bytes are the fewest it must move, and the share is of the speed of a large copy, bytes"
                 + " read and written, measured in the same run.",
-        footer = {"  loomtorch bench step --shape gpt2 --batch-size 1,8,64,256 --context 200 --profile"})
+        footer = {"  loomtorch bench step --shape gpt2 --batch-size 1,8,64 --profile"})
 final class BenchStepCommand implements Callable<Integer> {
     @Spec
     private CommandSpec spec;
@@ -28,7 +28,7 @@ final class BenchStepCommand implements Callable<Integer> {
     @Mixin
     private BenchModelOptions model;
 
-    @Option(names = "--batch-size", paramLabel = "N", split = ",", description = "Sequences, one number or several (default: ${DEFAULT-VALUE}).")
+    @Option(names = "--batch-size", paramLabel = "N", split = ",", description = "Sequences, one number or several (default: 1).")
     private List<Integer> batchSizes = List.of(1);
 
     @Option(names = "--context", paramLabel = "N", description = "Tokens of each sequence (default: ${DEFAULT-VALUE}).")

@@ -528,7 +528,7 @@ final class CudaGpt2 extends Gpt2 {
 
     private void requireProfiling(int value, int most, String name) {
         if (!options.cudaGraphs()) {
-            throw new UnsupportedOperationException("profiling replays CUDA graphs, got cudaGraphs=false");
+            throw new TorchException("profiling replays CUDA graphs, got cudaGraphs=false");
         }
         if (!layers.isFused()) {
             super.profileStep(1, 1); // says why not

@@ -110,10 +110,10 @@ public abstract class Gpt2 implements CausalLm {
      * @param contextLength tokens of each, its new one included, in [1, {@link #contextLength()}]
      * @return the medians of many steps
      * @throws IllegalArgumentException if an argument is out of its range
-     * @throws UnsupportedOperationException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
+     * @throws TorchException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
      */
     public StepProfile profileStep(int batchSize, int contextLength) {
-        throw new UnsupportedOperationException("a step can be profiled on a GPU in float16 or bfloat16, not on " + device() + " in " + dtype());
+        throw new TorchException("a step can be profiled on a GPU in float16 or bfloat16, got " + device() + " in " + dtype());
     }
 
     /**
@@ -123,10 +123,10 @@ public abstract class Gpt2 implements CausalLm {
      * @param promptLength tokens of each, in [1, {@link #contextLength()}]; all must fit into the KV cache
      * @return the median of many steps
      * @throws IllegalArgumentException if an argument is out of its range
-     * @throws UnsupportedOperationException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
+     * @throws TorchException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
      */
     public PrefillProfile profilePrefill(int prompts, int promptLength) {
-        throw new UnsupportedOperationException("a prefill can be profiled on a GPU in float16 or bfloat16, not on " + device() + " in " + dtype());
+        throw new TorchException("a prefill can be profiled on a GPU in float16 or bfloat16, got " + device() + " in " + dtype());
     }
 
     @Override
