@@ -14,7 +14,6 @@ import java.util.Map;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.bytedeco.cuda.cudart.CUstream_st;
-import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.IValueVector;
@@ -48,11 +47,7 @@ final class CudaLayers implements AutoCloseable {
         SAMPLING
     }
 
-    /**
-     * The matrix products of a layer. The numbers of columns that a block makes were measured, see docs/performance.md.
-     *
-     * @param maxRows up to which our kernels are faster than cuBLAS
-     */
+    /** The matrix products of a layer. The numbers were measured on GPT-2's shape, see docs/performance.md. */
     private enum Product {
         QKV(Part.QKV, "C", "3 * C", "PLAIN", 4, 3, 1, 32, 96),
         PROJECTION(Part.PROJECTION, "C", "C", "RESIDUAL", 2, 3, 1, 16, 256),
@@ -60,14 +55,14 @@ final class CudaLayers implements AutoCloseable {
         OUTER(Part.OUTER, "F", "C", "RESIDUAL", 1, 4, 4, 32, 64);
 
         final Part part;
-        final String k;
-        final String n;
+        final String k; // length of the sums, in terms of linear.cu
+        final String n; // columns of the result
         final String epilogue;
-        final int fewTiles;
+        final int fewTiles; // of 8 columns that a block makes, with few rows
         final int manyTiles;
-        final int manySplit;
-        final int manyRows;
-        final int maxRows;
+        final int manySplit; // blocks that share K
+        final int manyRows; // that a block makes
+        final int maxRows; // up to which our kernels are faster than cuBLAS
 
         Product(Part part, String k, String n, String epilogue, int fewTiles, int manyTiles, int manySplit, int manyRows, int maxRows) {
             this.part = part;
@@ -98,7 +93,7 @@ final class CudaLayers implements AutoCloseable {
             int rows = few ? FEW_ROWS : product.manyRows;
             String name = product.name().toLowerCase(Locale.ROOT) + (few ? "_few" : "_many");
             String definition = String.format(
-                    "THIN(%s, %s, %s, %d, %d, %d, %s, %b)", name, product.k, product.n, tiles, split, rows, product.epilogue, few && int8);
+                    Locale.ROOT, "THIN(%s, %s, %s, %d, %d, %d, %s, %b)", name, product.k, product.n, tiles, split, rows, product.epilogue, few && int8);
             return new Thin(name, n, tiles, split, rows, definition);
         }
     }
@@ -460,8 +455,8 @@ final class CudaLayers implements AutoCloseable {
         IValue readTokens = new IValue(longestRead);
         IValue cache = new IValue(program.cache().tensor());
         Tensor x = embedPrompt.apply(new IValueVector(new IValue(input.ids()), new IValue(input.positions()))).toTensor();
-        Buffers buffers = new Buffers(
-                x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), x, rows(n, config.innerSize()));
+        Tensor activated = n <= Product.INNER.maxRows ? rows(n, config.innerSize()) : x; // the program makes its own
+        Buffers buffers = new Buffers(x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), x, activated);
         long pending = layers(buffers, n, (b, layer) -> {
             store.launch(n, 1, 1, 96, 0, address(b.qkv()), address(input.writeRows()), keys(layer), values(layer));
             return attendPrompt
