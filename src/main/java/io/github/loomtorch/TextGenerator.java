@@ -374,7 +374,13 @@ public final class TextGenerator implements AutoCloseable {
                 }
                 return replicas.size() == 1 ? replicas.getFirst() : new ReplicaPool(replicas);
             } catch (IOException | RuntimeException | Error e) {
-                replicas.forEach(ContinuousScheduler::close);
+                for (ContinuousScheduler replica : replicas) {
+                    try {
+                        replica.close();
+                    } catch (RuntimeException closing) {
+                        e.addSuppressed(closing);
+                    }
+                }
                 throw e;
             }
         }

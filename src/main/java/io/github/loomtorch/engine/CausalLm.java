@@ -59,6 +59,9 @@ public interface CausalLm extends AutoCloseable {
      * Starts a step: computes the keys and values of every chunk's tokens and, for the chunks that sample, the next token. May return
      * before the work is done; the chunks and their sequences must not change until {@link #await} returns.
      *
+     * <p>A sequence goes on with the token that its chunk was given. A model may rely on that and begin the next step before it is asked to;
+     * it then may write the row behind a sequence's last token, in the same page, until the next {@code launch} or {@link #close}.
+     *
      * @param chunks at most {@code maxBatchSize}, of different sequences; those of one token first
      * @throws RuntimeException if the step cannot start; nothing was sampled
      */

@@ -12,8 +12,8 @@ package io.github.loomtorch.engine;
  * @param preemptedSequences sequences that have lost their pages since the step before, to others or for want of pages, to go on later
  * @param availablePages pages of the KV cache that are free, or cached and in nobody's use, after the step
  * @param pageCount pages of the KV cache, always the same
- * @param durationNanos nanoseconds from launch to the last result on the host
- * @param deviceNanos nanoseconds from the device's first operation to its last, 0 if not known
+ * @param durationNanos nanoseconds from launch to the last result on the host; a model that foresaw the step had begun it before
+ * @param deviceNanos nanoseconds from the device's first operation to its last, 0 if not known; steps foreseen in vain are not in it
  * @param failed whether the step failed as a whole: what ran has failed, and what was computed is lost
  */
 public record StepStats(

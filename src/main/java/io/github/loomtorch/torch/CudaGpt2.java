@@ -478,7 +478,7 @@ final class CudaGpt2 extends Gpt2 {
     public StepProfile profileStep(int batchSize, int contextLength) {
         requireProfiling(batchSize, maxBatchSize(), "batchSize");
         requireProfiling(contextLength, contextLength(), "contextLength");
-        program.configureThread();
+        beginProfiling();
         usual.rows.fillMadeUp(batchSize, contextLength, pageCount());
         List<StepProfile.Part> parts = new ArrayList<>();
         double whole = stepMicros(batchSize, null);
@@ -508,7 +508,7 @@ final class CudaGpt2 extends Gpt2 {
     public PrefillProfile profilePrefill(int prompts, int promptLength) {
         requireProfiling(promptLength, contextLength(), "promptLength");
         requireProfiling(prompts, pageCount() * pageSize() / promptLength, "prompts");
-        program.configureThread();
+        beginProfiling();
         double micros = medianMicros(1, () -> {
             try (TensorScope scope = new TensorScope()) {
                 layers.prefillMadeUp(prompts, promptLength);
@@ -536,6 +536,13 @@ final class CudaGpt2 extends Gpt2 {
         if (value < 1 || value > most) {
             throw new IllegalArgumentException(name + " must be in [1, " + most + "], got " + value);
         }
+    }
+
+    private void beginProfiling() {
+        program.configureThread();
+        synchronize();
+        ahead = null;
+        lane = usual;
     }
 
     private double copyBytesPerSecond() {

@@ -93,7 +93,8 @@ final class CudaLayers implements AutoCloseable {
             int rows = few ? FEW_ROWS : product.manyRows;
             String name = product.name().toLowerCase(Locale.ROOT) + (few ? "_few" : "_many");
             String definition = String.format(
-                    Locale.ROOT, "THIN(%s, %s, %s, %d, %d, %d, %s, %b)", name, product.k, product.n, tiles, split, rows, product.epilogue, few && int8);
+                    Locale.ROOT, "THIN(%s, %s, %s, %d, %d, %d, %s, %b)", name, product.k, product.n, tiles, split, rows, product.epilogue,
+                    few && int8);
             return new Thin(name, n, tiles, split, rows, definition);
         }
     }

@@ -69,6 +69,9 @@ public abstract class Gpt2 implements CausalLm {
         } catch (RuntimeException e) {
             program.close();
             throw Failures.explain("preparing the model", e);
+        } catch (Error e) {
+            program.close();
+            throw e;
         }
     }
 
@@ -104,7 +107,8 @@ public abstract class Gpt2 implements CausalLm {
     }
 
     /**
-     * Measures a decode step, part by part: what a part takes is what a replayed step is faster without it. For a model that nothing runs on.
+     * Measures a decode step, part by part: what a part takes is what a replayed step is faster without it. For a model that no engine has,
+     * as it writes to the KV cache.
      *
      * @param batchSize sequences, in [1, {@link #maxBatchSize()}]
      * @param contextLength tokens of each, its new one included, in [1, {@link #contextLength()}]
@@ -117,7 +121,7 @@ public abstract class Gpt2 implements CausalLm {
     }
 
     /**
-     * Measures a prefill of several prompts in one step. For a model that nothing runs on.
+     * Measures a prefill of several prompts in one step. For a model that no engine has, as it writes to the KV cache.
      *
      * @param prompts how many, &gt;= 1
      * @param promptLength tokens of each, in [1, {@link #contextLength()}]; all must fit into the KV cache

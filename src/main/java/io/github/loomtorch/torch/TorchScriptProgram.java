@@ -38,7 +38,7 @@ final class TorchScriptProgram implements AutoCloseable {
         JitModule load(Device device, ScalarType dtype) throws IOException;
     }
 
-    /** By GPU, streams of models that were closed: libtorch keeps cuBLAS's workspace of each stream for ever, so the next model takes one. */
+    /** By GPU, streams of closed models: libtorch keeps cuBLAS's workspace of each stream for ever, so the next model takes one of them. */
     private static final Map<Byte, Deque<CUDAStream>> IDLE_STREAMS = new ConcurrentHashMap<>();
 
     private final Gpt2Config config;
@@ -73,7 +73,7 @@ final class TorchScriptProgram implements AutoCloseable {
                     && torch_cuda.getDeviceProperties(device.index()).major() >= 8;
             cache = new KvCache(config, options.pageSize(), pageCount(options), device, dtype);
             keep(cache.tensor());
-        } catch (IOException | RuntimeException e) {
+        } catch (IOException | RuntimeException | Error e) {
             close();
             throw e;
         }
@@ -342,14 +342,18 @@ final class TorchScriptProgram implements AutoCloseable {
     @Override
     public void close() {
         boolean cuda = device != null && !device.isNull() && device.is_cuda();
-        if (cuda && stream != null && !streamReturned) {
-            streamReturned = true;
-            idleStreams(device.index()).add(stream);
-        }
+        byte index = cuda ? device.index() : -1;
         owned.forEach(Pointer::releaseReference);
         owned.clear();
         if (cuda) {
             torch_cuda.getAllocator().emptyCache(); // gives the memory back to the GPU, not only to libtorch
+        }
+        if (cuda && stream != null && !streamReturned) {
+            streamReturned = true;
+            try (TensorScope scope = new TensorScope()) {
+                torch_cuda.setCurrentCUDAStream(torch_cuda.getDefaultCUDAStream(index)); // this thread is done with it
+            }
+            idleStreams(index).add(stream);
         }
     }
 }

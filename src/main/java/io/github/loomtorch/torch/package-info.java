@@ -36,6 +36,6 @@
  * number of rows. {@code StepInput} is the layout that Java and the kernels share. Without a kernel, {@code TorchScriptGpt2} runs the
  * program operator by operator, as it does on a CPU.
  *
- * <p>Native objects belong to a {@code TensorScope}, or are retained by the class that owns them. Nothing here is ever {@code null}.
+ * <p>Native objects belong to a {@code TensorScope}, or are retained by the class that owns them.
  */
 package io.github.loomtorch.torch;

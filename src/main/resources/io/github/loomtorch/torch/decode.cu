@@ -10,8 +10,12 @@
  */
 #include "element.cuh"
 
-/* x [B, C] = wte[token] + wpe[position]; a token of -1 is what the step before sampled for the same row. Traffic: 3 C elements a row. Grid B, any block. */
-extern "C" __global__ void embed(const int* __restrict__ input, const int* __restrict__ sampled, const T* __restrict__ wte, const T* __restrict__ wpe, T* __restrict__ x) {
+/*
+ * x [B, C] = wte[token] + wpe[position]; a token of -1 is what the step before sampled for the same row. Traffic: 3 C elements a row.
+ * Grid B, any block.
+ */
+extern "C" __global__ void embed(const int* __restrict__ input, const int* __restrict__ sampled,
+        const T* __restrict__ wte, const T* __restrict__ wpe, T* __restrict__ x) {
     releaseNext();
     awaitPrevious();
     const int* row = input + (size_t)blockIdx.x * ROW;

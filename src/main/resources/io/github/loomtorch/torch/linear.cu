@@ -65,7 +65,6 @@ static __device__ __forceinline__ uint4 loadWeights(const T* from) {
     return x;
 }
 
-
 static __device__ __forceinline__ unsigned sharedAddress(const void* p) {
     return (unsigned)__cvta_generic_to_shared(p);
 }

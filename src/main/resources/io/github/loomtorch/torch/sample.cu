@@ -285,7 +285,10 @@ static __device__ __noinline__ void rankList(Shared& s, int n) {
     __syncthreads();
 }
 
-/* Of the ranked list, before which stands a mass of `before`, the first token up to which the mass exceeds `target`: sets answerOrder and answerMass. */
+/*
+ * Of the ranked list, before which stands a mass of `before`, the first token up to which the mass exceeds `target`: sets answerOrder and
+ * answerMass.
+ */
 static __device__ void findListed(Shared& s, int n, u64 before, u64 target) {
     for (int i = threadIdx.x; i < n; i += THREADS) {
         const u64 mass = before + s.listBefore[i];
@@ -509,8 +512,9 @@ static __device__ __noinline__ void addLogprobs(Shared& s, const Row& row, int t
 }
 
 /*
- * tokens [rows]: the token; results [rows, RESULT], in host memory: the token too (-1 if the logits are unusable: the host finds out why), and if logprobs are wanted its raw logit, the
- * largest raw logit, the mass of all raw weights at temperature 1 (two ints) and the (id, raw logit) pairs of the most probable tokens.
+ * tokens [rows]: the token. results [rows, RESULT], in host memory: the token too (-1 if the logits are unusable: the host finds out why),
+ * and if logprobs are wanted its raw logit, the largest raw logit, the mass of all raw weights at temperature 1 (two ints) and the (id, raw
+ * logit) pairs of the most probable tokens.
  */
 extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restrict__ input, const T* logits,
         const float* __restrict__ bias, unsigned short* __restrict__ counts, int* __restrict__ results, int* __restrict__ tokens) {

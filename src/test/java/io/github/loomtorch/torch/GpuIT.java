@@ -142,16 +142,17 @@ class GpuIT {
         }
     }
 
-    @Test
-    void deterministicRequestsGiveTheSameTokensUnderAnyLoad() throws IOException {
+    @ParameterizedTest
+    @ValueSource(ints = {8, 16}) // up to 8, steps are launched ahead
+    void deterministicRequestsGiveTheSameTokensUnderAnyLoad(int batchSize) throws IOException {
         Random random = new Random(9);
         List<GenerationRequest> requests = new ArrayList<>();
         for (int i = 0; i < 40; i++) {
             requests.add(new GenerationRequest(
                     random.ints(1 + random.nextInt(600), 0, 50257).toArray(),
-                    SamplingParams.creative().toBuilder().seed(i).ignoreEos(true).maxNewTokens(48).build()));
+                    SamplingParams.creative().toBuilder().seed(i).ignoreEos(i % 2 == 0).maxNewTokens(30 + i).build()));
         }
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 16, 16, 0.5, true, true, false))) {
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, batchSize, 16, 0.5, true, true, false))) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i += 7) {
