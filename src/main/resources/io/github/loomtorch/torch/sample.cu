@@ -210,16 +210,19 @@ static __device__ int listLargest(Shared& s, const Row& row, int k, float most) 
     __syncthreads();
     int above = 0;
     int equal = 0;
+    int earlier = 0; // equal ones, so that one thread answers
     for (int g = threadIdx.x % SIZE; g < GROUPS; g += SIZE) {
         above += s.groupMax[g] > own;
         equal += s.groupMax[g] == own;
+        earlier += s.groupMax[g] == own && g < threadIdx.x / SIZE;
     }
     for (int step = 1; step < SIZE; step *= 2) {
         above += __shfl_xor_sync(0xffffffffu, above, step);
         equal += __shfl_xor_sync(0xffffffffu, equal, step);
+        earlier += __shfl_xor_sync(0xffffffffu, earlier, step);
     }
-    if (above < k && above + equal >= k) {
-        s.answerOrder = orderOf(own, 0) | 0xffffffffu; // the same from all that come here
+    if (above < k && above + equal >= k && earlier == 0 && threadIdx.x % SIZE == 0) {
+        s.answerOrder = orderOf(own, 0) | 0xffffffffu;
     }
     __syncthreads();
     return listUpTo<ADJUSTED>(s, row, s.answerOrder, most);
@@ -233,16 +236,20 @@ static __device__ __noinline__ u64 lastListed(Shared& s, int n, int k) {
         const unsigned own = i < n ? s.listOrder[i] >> 32 : 0;
         int before = 0;
         int equal = 0;
+        int earlier = 0; // equal ones, so that one thread answers
         for (int j = threadIdx.x % RANKERS; j < n; j += RANKERS) {
-            before += (unsigned)(s.listOrder[j] >> 32) < own;
-            equal += (unsigned)(s.listOrder[j] >> 32) == own;
+            const unsigned other = s.listOrder[j] >> 32;
+            before += other < own;
+            equal += other == own;
+            earlier += other == own && j < i;
         }
         for (int step = 1; step < RANKERS; step *= 2) {
             before += __shfl_xor_sync(0xffffffffu, before, step);
             equal += __shfl_xor_sync(0xffffffffu, equal, step);
+            earlier += __shfl_xor_sync(0xffffffffu, earlier, step);
         }
-        if (i < n && before < k && before + equal >= k) {
-            s.answerOrder = (u64)own << 32 | 0xffffffffu; // the same from all that come here
+        if (i < n && before < k && before + equal >= k && earlier == 0 && threadIdx.x % RANKERS == 0) {
+            s.answerOrder = (u64)own << 32 | 0xffffffffu;
         }
     }
     __syncthreads();
