@@ -90,8 +90,13 @@ final class CudaKernels implements AutoCloseable {
             }
             CUmod_st module = new CUmod_st();
             Cuda.check(cudart.cuModuleLoadData(module, new BytePointer(code)), "cuModuleLoadData of " + file);
-            return new CudaKernels(module.retainReference(), stream, Integer.parseInt(architecture.substring("sm_".length())) >= 90);
+            return new CudaKernels(module.retainReference(), stream, isAtLeast90(architecture));
         }
+    }
+
+    /** Whether the GPU has clusters of blocks, and kernels that begin while the one before them runs. */
+    static boolean isAtLeast90(String architecture) {
+        return Integer.parseInt(architecture.substring("sm_".length())) >= 90;
     }
 
     private static byte[] read(Path file) {

@@ -11,6 +11,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.function.IntFunction;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.bytedeco.cuda.cudart.CUstream_st;
@@ -49,12 +50,14 @@ final class CudaLayers implements AutoCloseable {
 
     /** The matrix products of a layer. The numbers were measured on GPT-2's shape, see docs/performance.md. */
     private enum Product {
-        QKV(Part.QKV, "C", "3 * C", "PLAIN", 4, 3, 1, 32, 96),
-        PROJECTION(Part.PROJECTION, "C", "C", "RESIDUAL", 2, 3, 1, 16, 256),
-        INNER(Part.INNER, "C", "F", "ACTIVATED", 4, 3, 1, 32, 96),
-        OUTER(Part.OUTER, "F", "C", "RESIDUAL", 1, 4, 4, 32, 64);
+        QKV(Part.QKV, "qkv", "C", "3 * C", "PLAIN", 4, 3, 1, 32, 96),
+        PROJECTION(Part.PROJECTION, "proj", "C", "C", "RESIDUAL", 2, 3, 1, 16, 256),
+        INNER(Part.INNER, "fc", "C", "F", "ACTIVATED", 4, 3, 1, 32, 96),
+        OUTER(Part.OUTER, "out", "F", "C", "RESIDUAL", 1, 4, 4, 32, 64);
 
         final Part part;
+        final String weight; // name of the parameter
+        final String bias;
         final String k; // length of the sums, in terms of linear.cu
         final String n; // columns of the result
         final String epilogue;
@@ -64,8 +67,20 @@ final class CudaLayers implements AutoCloseable {
         final int manyRows; // that a block makes
         final int maxRows; // up to which our kernels are faster than cuBLAS
 
-        Product(Part part, String k, String n, String epilogue, int fewTiles, int manyTiles, int manySplit, int manyRows, int maxRows) {
+        Product(
+                Part part,
+                String parameter,
+                String k,
+                String n,
+                String epilogue,
+                int fewTiles,
+                int manyTiles,
+                int manySplit,
+                int manyRows,
+                int maxRows) {
             this.part = part;
+            weight = parameter + "_w";
+            bias = parameter + "_b";
             this.k = k;
             this.n = n;
             this.epilogue = epilogue;
@@ -131,6 +146,7 @@ final class CudaLayers implements AutoCloseable {
     private final Map<Product, List<Int8>> int8Weights = new EnumMap<>(Product.class); // of each layer; empty without the option
     private Int8 int8Head; // null without the option
     private Buffers stepBuffers;
+    private Tensor stepAttended; // [maxRows, C]
     private Tensor stepLogits; // [maxRows, VP]
     private Part without; // left out, to measure what it takes
 
@@ -138,18 +154,12 @@ final class CudaLayers implements AutoCloseable {
     private record Int8(Tensor bytes, Tensor scales) {}
 
     /** Activations of {@code rows} rows. */
-    private record Buffers(Tensor x, Tensor normed, Tensor qkv, Tensor attended, Tensor inner) {
+    private record Buffers(Tensor x, Tensor normed, Tensor qkv, Tensor inner) {
 
         Buffers first(long rows) {
             return new Buffers(
-                    x.narrow(0, 0, rows), normed.narrow(0, 0, rows), qkv.narrow(0, 0, rows), attended.narrow(0, 0, rows),
-                    inner.narrow(0, 0, rows));
+                    x.narrow(0, 0, rows), normed.narrow(0, 0, rows), qkv.narrow(0, 0, rows), inner.narrow(0, 0, rows));
         }
-    }
-
-    private interface Attention {
-        /** Attends to {@code buffers.qkv()}; [M, C]. */
-        Tensor attend(Buffers buffers, int layer);
     }
 
     /**
@@ -205,7 +215,7 @@ final class CudaLayers implements AutoCloseable {
 
     private void prepareFused(
             CUstream_st stream, String architecture, Map<String, Integer> macros, int maxRows, boolean int8) {
-        boolean clusters = Integer.parseInt(architecture.substring("sm_".length())) >= 90;
+        boolean clusters = CudaKernels.isAtLeast90(architecture);
         for (Product product : Product.values()) {
             few.put(product, Thin.of(product, true, config, clusters, int8));
             many.put(product, Thin.of(product, false, config, clusters, int8));
@@ -227,27 +237,25 @@ final class CudaLayers implements AutoCloseable {
                 kept(rows(maxRows, config.hiddenSize())),
                 kept(rows(maxRows, config.hiddenSize())),
                 kept(rows(maxRows, 3L * config.hiddenSize())),
-                kept(rows(maxRows, config.hiddenSize())),
                 kept(rows(maxRows, config.innerSize())));
+        stepAttended = kept(rows(maxRows, config.hiddenSize()));
         stepLogits = kept(rows(maxRows, TorchScriptExporter.paddedVocabSize(config)));
-        Map<Product, String> names = Map.of(
-                Product.QKV, "qkv_w", Product.PROJECTION, "proj_w", Product.INNER, "fc_w", Product.OUTER, "out_w");
         for (Product product : Product.values()) {
             List<Tensor> layers = new ArrayList<>();
             for (int layer = 0; layer < config.layerCount(); layer++) {
-                layers.add(kept(program.parameter(names.get(product)).select(0, layer).t()));
+                layers.add(kept(program.parameter(product.weight).select(0, layer).t()));
             }
             transposed.put(product, layers);
         }
         headTransposed = kept(program.parameter(headName()).t());
         if (int8) {
-            names.forEach((product, name) -> {
+            for (Product product : Product.values()) {
                 List<Int8> layers = new ArrayList<>();
                 for (int layer = 0; layer < config.layerCount(); layer++) {
-                    layers.add(quantised(program.parameter(name).select(0, layer)));
+                    layers.add(quantised(program.parameter(product.weight).select(0, layer)));
                 }
                 int8Weights.put(product, layers);
-            });
+            }
             int8Head = quantised(program.parameter(headName()));
         }
     }
@@ -350,9 +358,10 @@ final class CudaLayers implements AutoCloseable {
         }
         Buffers buffers = stepBuffers.first(count);
         embed(rows, count, sampled, buffers.x());
-        long pending = layers(buffers, count, (b, layer) -> {
-            attend(rows, count, b.qkv(), layer, b.attended());
-            return b.attended();
+        Tensor attended = stepAttended.narrow(0, 0, count);
+        long pending = layers(buffers, count, layer -> {
+            attend(rows, count, buffers.qkv(), layer, attended);
+            return attended;
         });
         Tensor logits = stepLogits.narrow(0, 0, count);
         if (count <= FEW_ROWS) {
@@ -362,7 +371,7 @@ final class CudaLayers implements AutoCloseable {
                         int8Head == null ? 0L : address(int8Head.scales()), address(logits), count);
             }
         } else {
-            head(buffers, count, pending, logits);
+            head(buffers.x(), buffers.normed(), count, pending, logits);
         }
         return logits;
     }
@@ -457,12 +466,12 @@ final class CudaLayers implements AutoCloseable {
         IValue cache = new IValue(program.cache().tensor());
         Tensor x = embedPrompt.apply(new IValueVector(new IValue(input.ids()), new IValue(input.positions()))).toTensor();
         Tensor activated = n <= Product.INNER.maxRows ? rows(n, config.innerSize()) : x; // the program makes its own
-        Buffers buffers = new Buffers(x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), x, activated);
-        long pending = layers(buffers, n, (b, layer) -> {
-            store.launch(n, 1, 1, 96, 0, address(b.qkv()), address(input.writeRows()), keys(layer), values(layer));
+        Buffers buffers = new Buffers(x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), activated);
+        long pending = layers(buffers, n, layer -> {
+            store.launch(n, 1, 1, 96, 0, address(buffers.qkv()), address(input.writeRows()), keys(layer), values(layer));
             return attendPrompt
                     .apply(new IValueVector(new IValue[] {
-                        new IValue(b.qkv()), readRows, newEndsOnDevice, readEndsOnDevice, newTokens, readTokens, cache,
+                        new IValue(buffers.qkv()), readRows, newEndsOnDevice, readEndsOnDevice, newTokens, readTokens, cache,
                         new IValue((long) layer)
                     }))
                     .toTensor();
@@ -471,33 +480,38 @@ final class CudaLayers implements AutoCloseable {
         int sampling = (int) last.size(0);
         Tensor logits = rows(sampling, TorchScriptExporter.paddedVocabSize(config));
         if (sampling > 0) {
-            head(new Buffers(last, rows(sampling, config.hiddenSize()), x, x, x), sampling, pending, logits);
+            head(last, rows(sampling, config.hiddenSize()), sampling, pending, logits);
         }
         return logits;
     }
 
-    /** All layers over {@code buffers.x()}; returns the address of a bias that is still to be added to it, or 0. */
-    private long layers(Buffers buffers, int count, Attention attention) {
+    /**
+     * All layers over {@code buffers.x()}.
+     *
+     * @param attention of a layer, to what is in {@code buffers.qkv()}; [M, C]
+     * @return the address of a bias that is still to be added to {@code x}, or 0
+     */
+    private long layers(Buffers buffers, int count, IntFunction<Tensor> attention) {
         long pending = 0;
         for (int layer = 0; layer < config.layerCount(); layer++) {
-            norm(buffers, count, pending, "ln1", layer);
-            multiply(Product.QKV, buffers.normed(), buffers.qkv(), count, layer, "qkv_b");
-            Tensor attended = attention.attend(buffers, layer);
-            pending = multiply(Product.PROJECTION, attended, buffers.x(), count, layer, "proj_b");
-            norm(buffers, count, pending, "ln2", layer);
+            norm(buffers.x(), buffers.normed(), count, pending, address("ln1_w", layer), address("ln1_b", layer));
+            multiply(Product.QKV, buffers.normed(), buffers.qkv(), count, layer);
+            Tensor attended = attention.apply(layer);
+            pending = multiply(Product.PROJECTION, attended, buffers.x(), count, layer);
+            norm(buffers.x(), buffers.normed(), count, pending, address("ln2_w", layer), address("ln2_b", layer));
             Tensor activated = buffers.inner();
             if (count <= Product.INNER.maxRows) {
-                multiply(Product.INNER, buffers.normed(), activated, count, layer, "fc_b");
+                multiply(Product.INNER, buffers.normed(), activated, count, layer);
             } else if (includes(Part.INNER)) {
                 activated = inner.apply(new IValueVector(new IValue(buffers.normed()), new IValue((long) layer))).toTensor();
             }
-            pending = multiply(Product.OUTER, activated, buffers.x(), count, layer, "out_b");
+            pending = multiply(Product.OUTER, activated, buffers.x(), count, layer);
         }
         return pending;
     }
 
     /** {@code out = x w^T + b}, or added to {@code out} if that is the residual; returns the address of a bias that is not in it yet, or 0. */
-    private long multiply(Product product, Tensor x, Tensor out, int count, int layer, String biasName) {
+    private long multiply(Product product, Tensor x, Tensor out, int count, int layer) {
         boolean residual = product.epilogue.equals("RESIDUAL");
         boolean ours = count <= product.maxRows;
         if (includes(product.part)) {
@@ -514,32 +528,28 @@ final class CudaLayers implements AutoCloseable {
                                 address(x),
                                 int8 == null ? address(transposed.get(product).get(layer)) : address(int8.bytes()),
                                 int8 == null ? 0L : address(int8.scales()),
-                                address(biasName, layer),
+                                address(product.bias, layer),
                                 address(out),
                                 count);
             } else {
-                Tensor addend = residual ? out : program.parameter(biasName).select(0, layer);
+                Tensor addend = residual ? out : program.parameter(product.bias).select(0, layer);
                 torch.addmm_out(out, addend, x, transposed.get(product).get(layer));
             }
         }
-        return ours || !residual ? 0 : address(biasName, layer);
+        return ours || !residual ? 0 : address(product.bias, layer);
     }
 
-    private void norm(Buffers buffers, int count, long pending, String name, int layer) {
-        norm(buffers, count, pending, address(name + "_w", layer), address(name + "_b", layer));
-    }
-
-    private void norm(Buffers buffers, int count, long pending, long weight, long bias) {
+    private void norm(Tensor x, Tensor normed, int count, long pending, long weight, long bias) {
         if (includes(Part.NORM)) {
             layerNorm.launch(
-                    Math.ceilDiv(count, 4), 1, 1, 128, 0, address(buffers.x()), pending, weight, bias, address(buffers.normed()), count);
+                    Math.ceilDiv(count, 4), 1, 1, 128, 0, address(x), pending, weight, bias, address(normed), count);
         }
     }
 
-    private void head(Buffers buffers, int count, long pending, Tensor logits) {
-        norm(buffers, count, pending, address("lnf_w"), address("lnf_b"));
+    private void head(Tensor x, Tensor normed, int count, long pending, Tensor logits) {
+        norm(x, normed, count, pending, address("lnf_w"), address("lnf_b"));
         if (includes(Part.HEAD)) {
-            torch.mm_out(logits, buffers.normed(), headTransposed);
+            torch.mm_out(logits, normed, headTransposed);
         }
     }
 

@@ -113,10 +113,7 @@ final class StepInput {
             buffer.put(row + FLAGS, SAMPLES | GREEDY | flags);
         } else {
             buffer.put(row + FLAGS, SAMPLES | flags);
-            buffer.put(row + TOP_K, params.topK());
-            put(buffer, row + SCALE, Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE));
-            put(buffer, row + TOP_P, params.topP());
-            put(buffer, row + MIN_EXPONENT, params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E));
+            putDistribution(buffer, row, params);
             put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), sequence.length() - sequence.promptLength()));
         }
         if ((flags & PENALISED) != 0) {
@@ -126,7 +123,14 @@ final class StepInput {
         }
     }
 
-    /** Fills a row for the last token of a sequence that does not exist, sampled with top-k 50, top-p 0.95 and temperature 0.7. */
+    private static void putDistribution(IntBuffer buffer, int row, SamplingParams params) {
+        buffer.put(row + TOP_K, params.topK());
+        put(buffer, row + SCALE, Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE));
+        put(buffer, row + TOP_P, params.topP());
+        put(buffer, row + MIN_EXPONENT, params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E));
+    }
+
+    /** Fills a row for the last token of a sequence that does not exist, sampled as {@link SamplingParams#creative()} says. */
     static void putMadeUp(IntBuffer buffer, int row, int slot, int length, int pages, int pageCount) {
         buffer.put(row + TOKEN, 0);
         buffer.put(row + POSITION, length - 1);
@@ -137,10 +141,7 @@ final class StepInput {
             buffer.put(row + PAGES + i, (slot * pages + i) % pageCount);
         }
         buffer.put(row + FLAGS, SAMPLES);
-        buffer.put(row + TOP_K, 50);
-        put(buffer, row + SCALE, (float) (LOG2_E / 0.7));
-        put(buffer, row + TOP_P, 0.95f);
-        put(buffer, row + MIN_EXPONENT, Float.NEGATIVE_INFINITY);
+        putDistribution(buffer, row, SamplingParams.creative());
         put(buffer, row + UNIFORM, 0.5f);
         buffer.put(row + TOP_LOGPROBS, -1);
     }

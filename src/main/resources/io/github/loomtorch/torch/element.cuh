@@ -58,25 +58,6 @@ static __device__ __forceinline__ uint4 loadFresh(const T* from) {
     return x;
 }
 
-static __device__ __forceinline__ T loadOneFresh(const T* from) {
-#if ELEMENT_BITS == 32
-    float x;
-    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(x) : "l"(from) : "memory");
-#else
-    T x;
-    asm volatile("ld.global.cg.u16 %0, [%1];" : "=h"(x) : "l"(from) : "memory");
-#endif
-    return x;
-}
-
-static __device__ __forceinline__ float warpSum(float x) {
-    #pragma unroll
-    for (int step = 16; step > 0; step /= 2) {
-        x += __shfl_xor_sync(0xffffffffu, x, step);
-    }
-    return x;
-}
-
 /*
  * Programmatic dependent launch: the next kernel may start, which then does what needs nothing of this one and waits. Every thread that
  * reads or writes what another kernel of the step does calls awaitPrevious() first; it returns when that kernel, and so all before, are done.

@@ -55,6 +55,21 @@ static __device__ __forceinline__ uint4 pack(const float* x) {
     return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
+/* As loadFresh, of one element. */
+static __device__ __forceinline__ T loadOneFresh(const T* from) {
+    T x;
+    asm volatile("ld.global.cg.u16 %0, [%1];" : "=h"(x) : "l"(from) : "memory");
+    return x;
+}
+
+static __device__ __forceinline__ float warpSum(float x) {
+    #pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+        x += __shfl_xor_sync(0xffffffffu, x, step);
+    }
+    return x;
+}
+
 #define NOTHING make_uint4(0, 0, 0, 0)
 #define EPSILON __int_as_float(EPSILON_BITS)
 
@@ -253,6 +268,57 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const void*
 
 THIN_KERNELS
 
+/* A warp has a row [C]: each thread PARTS times 8 neighbours, the p-th from OWN_K(p) on if that is in the row. */
+#define PARTS ((C / 8 + 31) / 32)
+#define OWN_K(p) (((p) * 32 + threadIdx.x % 32) * 8)
+
+static __device__ __forceinline__ void loadRow(const T* row, uint4 (&own)[PARTS]) {
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        own[p] = OWN_K(p) < C ? loadFresh(row + OWN_K(p)) : NOTHING;
+    }
+}
+
+/* to [C] = norm(row), from the parts that the threads have; weight(p) and bias(p) are those of the p-th. */
+template <typename Weight, typename Bias>
+static __device__ __forceinline__ void normRow(const uint4 (&own)[PARTS], Weight weight, Bias bias, T* to) {
+    float mean = 0, square = 0;
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        float v[8];
+        expand(own[p], v);
+        #pragma unroll
+        for (int i = 0; i < 8; i++) {
+            mean += v[i];
+        }
+    }
+    mean = warpSum(mean) / C;
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        float v[8];
+        expand(own[p], v);
+        #pragma unroll
+        for (int i = 0; i < 8; i++) {
+            square += OWN_K(p) < C ? (v[i] - mean) * (v[i] - mean) : 0;
+        }
+    }
+    const float inverse = rsqrtf(warpSum(square) / C + EPSILON);
+    #pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        if (OWN_K(p) < C) {
+            float v[8], factor[8], offset[8];
+            expand(own[p], v);
+            expand(weight(p), factor);
+            expand(bias(p), offset);
+            #pragma unroll
+            for (int i = 0; i < 8; i++) {
+                v[i] = (v[i] - mean) * inverse * factor[i] + offset[i];
+            }
+            *(uint4*)(to + OWN_K(p)) = pack(v);
+        }
+    }
+}
+
 /*
  * logits [M, VP] = norm(x) w^T, M <= 16. As many blocks as run at once, 256 threads, 32 (C + 32) bytes of shared memory: each norms the rows
  * into it, then its warps take 8 columns each in turn. Traffic: VP C elements of weights.
@@ -281,7 +347,6 @@ extern "C" __global__ void __launch_bounds__(256, 2) thin_head(const T* __restri
     releaseNext();
     awaitPrevious();
     for (int row = warp; row < 16; row += 8) {
-        constexpr int PARTS = (C / 8 + 31) / 32;
         T* to = normed + row * HEAD_STRIDE;
         if (row >= rows) {
             for (int k = lane * 8; k < C; k += 256) {
@@ -290,47 +355,9 @@ extern "C" __global__ void __launch_bounds__(256, 2) thin_head(const T* __restri
             continue;
         }
         uint4 own[PARTS];
-        float mean = 0, square = 0;
-        #pragma unroll
-        for (int p = 0; p < PARTS; p++) {
-            const int k = (p * 32 + lane) * 8;
-            own[p] = k < C ? loadFresh(x + (size_t)row * C + k) : NOTHING;
-        }
-        #pragma unroll
-        for (int p = 0; p < PARTS; p++) {
-            float v[8];
-            expand(own[p], v);
-            #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                mean += v[i];
-            }
-        }
-        mean = warpSum(mean) / C;
-        #pragma unroll
-        for (int p = 0; p < PARTS; p++) {
-            float v[8];
-            expand(own[p], v);
-            #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                square += (p * 32 + lane) * 8 < C ? (v[i] - mean) * (v[i] - mean) : 0;
-            }
-        }
-        const float inverse = rsqrtf(warpSum(square) / C + EPSILON);
-        #pragma unroll
-        for (int p = 0; p < PARTS; p++) {
-            const int k = (p * 32 + lane) * 8;
-            if (k < C) {
-                float v[8], factor[8], offset[8];
-                expand(own[p], v);
-                load(normWeight + k, factor);
-                load(normBias + k, offset);
-                #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    v[i] = (v[i] - mean) * inverse * factor[i] + offset[i];
-                }
-                *(uint4*)(to + k) = pack(v);
-            }
-        }
+        loadRow(x + (size_t)row * C, own);
+        normRow(own, [&](int p) { return *(const uint4*)(normWeight + OWN_K(p)); },
+                [&](int p) { return *(const uint4*)(normBias + OWN_K(p)); }, to);
     }
     __syncthreads();
     while (first < VP) {
@@ -367,72 +394,35 @@ extern "C" __global__ void __launch_bounds__(256, 2) thin_head(const T* __restri
  */
 extern "C" __global__ void __launch_bounds__(256) layer_norm(T* x, const T* __restrict__ added, const T* __restrict__ weight,
         const T* __restrict__ bias, T* __restrict__ out, int rows) {
-    constexpr int PARTS = (C / 8 + 31) / 32;
     const int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    const int lane = threadIdx.x % 32;
     uint4 own[PARTS], factors[PARTS], offsets[PARTS];
     #pragma unroll
     for (int p = 0; p < PARTS; p++) {
-        const int k = (p * 32 + lane) * 8;
-        factors[p] = k < C ? loadWeights(weight + k) : NOTHING;
-        offsets[p] = k < C ? loadWeights(bias + k) : NOTHING;
+        factors[p] = OWN_K(p) < C ? loadWeights(weight + OWN_K(p)) : NOTHING;
+        offsets[p] = OWN_K(p) < C ? loadWeights(bias + OWN_K(p)) : NOTHING;
     }
     releaseNext();
     awaitPrevious();
     if (row >= rows) {
         return;
     }
-    float mean = 0, square = 0;
-    #pragma unroll
-    for (int p = 0; p < PARTS; p++) {
-        const int k = (p * 32 + lane) * 8;
-        own[p] = k < C ? loadFresh(x + (size_t)row * C + k) : NOTHING;
-    }
-    #pragma unroll
-    for (int p = 0; p < PARTS; p++) {
-        const int k = (p * 32 + lane) * 8;
-        float v[8];
-        expand(own[p], v);
-        if (added && k < C) {
-            float more[8];
-            load(added + k, more);
-            #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                v[i] += more[i];
-            }
-            own[p] = pack(v);
-            *(uint4*)(x + (size_t)row * C + k) = own[p];
-            expand(own[p], v);
-        }
+    x += (size_t)row * C;
+    loadRow(x, own);
+    if (added) {
         #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            mean += v[i];
-        }
-    }
-    mean = warpSum(mean) / C;
-    #pragma unroll
-    for (int p = 0; p < PARTS; p++) {
-        float v[8];
-        expand(own[p], v);
-        #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            square += (p * 32 + lane) * 8 < C ? (v[i] - mean) * (v[i] - mean) : 0;
-        }
-    }
-    const float inverse = rsqrtf(warpSum(square) / C + EPSILON);
-    #pragma unroll
-    for (int p = 0; p < PARTS; p++) {
-        const int k = (p * 32 + lane) * 8;
-        if (k < C) {
-            float v[8], factor[8], offset[8];
-            expand(own[p], v);
-            expand(factors[p], factor);
-            expand(offsets[p], offset);
-            #pragma unroll
-            for (int i = 0; i < 8; i++) {
-                v[i] = (v[i] - mean) * inverse * factor[i] + offset[i];
+        for (int p = 0; p < PARTS; p++) {
+            if (OWN_K(p) < C) {
+                float v[8], more[8];
+                expand(own[p], v);
+                load(added + OWN_K(p), more);
+                #pragma unroll
+                for (int i = 0; i < 8; i++) {
+                    v[i] += more[i];
+                }
+                own[p] = pack(v);
+                *(uint4*)(x + OWN_K(p)) = own[p];
             }
-            *(uint4*)(out + (size_t)row * C + k) = pack(v);
         }
     }
+    normRow(own, [&](int p) { return factors[p]; }, [&](int p) { return offsets[p]; }, out + (size_t)row * C);
 }
