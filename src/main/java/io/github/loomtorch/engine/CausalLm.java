@@ -9,6 +9,10 @@ import java.util.List;
  * {@code i % pageSize} of page {@code sequence.page(i / pageSize)}. The engine decides which sequence owns which page; the model writes
  * and reads them. Several sequences may read one page.
  *
+ * <p>A step is launched, then finished by {@link #await}, in the same order. A model that {@link #runsAhead} has up to two in flight; all
+ * that a step does to the cache, and the tokens it samples, must be as though it ran wholly before the next one. So the engine gives a
+ * slot or a page to another sequence as soon as its own has ended, even if a step in flight still writes there.
+ *
  * <p>Confined to the engine thread, {@link #close()} included.
  */
 public interface CausalLm extends AutoCloseable {
@@ -56,21 +60,30 @@ public interface CausalLm extends AutoCloseable {
     int pageCount();
 
     /**
-     * Starts a step: computes the keys and values of every chunk's tokens and, for the chunks that sample, the next token. May return
-     * before the work is done; the chunks and their sequences must not change until {@link #await} returns.
+     * Whether a step can be launched while the one before is in flight. Its chunks may then be {@linkplain Chunk#isPending pending}: the
+     * host does not know their token yet, the device does. A sequence can turn out to have ended by then, even without a token: what is
+     * computed for it is ignored, but must do no harm.
      *
-     * <p>A sequence goes on with the token that its chunk was given. A model may rely on that and begin the next step before it is asked to;
-     * it then may write the row behind a sequence's last token, in the same page, until the next {@code launch} or {@link #close}.
+     * @return false unless the model says otherwise: then each step is finished before the next is launched, and no chunk is pending
+     */
+    default boolean runsAhead() {
+        return false;
+    }
+
+    /**
+     * Starts a step: computes the keys and values of every chunk's tokens and, for the chunks that sample, the next token. May return
+     * before the work is done. Until the step is finished, the chunks do not change, and their sequences only by what the step before
+     * sampled or by their end.
      *
      * @param chunks at most {@code maxBatchSize}, of different sequences; those of one token first
-     * @throws RuntimeException if the step cannot start; nothing was sampled
+     * @throws RuntimeException if the step cannot start; nothing was sampled, and it is not in flight
      */
     void launch(List<Chunk> chunks);
 
     /**
-     * Finishes the step that {@link #launch} started: gives each sampling chunk its token or its failure.
+     * Finishes the oldest step in flight: gives each sampling chunk its token or its failure.
      *
-     * @throws RuntimeException if the step failed as a whole; nothing was sampled
+     * @throws RuntimeException if the step failed as a whole; nothing was sampled, and it is no longer in flight
      */
     void await();
 
@@ -86,7 +99,7 @@ public interface CausalLm extends AutoCloseable {
     }
 
     /**
-     * How long the device worked on the last step, from its first operation to its last.
+     * How long the device worked on the step finished last, from its first operation to its last.
      *
      * @return nanoseconds, or 0 if the model does not know
      */

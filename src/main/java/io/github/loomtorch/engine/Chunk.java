@@ -4,12 +4,15 @@ import io.github.loomtorch.request.TokenLogprobs;
 
 /**
  * Tokens of one sequence computed in one step: the whole prompt or a part of it (prefill), or the one token sampled last (decode). If
- * they reach the sequence's end the step samples the next token too. Confined to the engine thread.
+ * they reach the sequence's end the step samples the next token too. The token of a decode may be pending: the step before, which is still
+ * in flight, samples it. Confined to the engine thread.
  */
 public final class Chunk {
     private final Sequence sequence;
     private final int start;
     private final int count;
+    private final boolean pending;
+    private final boolean samples;
     private int tokenId = -1;
     private TokenLogprobs logprobs;
     private RuntimeException failure;
@@ -18,18 +21,22 @@ public final class Chunk {
      * A chunk to compute.
      *
      * @param sequence whose tokens
-     * @param start position of the first token; all before it are in the cache
-     * @param count how many tokens, &gt;= 1
+     * @param start position of the first token; all before it are in the cache, or will be after the steps in flight. If it is the
+     *     sequence's length the token is pending
+     * @param count how many tokens, &gt;= 1; one if it is pending
      */
     public Chunk(Sequence sequence, int start, int count) {
-        assert count >= 1 && start + count <= sequence.length();
+        pending = start == sequence.length();
+        assert count >= 1 && (pending ? count == 1 : start + count <= sequence.length());
         this.sequence = sequence;
         this.start = start;
         this.count = count;
+        samples = pending || start + count == sequence.length();
     }
 
     /**
-     * The sequence that the tokens belong to.
+     * The sequence that the tokens belong to. Its slot and pages are its own while the chunk is launched; by the time that the step is
+     * finished it may have ended, or hold the token that was pending.
      *
      * @return its state, not to be changed by the model
      */
@@ -40,7 +47,7 @@ public final class Chunk {
     /**
      * Position of the first token.
      *
-     * @return in {@code [0, sequence.length())}
+     * @return &gt;= 0
      */
     public int start() {
         return start;
@@ -56,12 +63,31 @@ public final class Chunk {
     }
 
     /**
+     * Position behind the last token: how long the sequence is if the chunk samples.
+     *
+     * @return start + count
+     */
+    public int end() {
+        return start + count;
+    }
+
+    /**
+     * Whether the sequence did not have the token yet when the chunk was made: it is the one that the step launched just before samples for
+     * the same sequence, in the same slot.
+     *
+     * @return true for the one token of some chunks, which then sample too
+     */
+    public boolean isPending() {
+        return pending;
+    }
+
+    /**
      * Whether a token is to be sampled after this chunk.
      *
      * @return true if the chunk reaches the end of the sequence
      */
     public boolean samples() {
-        return start + count == sequence.length();
+        return samples;
     }
 
     /**

@@ -5,9 +5,11 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.time.Duration;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
+import java.util.Deque;
 import java.util.List;
 import java.util.function.Function;
 import org.slf4j.Logger;
@@ -31,8 +33,11 @@ import org.slf4j.LoggerFactory;
 public final class Engine implements AutoCloseable {
     /*
      * A step computes the one token that each decoding sequence sampled last, and, of those still in prefill, as many tokens as the
-     * budget allows: iteration-level scheduling [1] with chunked prefill [2]. The tokens of a step are published while the device
-     * computes the next one.
+     * budget allows: iteration-level scheduling [1] with chunked prefill [2].
+     *
+     * The host runs one step ahead of a device that can work by itself: it launches a step while the one before is in flight, whose
+     * tokens it does not know yet, and takes those while the device computes. So all that the host does is hidden behind the device's
+     * work. That a sequence comes to its length is foreseen; if it ends for any other reason, the row that it has in flight is in vain.
      *
      * When the cache is full the least urgent running sequence loses its pages. It is computed again from its tokens later, and goes on
      * as though nothing had been: random numbers depend on the output index only. So that this is rare, an admission leaves what those
@@ -56,6 +61,9 @@ public final class Engine implements AutoCloseable {
 
     private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
 
+    /** What the model computes at once, and when it was asked to. */
+    private record Step(List<Chunk> chunks, long startNanos) {}
+
     private final CausalLm lm;
     private final EngineConfig config;
     private final Function<SamplingParams, OutputText> texts;
@@ -65,6 +73,7 @@ public final class Engine implements AutoCloseable {
     private final int endOfTextId;
     private final int maxBatchSize;
     private final int pageSize;
+    private final boolean runsAhead;
     private final boolean sharing;
     private final long ageingNanos;
 
@@ -74,7 +83,9 @@ public final class Engine implements AutoCloseable {
     private final List<Sequence> running = new ArrayList<>(); // in order of admission
     private final List<Sequence> preempted = new ArrayList<>();
     private final List<Sequence> unpublished = new ArrayList<>();
-    private final List<Chunk> chunks = new ArrayList<>();
+    private final Deque<Step> inFlight = new ArrayDeque<>(); // two while a step is being taken, otherwise at most one
+    private Step current = new Step(List.of(), 0); // launched or finished last
+    private boolean pauses; // the next step launches nothing, so that none is in flight
     private long runningTokens;
     private int reusedTokens; // since the last report
     private int preemptions; // since the last report
@@ -116,6 +127,7 @@ public final class Engine implements AutoCloseable {
         endOfTextId = lm.endOfTextId();
         maxBatchSize = lm.maxBatchSize();
         pageSize = lm.pageSize();
+        runsAhead = lm.runsAhead();
         ageingNanos = nanos(config.ageingInterval());
         sharing = config.prefixCaching() && !lm.deterministic(); // a shared beginning would move the cuts of a prompt
         pages = new KvPages(lm.pageCount(), pageSize, sharing);
@@ -290,7 +302,8 @@ public final class Engine implements AutoCloseable {
     /**
      * Makes room for a sequence that found none: running sequences of lower priority that have not waited themselves to be the more urgent
      * ones stop and lose their pages, the least urgent first, no more of them than it takes. If all of them would not do, or it would only
-     * be deferred, none stops.
+     * be deferred, none stops. While a step is in flight none stops either, as it would lose a token: then the next step only finishes that
+     * one, and it is worth asking again.
      *
      * @param waiting to be admitted instead
      * @return the sequences that were stopped, to be admitted again later, now that there is room for the other; empty if none gives way
@@ -306,6 +319,10 @@ public final class Engine implements AutoCloseable {
         reusePrefix(waiting);
         int victims = isNextPageBeingComputed(waiting) ? 0 : victimsFor(waiting, lessUrgent);
         waiting.releasePages(pages);
+        if (victims > 0 && !inFlight.isEmpty()) {
+            pauses = true;
+            return List.of();
+        }
         List<Sequence> stopped = lessUrgent.subList(0, victims);
         stopped.forEach(this::stop);
         preemptions += victims;
@@ -335,35 +352,28 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Gives each running sequence its next token, or computes a part of its prompt, and publishes the tokens of the step before. A
-     * sequence that ends leaves at once. If the step as a whole fails, so do all that were running, and what the cache holds is
-     * forgotten; the engine stays usable. An {@link Error} fails those that were preempted too, and is thrown.
+     * Launches the next step, which gives each running sequence its next token or computes a part of its prompt; publishes the tokens that
+     * are known; and takes the results of the step, or of the one before if the model runs ahead. If there is nothing to launch, it takes
+     * those of all that is in flight. A sequence that ends leaves at once. If a step as a whole fails, so do all that were running, and
+     * what the cache holds is forgotten; the engine stays usable. An {@link Error} fails those that were preempted too, and is thrown.
      *
      * @return the sequences that had to give up their pages, least urgent first, to be admitted again later; valid until the next step
      */
     public List<Sequence> step() {
         preempted.clear();
-        growPages();
-        buildChunks();
-        if (chunks.isEmpty()) {
-            return preempted;
-        }
-        long startNanos = config.clock().nanoTime();
-        long deviceNanos;
         try {
-            lm.launch(chunks);
-            try {
-                publish();
-            } finally {
-                lm.await(); // whatever happens, no step stays in flight
+            int ahead = launchNext() && runsAhead ? 1 : 0;
+            publish();
+            while (inFlight.size() > ahead) {
+                finishOldest();
             }
-            deviceNanos = lm.deviceNanos();
         } catch (RuntimeException e) {
             failedSteps++;
             lastFailure = e;
+            abandon(e);
             lost = lm.isLost();
             failAll(e);
-            report(startNanos, 0, 0, true);
+            report(0, 0, true);
             return preempted;
         } catch (Error e) {
             IllegalStateException cause = new IllegalStateException("step failed: " + e, e);
@@ -371,23 +381,70 @@ public final class Engine implements AutoCloseable {
             preempted.forEach(sequence -> fail(sequence, cause));
             throw e;
         }
-        failedSteps = 0;
-        int sampled = update();
-        report(startNanos, deviceNanos, sampled, false);
         if (running.isEmpty()) {
             publish();
         }
         return preempted;
     }
 
-    /** Gives each sequence the pages of its tokens so far. */
-    private void growPages() {
+    /** Launches a step of all that can be computed; false if there is nothing. */
+    private boolean launchNext() {
+        if (pauses) {
+            pauses = false;
+            return false;
+        }
+        if (!growPages()) {
+            finishOldest(); // some may have ended
+            growPages();
+        }
+        List<Chunk> chunks = nextChunks();
+        if (chunks.isEmpty()) {
+            return false;
+        }
+        current = new Step(chunks, config.clock().nanoTime());
+        lm.launch(chunks);
+        inFlight.add(current);
+        for (int i = 0; i < chunks.size(); i++) {
+            chunks.get(i).sequence().launched(chunks.get(i).end());
+        }
+        return true;
+    }
+
+    private void finishOldest() {
+        current = inFlight.remove();
+        lm.await();
+        long deviceNanos = lm.deviceNanos();
+        failedSteps = 0;
+        report(deviceNanos, update(), false);
+    }
+
+    /** Ends what is in flight, without results, because of a failure. */
+    private void abandon(RuntimeException cause) {
+        while (!inFlight.isEmpty()) {
+            inFlight.remove();
+            try {
+                lm.await();
+            } catch (RuntimeException | Error e) {
+                if (e != cause && e != cause.getCause()) {
+                    cause.addSuppressed(e);
+                }
+            }
+        }
+    }
+
+    /**
+     * Gives each sequence the pages of the tokens that it will have computed after the next step, if need be by preemption; false if pages
+     * are lacking and nobody may be preempted because a step is in flight.
+     */
+    private boolean growPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            int wanted = pages.pagesFor(sequence.length());
+            int wanted = pages.pagesFor(Math.min(sequence.foreseenLength(), sequence.maxLength() - 1));
             while (sequence.isRunning() && sequence.pageCount() < wanted) {
                 if (pages.available() > 0) {
                     sequence.addPage(pages.allocate());
+                } else if (!inFlight.isEmpty()) {
+                    return false;
                 } else {
                     Sequence victim = leastUrgent();
                     stop(victim);
@@ -399,6 +456,7 @@ public final class Engine implements AutoCloseable {
         if (!preempted.isEmpty()) {
             running.removeIf(sequence -> !sequence.isRunning());
         }
+        return true;
     }
 
     private Sequence leastUrgent() {
@@ -411,11 +469,11 @@ public final class Engine implements AutoCloseable {
         return least;
     }
 
-    private void buildChunks() {
-        chunks.clear();
+    private List<Chunk> nextChunks() {
+        List<Chunk> chunks = new ArrayList<>();
         for (Sequence sequence : running) {
             if (wantedTokens(sequence) == 1) {
-                chunks.add(new Chunk(sequence, sequence.computed(), 1));
+                chunks.add(new Chunk(sequence, sequence.launched(), 1));
             }
         }
         int most = config.maxPrefillTokensPerStep();
@@ -431,38 +489,48 @@ public final class Engine implements AutoCloseable {
                 if (lm.deterministic() && count < wanted || count == 1 && budget < most) {
                     break; // it is cut the same way always; and chunks of one token come first
                 }
-                chunks.add(new Chunk(sequence, sequence.computed(), count));
+                chunks.add(new Chunk(sequence, sequence.launched(), count));
                 budget -= count;
             }
         }
+        return chunks;
     }
 
     /**
-     * How many of its tokens a sequence would have computed next. On a deterministic model that depends on nothing else: a prompt is cut at
-     * multiples of what a step may compute, and the output of a sequence that was preempted is computed as it was before, token by token.
+     * How many of its tokens a sequence would have computed next; none if it is foreseen to end. On a deterministic model that depends on
+     * nothing else: a prompt is cut at multiples of what a step may compute, and the output of a sequence that was preempted is computed as
+     * it was before, token by token.
      */
     private int wantedTokens(Sequence sequence) {
-        int left = sequence.length() - sequence.computed();
+        int length = sequence.foreseenLength();
+        int launched = sequence.launched();
+        if (length == sequence.maxLength()) {
+            return 0;
+        }
         if (!lm.deterministic()) {
-            return left;
+            return length - launched;
         }
         int most = config.maxPrefillTokensPerStep();
-        int prompt = sequence.promptLength() - sequence.computed();
-        return prompt <= 0 ? 1 : Math.min(prompt, most - sequence.computed() % most);
+        int prompt = sequence.promptLength() - launched;
+        return prompt <= 0 ? 1 : Math.min(prompt, most - launched % most);
     }
 
-    /** Takes the results of a step; returns how many tokens were sampled. */
+    /** Takes the results of the current step; returns how many tokens were sampled. */
     private int update() {
         long now = config.clock().nanoTime();
+        List<Chunk> chunks = current.chunks();
         int sampled = 0;
         for (int i = 0; i < chunks.size(); i++) {
             Chunk chunk = chunks.get(i);
             Sequence sequence = chunk.sequence();
+            if (sequence.hasEnded()) {
+                continue; // by the step before: this row was in vain
+            }
             if (chunk.failure() != null) {
                 sequence.fail(chunk.failure(), now);
                 continue;
             }
-            sequence.computed(chunk.start() + chunk.count(), pages, pageSize);
+            sequence.computed(chunk.end(), pages, pageSize);
             if (chunk.samples()) {
                 assert chunk.tokenId() >= 0 && chunk.tokenId() < vocabSize;
                 sequence.append(chunk.tokenId(), chunk.logprobs(), now);
@@ -505,7 +573,9 @@ public final class Engine implements AutoCloseable {
         unpublished.clear();
     }
 
-    private void report(long startNanos, long deviceNanos, int sampled, boolean failed) {
+    /** Tells of the current step. */
+    private void report(long deviceNanos, int sampled, boolean failed) {
+        List<Chunk> chunks = current.chunks();
         int computed = 0;
         for (int i = 0; i < chunks.size(); i++) {
             computed += chunks.get(i).count();
@@ -519,7 +589,7 @@ public final class Engine implements AutoCloseable {
                 preemptions,
                 pages.available(),
                 lm.pageCount(),
-                config.clock().nanoTime() - startNanos,
+                config.clock().nanoTime() - current.startNanos(),
                 deviceNanos,
                 failed);
         reusedTokens = 0;
@@ -555,17 +625,18 @@ public final class Engine implements AutoCloseable {
         waiting.publish();
     }
 
-    /** Cancels all running sequences: they end with the next step. */
+    /** Cancels all running sequences: they end when the results of the next step are taken. */
     public void cancelAll() {
         running.forEach(Sequence::cancel);
     }
 
     /**
-     * Fails all running sequences at once, and forgets what the cache holds.
+     * Fails all running sequences at once, and forgets what the cache holds; what is in flight is waited for, and lost.
      *
      * @param cause why
      */
     public void failAll(RuntimeException cause) {
+        abandon(cause);
         long now = config.clock().nanoTime();
         for (Sequence sequence : running) {
             if (!sequence.hasEnded()) {
@@ -580,12 +651,12 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Whether nothing runs.
+     * Whether nothing runs and nothing is in flight.
      *
      * @return true if a step would do nothing
      */
     public boolean isIdle() {
-        return running.isEmpty();
+        return running.isEmpty() && inFlight.isEmpty();
     }
 
     /**

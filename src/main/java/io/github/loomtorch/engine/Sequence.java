@@ -37,7 +37,8 @@ public final class Sequence implements Comparable<Sequence> {
     private int slot = NO_SLOT;
     private final int[] pages;
     private int pageCount;
-    private int computed; // tokens in the cache
+    private int launched; // tokens that steps were launched for
+    private int computed; // of them, those whose steps are finished: they are in the cache
     private int sharedPages; // of them, full and known to KvPages
     private long content = KvPages.ROOT; // of the last of those
 
@@ -183,7 +184,7 @@ public final class Sequence implements Comparable<Sequence> {
         return deadlineNanos;
     }
 
-    /** Asks for its end; a running sequence ends with its step, a waiting one is its scheduler's business. Thread-safe. */
+    /** Asks for its end; a running sequence ends with a step, a waiting one is its scheduler's business. Thread-safe. */
     public void cancel() {
         cancelled = true;
     }
@@ -249,6 +250,20 @@ public final class Sequence implements Comparable<Sequence> {
 
     // What follows is the engine's.
 
+    int launched() {
+        return launched;
+    }
+
+    /** A step was launched that computes the tokens before {@code end}. */
+    void launched(int end) {
+        launched = end;
+    }
+
+    /** Its length once the step in flight is finished: if all tokens so far were launched, that step samples the next. */
+    int foreseenLength() {
+        return launched == length ? length + 1 : length;
+    }
+
     int computed() {
         return computed;
     }
@@ -267,6 +282,7 @@ public final class Sequence implements Comparable<Sequence> {
         content = pageContent;
         sharedPages = pageCount;
         computed = pageCount * pageSize;
+        launched = computed;
     }
 
     /** Content of the last shared page. */
@@ -287,6 +303,7 @@ public final class Sequence implements Comparable<Sequence> {
         while (pageCount > 0) {
             kvPages.release(pages[--pageCount]);
         }
+        launched = 0;
         computed = 0;
         sharedPages = 0;
         content = KvPages.ROOT;

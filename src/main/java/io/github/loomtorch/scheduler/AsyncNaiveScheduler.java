@@ -116,7 +116,7 @@ public final class AsyncNaiveScheduler implements Scheduler {
             if (waiting.isEmpty()) {
                 return Long.MAX_VALUE;
             }
-            if (engine.isIdle() && waiting.first().batchNumber() == 0) {
+            if (engine.runningSequences() == 0 && waiting.first().batchNumber() == 0) {
                 long submitted = waiting.first().submittedNanos();
                 long due = submitted > Long.MAX_VALUE - timeoutNanos ? Long.MAX_VALUE : submitted + timeoutNanos;
                 if (waiting.size() < batchSize && nowNanos < due && !closing) {

@@ -62,7 +62,7 @@ final class StepRows implements AutoCloseable {
         for (int i = 0; i < chunks.size(); i++) {
             Chunk chunk = chunks.get(i);
             int chunkFlags = flags.applyAsInt(chunk);
-            for (int position = chunk.start(); position < chunk.start() + chunk.count(); position++) {
+            for (int position = chunk.start(); position < chunk.end(); position++) {
                 StepInput.put(input, row++ * rowSize, chunk, position, pageSize, chunkFlags);
             }
         }
@@ -73,7 +73,7 @@ final class StepRows implements AutoCloseable {
     void fillLast(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
         for (int i = 0; i < chunks.size(); i++) {
             Chunk chunk = chunks.get(i);
-            StepInput.put(input, i * rowSize, chunk, chunk.start() + chunk.count() - 1, pageSize, flags.applyAsInt(chunk));
+            StepInput.put(input, i * rowSize, chunk, chunk.end() - 1, pageSize, flags.applyAsInt(chunk));
         }
         pad(chunks.size());
     }

@@ -262,7 +262,7 @@ final class TorchScriptProgram implements AutoCloseable {
         int sampling = 0;
         for (Chunk chunk : chunks) {
             n += chunk.count();
-            s += chunk.start() + chunk.count();
+            s += chunk.end();
             sampling += chunk.samples() ? 1 : 0;
         }
         long[] ids = new long[n];
@@ -277,7 +277,7 @@ final class TorchScriptProgram implements AutoCloseable {
         for (int i = 0; i < chunks.size(); i++) {
             Chunk chunk = chunks.get(i);
             Sequence sequence = chunk.sequence();
-            int end = chunk.start() + chunk.count();
+            int end = chunk.end();
             for (int position = chunk.start(); position < end; position++) {
                 ids[token] = sequence.tokens()[position];
                 positions[token] = position;

@@ -6,8 +6,10 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -33,9 +35,9 @@ public final class FakeCausalLm implements CausalLm {
     private final long[] rows; // [pageCount, pageSize]
     private boolean confined = true;
     private Thread owner; // whose call was the first
-    private List<Chunk> launched = List.of();
-    private int[] launchedLengths = {};
-    private boolean inFlight;
+    private boolean runsAhead;
+    private final Deque<Step> inFlight = new ArrayDeque<>();
+    private final Sampled[] sampled; // by slot: what was sampled there last
 
     private Consumer<List<Chunk>> onLaunch = chunks -> {};
     private Consumer<List<Chunk>> onAwait = chunks -> {};
@@ -46,12 +48,19 @@ public final class FakeCausalLm implements CausalLm {
     private volatile long computedTokens;
     private volatile int largestBatch;
 
+    /** What a step samples, known when it is launched, as its effects are those of launches in order. */
+    private record Step(List<Chunk> chunks, List<Sampled> sampled, int[] lengths) {}
+
+    /** A token sampled for a sequence by a step, the first of which is number 0. */
+    private record Sampled(Sequence sequence, int step, int id) {}
+
     public FakeCausalLm(int maxBatchSize, int pageSize, int pageCount, int contextLength) {
         this.maxBatchSize = maxBatchSize;
         this.pageSize = pageSize;
         this.pageCount = pageCount;
         this.contextLength = contextLength;
         rows = new long[pageSize * pageCount];
+        sampled = new Sampled[maxBatchSize];
     }
 
     /** Pages of 4 tokens, enough for all sequences at their longest, 64 tokens. */
@@ -108,6 +117,12 @@ public final class FakeCausalLm implements CausalLm {
         return this;
     }
 
+    /** Whether two steps may be in flight. */
+    public FakeCausalLm runningAhead(boolean ahead) {
+        runsAhead = ahead;
+        return this;
+    }
+
     /** May be called by any thread, one at a time. */
     public FakeCausalLm unconfined() {
         confined = false;
@@ -116,6 +131,11 @@ public final class FakeCausalLm implements CausalLm {
 
     public int steps() {
         return steps;
+    }
+
+    /** Steps launched and not finished. */
+    public int stepsInFlight() {
+        return inFlight.size();
     }
 
     public int closes() {
@@ -161,45 +181,48 @@ public final class FakeCausalLm implements CausalLm {
     }
 
     @Override
+    public boolean runsAhead() {
+        return runsAhead;
+    }
+
+    @Override
     public void launch(List<Chunk> chunks) {
         checkThread();
-        check(!inFlight, "launch before await");
+        check(inFlight.size() < (runsAhead ? 2 : 1), "launch with " + inFlight.size() + " steps in flight");
         check(closes == 0, "launch after close");
         checkBatch(chunks);
         onLaunch.accept(chunks);
+        List<Sampled> tokens = new ArrayList<>();
         for (Chunk chunk : chunks) {
             write(chunk);
+            tokens.add(chunk.samples() ? sample(chunk) : null);
             computedTokens += chunk.count();
         }
-        launched = new ArrayList<>(chunks);
-        launchedLengths = chunks.stream().mapToInt(chunk -> chunk.sequence().length()).toArray();
+        inFlight.add(new Step(
+                List.copyOf(chunks), tokens, chunks.stream().mapToInt(chunk -> chunk.sequence().length()).toArray()));
         largestBatch = Math.max(largestBatch, chunks.size());
         steps++;
-        inFlight = true;
     }
 
     @Override
     public void await() {
         checkThread();
-        check(inFlight, "await without launch");
-        inFlight = false;
-        onAwait.accept(launched);
-        for (int i = 0; i < launched.size(); i++) {
-            Chunk chunk = launched.get(i);
+        check(!inFlight.isEmpty(), "await without launch");
+        Step step = inFlight.remove();
+        onAwait.accept(step.chunks());
+        for (int i = 0; i < step.chunks().size(); i++) {
+            Chunk chunk = step.chunks().get(i);
             Sequence sequence = chunk.sequence();
-            check(sequence.length() == launchedLengths[i], "a sequence changed before await");
+            int grown = sequence.length() - step.lengths()[i];
+            check(grown == 0 || grown == 1 && chunk.isPending(), "a sequence grew by " + grown + " before await");
             if (!chunk.samples()) {
                 continue;
             }
             RuntimeException failure = failures.apply(sequence);
+            int id = step.sampled().get(i).id();
             if (failure != null) {
                 chunk.failed(failure);
-                continue;
-            }
-            int last = sequence.length() - 1;
-            int index = sequence.length() - sequence.promptLength();
-            int id = sample(rows[place(sequence, last)], sequence.sampling(), sequence.seed(), index);
-            if (sequence.sampling().topLogprobs() >= 0) {
+            } else if (sequence.sampling().topLogprobs() >= 0) {
                 chunk.sampled(id, new TokenLogprobs(-id, List.of()));
             } else {
                 chunk.sampled(id);
@@ -223,7 +246,13 @@ public final class FakeCausalLm implements CausalLm {
             int slot = sequence.slot();
             check(slot >= 0 && slot < maxBatchSize && slots.add(slot), "slot " + slot);
             check(chunk.count() == 1 ? !longer : (longer = true), "a chunk of one token after a longer one");
-            for (int i = 0; i <= (chunk.start() + chunk.count() - 1) / pageSize; i++) {
+            if (chunk.isPending()) {
+                Sampled before = sampled[slot];
+                check(
+                        before != null && before.sequence() == sequence && before.step() == steps - 1 && !inFlight.isEmpty(),
+                        "a token is pending that the step before does not sample");
+            }
+            for (int i = 0; i <= (chunk.end() - 1) / pageSize; i++) {
                 readers.merge(sequence.page(i), 1, Integer::sum);
             }
             long row = EMPTY;
@@ -233,7 +262,7 @@ public final class FakeCausalLm implements CausalLm {
             }
         }
         for (Chunk chunk : chunks) {
-            for (int i = chunk.start() / pageSize; i <= (chunk.start() + chunk.count() - 1) / pageSize; i++) {
+            for (int i = chunk.start() / pageSize; i <= (chunk.end() - 1) / pageSize; i++) {
                 check(readers.get(chunk.sequence().page(i)) == 1, "a page that is written has another reader");
             }
         }
@@ -241,10 +270,17 @@ public final class FakeCausalLm implements CausalLm {
 
     private void write(Chunk chunk) {
         Sequence sequence = chunk.sequence();
-        for (int i = chunk.start(); i < chunk.start() + chunk.count(); i++) {
+        for (int i = chunk.start(); i < chunk.end(); i++) {
             long before = i == 0 ? EMPTY : rows[place(sequence, i - 1)];
-            rows[place(sequence, i)] = row(before, sequence.tokens()[i]);
+            rows[place(sequence, i)] = row(before, chunk.isPending() ? sampled[sequence.slot()].id() : sequence.tokens()[i]);
         }
+    }
+
+    private Sampled sample(Chunk chunk) {
+        Sequence sequence = chunk.sequence();
+        long row = rows[place(sequence, chunk.end() - 1)];
+        int id = sample(row, sequence.sampling(), sequence.seed(), chunk.end() - sequence.promptLength());
+        return sampled[sequence.slot()] = new Sampled(sequence, steps, id);
     }
 
     private int place(Sequence sequence, int position) {

@@ -43,6 +43,11 @@ public abstract class ForwardingLm implements CausalLm {
     }
 
     @Override
+    public boolean runsAhead() {
+        return lm.runsAhead();
+    }
+
+    @Override
     public boolean deterministic() {
         return lm.deterministic();
     }
