@@ -193,26 +193,55 @@ public final class Sampler {
         return best;
     }
 
+    /** What can be wrong with a row of logits, in the order in which it is looked for. */
+    public enum Unusable {
+        /** A logit is NaN or positive infinity. */
+        LOGIT,
+        /** One is, after bias and penalties. */
+        ADJUSTED_LOGIT,
+        /** All are negative infinity, but not before bias and penalties. */
+        ALL_BANNED,
+        /** All are negative infinity. */
+        ALL_INFINITE
+    }
+
     private static ArithmeticException unusable(float[] row, float[] logits) {
-        String damaged = "; the model or its weights are damaged, or float16 overflowed: try dtype float32";
         int bad = firstUnusable(logits);
         if (bad < logits.length) {
-            return new ArithmeticException(
-                    "logits must be finite or -infinity, got " + logits[bad] + " at token id " + bad + damaged);
+            return unusable(Unusable.LOGIT, bad, logits[bad], row.length);
         }
         bad = firstUnusable(row);
         if (bad < row.length) {
-            return new ArithmeticException("logits must be finite or -infinity after logitBias and penalties, got " + row[bad]
-                    + " at token id " + bad + "; make these smaller");
+            return unusable(Unusable.ADJUSTED_LOGIT, bad, row[bad], row.length);
         }
         for (float logit : logits) {
             if (logit != Float.NEGATIVE_INFINITY) {
-                return new ArithmeticException("logitBias and penalties must leave a token to choose, got -infinity at all "
-                        + row.length + " token ids; ban fewer");
+                return unusable(Unusable.ALL_BANNED, 0, Float.NEGATIVE_INFINITY, row.length);
             }
         }
+        return unusable(Unusable.ALL_INFINITE, 0, Float.NEGATIVE_INFINITY, row.length);
+    }
+
+    /**
+     * Says why no token can be chosen.
+     *
+     * @param why what is wrong
+     * @param tokenId the first with such a logit, if it is one's
+     * @param logit of that token
+     * @param vocabSize V
+     * @return the exception, to be thrown by the caller
+     */
+    public static ArithmeticException unusable(Unusable why, int tokenId, float logit, int vocabSize) {
+        String damaged = "; the model or its weights are damaged, or float16 overflowed: try dtype float32";
         return new ArithmeticException(
-                "logits must not all be -infinity, got -infinity at all " + logits.length + " token ids" + damaged);
+                switch (why) {
+                    case LOGIT -> "logits must be finite or -infinity, got " + logit + " at token id " + tokenId + damaged;
+                    case ADJUSTED_LOGIT -> "logits must be finite or -infinity after logitBias and penalties, got " + logit + " at token id "
+                            + tokenId + "; make these smaller";
+                    case ALL_BANNED -> "logitBias and penalties must leave a token to choose, got -infinity at all " + vocabSize
+                            + " token ids; ban fewer";
+                    case ALL_INFINITE -> "logits must not all be -infinity, got -infinity at all " + vocabSize + " token ids" + damaged;
+                });
     }
 
     private static int firstUnusable(float[] row) {

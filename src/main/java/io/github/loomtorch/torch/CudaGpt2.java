@@ -1,9 +1,7 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
-import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
-import io.github.loomtorch.request.SamplingParams;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -33,78 +31,49 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * GPT-2 on a GPU. A step, from the copy of its rows to the device to its sampled tokens in host memory, is recorded once for each number of
- * rows as a CUDA graph and replayed: one launch. A row is one token: a sequence's next in decode, or one of a small chunk in prefill. Large
- * prefills are launched operator by operator, and sample by the same kernel. Confined to the engine thread.
+ * GPT-2 on a GPU. A step, from its rows on the device to its sampled tokens in host memory, is recorded once for each number of rows as a
+ * CUDA graph and replayed: one launch, after the copy of the rows. A row is one token: a sequence's next in decode, or one of a small chunk
+ * in prefill. Large prefills are launched operator by operator, and sample by the same kernel. All is done in order by one stream, so a
+ * step can be launched while the one before is in flight: the device knows the tokens that the host does not know yet. Confined to the
+ * engine thread.
  */
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
     /** Prompt tokens that a graph computes beside a full batch; more are faster operator by operator. */
     private static final int PREFILL_ROWS = 512;
-    /** Up to so many sequences, the step after a step is launched before the host knows its tokens. */
-    private static final int ROWS_AHEAD = 8;
 
     private final Gpt2Config config;
     private final CUstream_st stream;
     private final CudaLayers layers;
     private final DeviceSampler sampler;
     private final int maxRows;
-    private final Lane usual; // for any step
-    private final Lane other; // for steps of at most ROWS_AHEAD rows, beside one in `usual`
+    private final StepRows rows;
     private final StepRows prefillRows; // the last tokens of a prefill without a graph
+    private final TreeMap<Integer, CUgraphExec_st> graphs = new TreeMap<>(); // by number of rows
+    private final List<Step> steps; // two, in flight by turns
+    private final Deque<Step> inFlight = new ArrayDeque<>();
+    private Step finished; // last
     private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
     private final StreamFilter ownStream;
     private final Deque<Runnable> closers = new ArrayDeque<>(); // of all that was made so far, the last made first
     private boolean lost;
 
-    private Lane lane; // of the step in flight
-    private Ahead ahead; // null if there is none
-    private List<Chunk> stepping = List.of(); // by a graph
-    private List<Chunk> prefilling = List.of(); // without one
-    private Tensor stepLogits;
-    private Tensor prefillLogits;
-    private final List<Tensor> held = new ArrayList<>(); // logits of a step in flight that no graph holds
-
-    /** A recorded step, and the logits that it leaves. */
-    private record Graph(CUgraphExec_st exec, Tensor logits) {}
-
     /** What one step in flight needs for itself. */
-    private final class Lane {
-        final StepRows rows;
-        final TreeMap<Integer, Graph> graphs = new TreeMap<>(); // by number of rows
-        final CUevent_st started = new CUevent_st();
-        final CUevent_st finished = new CUevent_st();
+    private final class Step {
+        final StepRows.Host rows;
+        final StepRows.Host prefillRows;
+        final CUevent_st begun = new CUevent_st();
+        final CUevent_st done = new CUevent_st();
+        List<Chunk> stepping = List.of(); // by a graph
+        List<Chunk> prefilling = List.of(); // without one
 
-        Lane(int maxRows, int rowSize) {
-            rows = new StepRows(maxRows, rowSize, options.pageSize(), program.device(), stream);
-            closers.push(rows::close);
-            Cuda.check(cudart.cudaEventCreate(started), "cudaEventCreate");
-            closers.push(() -> cudart.cudaEventDestroy(started));
-            Cuda.check(cudart.cudaEventCreate(finished), "cudaEventCreate");
-            closers.push(() -> cudart.cudaEventDestroy(finished));
-        }
-
-        /** For so many rows; null if none is recorded. */
-        Graph graph(int rowCount) {
-            Map.Entry<Integer, Graph> recorded = graphs.ceilingEntry(rowCount);
-            return recorded == null ? null : recorded.getValue();
-        }
-    }
-
-    /** A step in flight that the engine has not asked for yet: for one more token of each of these chunks' sequences. */
-    private record Ahead(Lane lane, Graph graph, List<Chunk> before) {
-
-        boolean isFor(List<Chunk> chunks) {
-            if (chunks.size() != before.size()) {
-                return false;
-            }
-            for (int row = 0; row < chunks.size(); row++) {
-                Chunk chunk = chunks.get(row);
-                if (chunk.count() != 1 || chunk.sequence() != before.get(row).sequence() || !lane.rows.isFor(row, chunk)) {
-                    return false;
-                }
-            }
-            return true;
+        Step(int index) {
+            rows = CudaGpt2.this.rows.host(index);
+            prefillRows = CudaGpt2.this.prefillRows.host(index);
+            Cuda.check(cudart.cudaEventCreate(begun), "cudaEventCreate");
+            closers.push(() -> cudart.cudaEventDestroy(begun));
+            Cuda.check(cudart.cudaEventCreate(done), "cudaEventCreate");
+            closers.push(() -> cudart.cudaEventDestroy(done));
         }
     }
 
@@ -168,13 +137,14 @@ final class CudaGpt2 extends Gpt2 {
             stream = keep(program.stream().stream());
             layers = new CudaLayers(program, stream, architecture, macros, maxRows, options.int8Weights());
             closers.push(layers::close);
-            sampler = new DeviceSampler(batch, maxRows, config.vocabSize(), program.device(), stream, architecture, macros);
+            sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
             closers.push(sampler::close);
-            usual = new Lane(maxRows, rowSize);
-            other = new Lane(Math.min(ROWS_AHEAD, maxRows), rowSize);
-            lane = usual;
+            rows = new StepRows(maxRows, rowSize, options.pageSize(), program.device(), stream);
+            closers.push(rows::close);
             prefillRows = new StepRows(batch, rowSize, options.pageSize(), program.device(), stream);
             closers.push(prefillRows::close);
+            steps = List.of(new Step(0), new Step(1));
+            finished = steps.get(1);
             // The presets take the id, two integers, for a type whose deallocator would crash: it is never freed.
             poolId = keep(new MemPool()).id().retainReference();
             poolId.deallocate(false);
@@ -186,9 +156,7 @@ final class CudaGpt2 extends Gpt2 {
             });
             warmUpPrefill();
             if (options.cudaGraphs()) {
-                List<Integer> rowCounts = options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed();
-                recordGraphs(usual, rowCounts);
-                recordGraphs(other, rowCounts.stream().filter(count -> count <= ROWS_AHEAD).toList());
+                recordGraphs(options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed());
             }
         } catch (RuntimeException e) {
             closeOwn();
@@ -213,13 +181,13 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** Largest first, so that the smaller ones find room in the memory pool. */
-    private void recordGraphs(Lane lane, List<Integer> rowCounts) {
+    private void recordGraphs(List<Integer> rowCounts) {
         long start = System.nanoTime();
         for (int count : rowCounts) {
             try (TensorScope scope = new TensorScope()) {
-                step(lane.rows, count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
+                step(count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                 synchronize();
-                lane.graphs.put(count, record(lane.rows, count));
+                graphs.put(count, record(count));
             }
         }
         LOG.info("recorded {} graphs in {} ms", rowCounts.size(), (System.nanoTime() - start) / 1_000_000);
@@ -239,23 +207,23 @@ final class CudaGpt2 extends Gpt2 {
         synchronize();
     }
 
-    private Graph record(StepRows rows, int count) {
+    private CUgraphExec_st record(int count) {
         byte device = program.device().index();
         CUgraph_st graph = new CUgraph_st();
-        Tensor logits = null;
+        boolean complete = false;
         torch_cuda.beginAllocateToPool(device, poolId, ownStream);
         closers.push(() -> torch_cuda.getAllocator().releasePool(device, poolId));
         try {
             Cuda.check(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
             try {
-                logits = own(step(rows, count));
+                step(count);
+                complete = true;
             } finally {
                 int ended = cudart.cudaStreamEndCapture(stream, graph);
-                if (logits == null) {
-                    cudart.cudaGraphDestroy(graph);
-                } else {
-                    closers.push(logits::releaseReference);
+                if (complete) {
                     Cuda.check(ended, "cudaStreamEndCapture");
+                } else {
+                    cudart.cudaGraphDestroy(graph);
                 }
             }
         } finally {
@@ -266,98 +234,53 @@ final class CudaGpt2 extends Gpt2 {
         cudart.cudaGraphDestroy(graph);
         Cuda.check(instantiated, "cudaGraphInstantiate");
         closers.push(() -> cudart.cudaGraphExecDestroy(exec));
-        return new Graph(exec, logits);
+        return exec;
     }
 
-    /** A step of the first {@code count} rows, from the copy to the device to the tokens in host memory; returns its logits [count, VP]. */
-    private Tensor step(StepRows rows, int count) {
-        rows.upload(count);
-        Tensor logits = layers.step(rows, count, sampler.tokensAddress());
+    /** A step of the first {@code count} rows, from those on the device to the tokens in host memory. */
+    private void step(int count) {
+        Tensor logits = layers.step(rows, count, sampler.tokensAddress()); // [count, VP]
         if (layers.includes(CudaLayers.Part.SAMPLING)) {
             sampler.launch(rows, count, logits);
         }
-        return logits;
+    }
+
+    @Override
+    public boolean runsAhead() {
+        return true;
     }
 
     @Override
     public void launch(List<Chunk> chunks) {
+        Step step = inFlight.peek() == steps.get(0) ? steps.get(1) : steps.get(0);
         try {
             program.configureThread();
-            Ahead launched = ahead;
-            ahead = null;
-            if (launched != null && launched.isFor(chunks)) {
-                lane = launched.lane();
-                stepLogits = launched.graph().logits();
-                stepping = chunks;
-                prefilling = List.of();
-            } else {
-                if (launched != null) {
-                    synchronize(); // it ends unasked for; what it wrote lies behind the ends of its sequences
-                }
-                launchUsual(chunks);
-            }
-            launchAhead();
+            launch(step, chunks);
         } catch (RuntimeException e) {
-            cudart.cudaStreamSynchronize(stream); // what was launched must not outlive its pages and rows
-            releaseLogits();
-            throw lossOrFailure("launch", chunks.size(), e);
+            throw lossOrFailure("launch", chunks.size(), e); // what was launched has ended then, and does not outlive its pages and rows
         }
+        inFlight.add(step);
     }
 
-    private void launchUsual(List<Chunk> chunks) {
+    private void launch(Step step, List<Chunk> chunks) {
         int inGraph = 0;
         int rowCount = 0;
         while (inGraph < chunks.size() && rowCount + chunks.get(inGraph).count() <= maxRows && isSmall(chunks.get(inGraph))) {
             rowCount += chunks.get(inGraph++).count();
         }
-        stepping = chunks.subList(0, inGraph);
-        prefilling = chunks.subList(inGraph, chunks.size());
-        lane = usual;
-        if (!stepping.isEmpty()) {
-            lane.rows.fill(stepping, sampler::prepare);
+        step.stepping = chunks.subList(0, inGraph);
+        step.prefilling = chunks.subList(inGraph, chunks.size());
+        if (!step.stepping.isEmpty()) {
+            step.rows.fill(step.stepping, sampler::prepare);
         }
-        Cuda.check(cudart.cudaEventRecord(lane.started, stream), "cudaEventRecord");
-        if (!stepping.isEmpty()) {
-            launchStep(rowCount);
+        Cuda.check(cudart.cudaEventRecord(step.begun, stream), "cudaEventRecord");
+        if (!step.stepping.isEmpty()) {
+            launchStep(step.rows, rowCount);
         }
-        if (!prefilling.isEmpty()) {
-            launchPrefill();
+        if (!step.prefilling.isEmpty()) {
+            launchPrefill(step);
         }
-        Cuda.check(cudart.cudaEventRecord(lane.finished, stream), "cudaEventRecord");
-    }
-
-    /**
-     * Launches the step that most probably follows, so that the GPU need not wait for the host to learn a token only to hand it back: one
-     * more token for each sequence of this step. A sequence that ends unforeseen, or a new one, costs the time of that step.
-     */
-    private void launchAhead() {
-        if (!prefilling.isEmpty() || stepping.size() > ROWS_AHEAD || !stepping.stream().allMatch(this::goesOn)) {
-            return;
-        }
-        Lane next = lane == usual ? other : usual;
-        Graph graph = next.graph(options.deterministic() ? maxRows : stepping.size());
-        if (graph == null) {
-            return;
-        }
-        next.rows.fillNext(lane.rows, stepping);
-        Cuda.check(cudart.cudaEventRecord(next.started, stream), "cudaEventRecord");
-        Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch");
-        Cuda.check(cudart.cudaEventRecord(next.finished, stream), "cudaEventRecord");
-        ahead = new Ahead(next, graph, List.copyOf(stepping));
-    }
-
-    /** Whether a sequence can be foreseen to go on after a chunk, in the same page and without counting tokens. */
-    private boolean goesOn(Chunk chunk) {
-        Sequence sequence = chunk.sequence();
-        SamplingParams params = sequence.sampling();
-        return chunk.count() == 1
-                && chunk.samples()
-                && !sequence.isCancelled()
-                && sequence.length() + 1 < sequence.maxLength()
-                && sequence.length() % pageSize() != 0
-                && params.repetitionPenalty() == 1
-                && params.presencePenalty() == 0
-                && params.frequencyPenalty() == 0;
+        Cuda.check(cudart.cudaEventRecord(step.done, stream), "cudaEventRecord");
     }
 
     private void synchronize() {
@@ -366,7 +289,6 @@ final class CudaGpt2 extends Gpt2 {
 
     /** An error that stays when the stream is asked again, unlike a lack of memory, ends the use of the device by this process. */
     private TorchException lossOrFailure(String phase, int sequences, RuntimeException e) {
-        ahead = null;
         lost = cudart.cudaStreamSynchronize(stream) != cudart.cudaSuccess;
         return failure(phase, sequences, e);
     }
@@ -381,27 +303,28 @@ final class CudaGpt2 extends Gpt2 {
         return chunk.count() == 1 || chunk.count() <= PREFILL_ROWS && !options.deterministic();
     }
 
-    private void launchStep(int rowCount) {
-        Graph graph = lane.graph(rowCount);
+    private void launchStep(StepRows.Host host, int rowCount) {
+        Map.Entry<Integer, CUgraphExec_st> graph = graphs.ceilingEntry(rowCount);
         if (graph != null) {
-            stepLogits = graph.logits();
-            Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch");
+            host.upload(graph.getKey());
+            Cuda.check(cudart.cudaGraphLaunch(graph.getValue(), stream), "cudaGraphLaunch");
             return;
         }
+        int count = options.deterministic() ? maxRows : rowCount;
+        host.upload(count);
         try (TensorScope scope = new TensorScope()) {
-            stepLogits = hold(step(lane.rows, options.deterministic() ? maxRows : rowCount));
+            step(count);
         }
     }
 
-    private void launchPrefill() {
+    private void launchPrefill(Step step) {
         try (TensorScope scope = new TensorScope()) {
-            Tensor logits = options.deterministic() ? prefillEach(prefilling) : layers.prefill(prefilling);
-            List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
+            Tensor logits = options.deterministic() ? prefillEach(step.prefilling) : layers.prefill(step.prefilling);
+            List<Chunk> sampling = step.prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
-                prefillRows.fillLast(sampling, sampler::prepare);
-                prefillRows.upload(sampling.size());
+                step.prefillRows.fillLast(sampling, sampler::prepare);
+                step.prefillRows.upload(sampling.size());
                 sampler.launch(prefillRows, sampling.size(), logits);
-                prefillLogits = hold(logits);
             }
         }
     }
@@ -413,65 +336,28 @@ final class CudaGpt2 extends Gpt2 {
         return torch.cat(logits, 0);
     }
 
-    private Tensor hold(Tensor logits) {
-        Tensor own = own(logits);
-        held.add(own);
-        return own;
-    }
-
-    /** A reference of its own to a tensor that a method returned, which belongs to the method's result. */
-    private static Tensor own(Tensor tensor) {
-        return new Tensor(tensor).retainReference();
-    }
-
-    private void releaseLogits() {
-        held.forEach(Pointer::releaseReference);
-        held.clear();
-    }
-
     @Override
     public void await() {
+        Step step = inFlight.remove();
         try {
-            Cuda.check(cudart.cudaEventSynchronize(lane.finished), "cudaEventSynchronize");
-            if (ahead != null && hasUnusableRow()) {
-                repeatStep();
-            }
+            Cuda.check(cudart.cudaEventSynchronize(step.done), "cudaEventSynchronize");
+            finished = step;
             int row = 0;
-            for (Chunk chunk : stepping) {
+            for (Chunk chunk : step.stepping) {
                 row += chunk.count();
                 if (chunk.samples()) {
-                    sampler.take(chunk, lane.rows, row - 1, stepLogits);
+                    sampler.take(chunk, step.rows, row - 1);
                 }
             }
             row = 0;
-            for (Chunk chunk : prefilling) {
+            for (Chunk chunk : step.prefilling) {
                 if (chunk.samples()) {
-                    sampler.take(chunk, prefillRows, row++, prefillLogits);
+                    sampler.take(chunk, step.prefillRows, row++);
                 }
             }
         } catch (RuntimeException e) {
-            throw lossOrFailure("await", stepping.size() + prefilling.size(), e);
-        } finally {
-            releaseLogits();
+            throw lossOrFailure("await", step.stepping.size() + step.prefilling.size(), e);
         }
-    }
-
-    private boolean hasUnusableRow() {
-        for (int row = 0; row < stepping.size(); row++) {
-            if (lane.rows.result(row, 0) < 0) {
-                return true;
-            }
-        }
-        return false;
-    }
-
-    /** Computes the logits of the step again, which those of the step ahead have replaced; it has no state that would change. */
-    private void repeatStep() {
-        ahead = null;
-        synchronize();
-        lane.rows.putTokens(stepping);
-        launchStep(stepping.size());
-        synchronize();
     }
 
     @Override
@@ -479,7 +365,7 @@ final class CudaGpt2 extends Gpt2 {
         requireProfiling(batchSize, maxBatchSize(), "batchSize");
         requireProfiling(contextLength, contextLength(), "contextLength");
         beginProfiling();
-        usual.rows.fillMadeUp(batchSize, contextLength, pageCount());
+        finished.rows.fillMadeUp(batchSize, contextLength, pageCount());
         List<StepProfile.Part> parts = new ArrayList<>();
         double whole = stepMicros(batchSize, null);
         for (CudaLayers.Part part : CudaLayers.Part.values()) {
@@ -495,10 +381,14 @@ final class CudaGpt2 extends Gpt2 {
     private double stepMicros(int count, CudaLayers.Part without) {
         try (TensorScope scope = new TensorScope()) {
             layers.without(without);
-            step(usual.rows, count);
+            finished.rows.upload(count);
+            step(count);
             synchronize();
-            Graph graph = record(usual.rows, count);
-            return medianMicros(50, () -> Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch"));
+            CUgraphExec_st graph = record(count);
+            return medianMicros(50, () -> {
+                finished.rows.upload(count);
+                Cuda.check(cudart.cudaGraphLaunch(graph, stream), "cudaGraphLaunch");
+            });
         } finally {
             layers.without(null);
         }
@@ -541,8 +431,6 @@ final class CudaGpt2 extends Gpt2 {
     private void beginProfiling() {
         program.configureThread();
         synchronize();
-        ahead = null;
-        lane = usual;
     }
 
     private double copyBytesPerSecond() {
@@ -560,11 +448,11 @@ final class CudaGpt2 extends Gpt2 {
         double[] times = new double[11];
         for (int i = -100 / repeats; i < times.length; i++) {
             synchronize();
-            Cuda.check(cudart.cudaEventRecord(usual.started, stream), "cudaEventRecord");
+            Cuda.check(cudart.cudaEventRecord(finished.begun, stream), "cudaEventRecord");
             for (int repeat = 0; repeat < repeats; repeat++) {
                 work.run();
             }
-            Cuda.check(cudart.cudaEventRecord(usual.finished, stream), "cudaEventRecord");
+            Cuda.check(cudart.cudaEventRecord(finished.done, stream), "cudaEventRecord");
             synchronize();
             if (i >= 0) {
                 times[i] = deviceNanos() / 1e3 / repeats;
@@ -577,12 +465,12 @@ final class CudaGpt2 extends Gpt2 {
     @Override
     public long deviceNanos() {
         float[] millis = new float[1];
-        return cudart.cudaEventElapsedTime(millis, lane.started, lane.finished) == cudart.cudaSuccess ? (long) (millis[0] * 1e6) : 0;
+        return cudart.cudaEventElapsedTime(millis, finished.begun, finished.done) == cudart.cudaSuccess ? (long) (millis[0] * 1e6) : 0;
     }
 
     @Override
     public void close() {
-        cudart.cudaStreamSynchronize(stream); // a step may be ahead
+        cudart.cudaStreamSynchronize(stream); // a step may be in flight
         closeOwn();
         super.close();
     }

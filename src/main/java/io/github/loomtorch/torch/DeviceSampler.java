@@ -4,6 +4,7 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.sampling.Sampler;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -24,8 +25,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Samples on the GPU, by the kernel of {@code sample.cu}: the same tokens as {@link io.github.loomtorch.sampling.Sampler} for the same
- * logits. Holds each slot's logit bias and token counts on the device. Confined to the engine thread.
+ * Samples on the GPU, by the kernel of {@code sample.cu}: the same tokens as {@link Sampler} for the same logits. Holds each slot's logit
+ * bias, token counts and last token on the device. Confined to the engine thread.
  */
 final class DeviceSampler implements AutoCloseable {
     private static final int THREADS = 1024; // as in sample.cu
@@ -34,10 +35,9 @@ final class DeviceSampler implements AutoCloseable {
     private final CUstream_st stream;
     private final Deque<Runnable> closers = new ArrayDeque<>();
     private final CudaKernels.Kernel sample;
-    private final HostSampler hostSampler;
     private final Tensor bias; // [slots, V] float32
     private final Tensor counts; // [slots, V] int16: 0 unseen, else 1 + occurrences in the output
-    private final Tensor tokens; // [rows] int32: what the last step sampled
+    private final Tensor tokens; // [slots] int32: what was sampled there last
     private final Sequence[] biasOf; // by slot: whose bias it is
     private final Sequence[] countsOf; // by slot: whose counts they are ...
     private final int[] counted; // ... and of how many tokens
@@ -45,24 +45,22 @@ final class DeviceSampler implements AutoCloseable {
     /**
      * With tables for so many slots.
      *
-     * @param rows most in one launch
      * @param macros the layout of the rows, V, VP and the dtype of the logits
      * @throws TorchException if the kernel cannot be had
      */
-    DeviceSampler(int slots, int rows, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
+    DeviceSampler(int slots, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
         this.vocabSize = vocabSize;
         this.stream = stream;
         CudaKernels kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false");
         closers.push(kernels::close);
         sample = kernels.overlappingKernel("sample");
-        hostSampler = new HostSampler(vocabSize);
         biasOf = new Sequence[slots];
         countsOf = new Sequence[slots];
         counted = new int[slots];
         try {
             bias = table(ScalarType.Float, device, slots, vocabSize);
             counts = table(ScalarType.Short, device, slots, vocabSize);
-            tokens = table(ScalarType.Int, device, rows);
+            tokens = table(ScalarType.Int, device, slots);
         } catch (RuntimeException e) {
             close();
             throw e;
@@ -75,7 +73,7 @@ final class DeviceSampler implements AutoCloseable {
         return table;
     }
 
-    /** Of the tokens that the last step sampled, [rows] int32 on the device. */
+    /** Of the tokens that were sampled last for each slot, [slots] int32 on the device; -1 where the logits were unusable. */
     long tokensAddress() {
         return tokens.data_ptr().address();
     }
@@ -102,11 +100,12 @@ final class DeviceSampler implements AutoCloseable {
         }
         if (params.repetitionPenalty() != 1 || params.presencePenalty() != 0 || params.frequencyPenalty() != 0) {
             flags |= StepInput.PENALISED;
-            if (countsOf[slot] == sequence && counted[slot] == sequence.length() - 1) {
+            if (countsOf[slot] == sequence && counted[slot] == chunk.end() - 1) {
                 flags |= StepInput.COUNT_INPUT;
             } else {
+                assert !chunk.isPending(); // the step before that samples it has counted all before
                 short[] row = new short[vocabSize];
-                for (int i = 0; i < sequence.length(); i++) {
+                for (int i = 0; i < chunk.end(); i++) {
                     int id = sequence.tokens()[i];
                     row[id] = (short) (Math.max(row[id], 1) + (i < sequence.promptLength() ? 0 : 1));
                 }
@@ -115,7 +114,7 @@ final class DeviceSampler implements AutoCloseable {
                 }
                 countsOf[slot] = sequence;
             }
-            counted[slot] = sequence.length();
+            counted[slot] = chunk.end();
         }
         return flags;
     }
@@ -135,12 +134,11 @@ final class DeviceSampler implements AutoCloseable {
     }
 
     /** Gives a chunk what was sampled for its row, once the results are on the host. */
-    void take(Chunk chunk, StepRows rows, int row, Tensor logits) {
+    void take(Chunk chunk, StepRows.Host rows, int row) {
         int token = rows.result(row, 0);
-        if (token < 0) { // unusable logits: the reference sampler says why
-            try (TensorScope scope = new TensorScope()) {
-                hostSampler.sample(chunk, logits.select(0, row).to(ScalarType.Float).cpu().data_ptr_float());
-            }
+        if (token < 0) {
+            Sampler.Unusable why = Sampler.Unusable.values()[rows.result(row, 1)];
+            chunk.failed(Sampler.unusable(why, rows.result(row, 2), logit(rows, row, 3), vocabSize));
             return;
         }
         int top = chunk.sequence().sampling().topLogprobs();
@@ -152,7 +150,7 @@ final class DeviceSampler implements AutoCloseable {
     }
 
     /** What the kernel found out about a row's probabilities. */
-    TokenLogprobs logprobs(StepRows rows, int row, int top) {
+    TokenLogprobs logprobs(StepRows.Host rows, int row, int top) {
         long mass = rows.result(row, 3) & 0xffffffffL | (long) rows.result(row, 4) << 32;
         double logSum = logit(rows, row, 2) + StrictMath.log(mass * 0x1p-40);
         List<TokenLogprobs.Entry> entries = new ArrayList<>(top);
@@ -162,7 +160,7 @@ final class DeviceSampler implements AutoCloseable {
         return new TokenLogprobs((float) (logit(rows, row, 1) - logSum), entries);
     }
 
-    private static float logit(StepRows rows, int row, int index) {
+    private static float logit(StepRows.Host rows, int row, int index) {
         return Float.intBitsToFloat(rows.result(row, index));
     }
 

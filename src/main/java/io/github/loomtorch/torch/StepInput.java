@@ -12,7 +12,7 @@ import java.util.Map;
  * What the kernels are told of one row of a step, as ints (floats by their bits), and what they answer: the layout that Java and CUDA share.
  */
 final class StepInput {
-    /** The token whose successor is sought; -1 for what the step before samples for the same row. */
+    /** The token whose successor is sought; -1 for the one that was sampled last in the same slot. */
     static final int TOKEN = 0;
     /** Its position. */
     static final int POSITION = 1;
@@ -36,6 +36,8 @@ final class StepInput {
     static final int TOP_LOGPROBS = 13;
     /** Position of the first of the sequence's tokens in this step; the rows of those from there on stand just before this one. */
     static final int FIRST = 14;
+    /** Which row of the results is this one's; steps in flight at once have different ones. */
+    static final int RESULT_ROW = 15;
     /** The sequence's pages begin here. */
     static final int PAGES = 16;
 
@@ -50,7 +52,10 @@ final class StepInput {
     /** Flag: the slot's counts do not hold TOKEN, which is an output token, yet. */
     static final int COUNT_INPUT = 16;
 
-    /** Ints of one row of results: token, its raw logit, the largest, the mass (two ints), then pairs of id and raw logit. */
+    /**
+     * Ints of one row of results: token, its raw logit, the largest, the mass (two ints), then pairs of id and raw logit. If there is no
+     * token: -1, the ordinal of {@link io.github.loomtorch.sampling.Sampler.Unusable}, a token id and its logit.
+     */
     static final int RESULT = 5 + 2 * SamplingParams.MAX_TOP_LOGPROBS;
 
     private static final double LOG2_E = 1 / StrictMath.log(2);
@@ -82,6 +87,7 @@ final class StepInput {
         macros.put("UNIFORM", UNIFORM);
         macros.put("TOP_LOGPROBS", TOP_LOGPROBS);
         macros.put("FIRST", FIRST);
+        macros.put("RESULT_ROW", RESULT_ROW);
         macros.put("PAGES", PAGES);
         macros.put("SAMPLES", SAMPLES);
         macros.put("GREEDY", GREEDY);
@@ -91,10 +97,13 @@ final class StepInput {
         return macros;
     }
 
-    /** Fills the row that begins at {@code row} for one of a chunk's tokens; {@code flags} are those that depend on the slot's tables. */
+    /**
+     * Fills the row that begins at {@code row}, but for RESULT_ROW, for one of a chunk's tokens; {@code flags} are those that depend on the
+     * slot's tables.
+     */
     static void put(IntBuffer buffer, int row, Chunk chunk, int position, int pageSize, int flags) {
         Sequence sequence = chunk.sequence();
-        buffer.put(row + TOKEN, sequence.tokens()[position]);
+        buffer.put(row + TOKEN, chunk.isPending() ? -1 : sequence.tokens()[position]);
         buffer.put(row + POSITION, position);
         buffer.put(row + LENGTH, position + 1);
         buffer.put(row + FIRST, chunk.start());
@@ -103,7 +112,7 @@ final class StepInput {
         for (int i = 0; i < pages; i++) {
             buffer.put(row + PAGES + i, sequence.page(i));
         }
-        if (position < sequence.length() - 1) {
+        if (!chunk.samples() || position < chunk.end() - 1) {
             buffer.put(row + FLAGS, 0);
             return;
         }
@@ -114,7 +123,7 @@ final class StepInput {
         } else {
             buffer.put(row + FLAGS, SAMPLES | flags);
             putDistribution(buffer, row, params);
-            put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), sequence.length() - sequence.promptLength()));
+            put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), chunk.end() - sequence.promptLength()));
         }
         if ((flags & PENALISED) != 0) {
             put(buffer, row + REPETITION, params.repetitionPenalty());
@@ -144,19 +153,6 @@ final class StepInput {
         putDistribution(buffer, row, SamplingParams.creative());
         put(buffer, row + UNIFORM, 0.5f);
         buffer.put(row + TOP_LOGPROBS, -1);
-    }
-
-    /**
-     * Fills a row for the step after that of another row, which is the last of its sequence and has no penalties: for its next token, in the
-     * same page, which the device knows before the host does.
-     */
-    static void putNext(IntBuffer buffer, int row, IntBuffer before, int rowBefore, int rowSize, Sequence sequence) {
-        buffer.put(row, before, rowBefore, rowSize);
-        buffer.put(row + TOKEN, -1);
-        buffer.put(row + POSITION, sequence.length());
-        buffer.put(row + LENGTH, sequence.length() + 1);
-        buffer.put(row + FIRST, sequence.length());
-        put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), sequence.length() + 1 - sequence.promptLength()));
     }
 
     /** Makes a row padding: it attends to nothing and samples nothing. */

@@ -11,7 +11,7 @@
 #include "element.cuh"
 
 /*
- * x [B, C] = wte[token] + wpe[position]; a token of -1 is what the step before sampled for the same row. Traffic: 3 C elements a row.
+ * x [B, C] = wte[token] + wpe[position]; a token of -1 is what was sampled last for the same slot. Traffic: 3 C elements a row.
  * Grid B, any block.
  */
 extern "C" __global__ void embed(const int* __restrict__ input, const int* __restrict__ sampled,
@@ -19,7 +19,7 @@ extern "C" __global__ void embed(const int* __restrict__ input, const int* __res
     releaseNext();
     awaitPrevious();
     const int* row = input + (size_t)blockIdx.x * ROW;
-    const int id = row[TOKEN] >= 0 ? row[TOKEN] : max(sampled[blockIdx.x], 0);
+    const int id = row[TOKEN] >= 0 ? row[TOKEN] : max(sampled[row[SLOT]], 0); // -1 if it failed
     const T* token = wte + (size_t)id * C;
     const T* position = wpe + (size_t)row[POSITION] * C;
     T* out = x + (size_t)blockIdx.x * C;

@@ -403,7 +403,7 @@ static __device__ __noinline__ void find(Shared& s, const Row& row, float max, f
     __syncthreads();
 }
 
-/* The token of a row of logits, -1 if they are unusable. */
+/* The token of a row of logits, for all threads; -1 if they are unusable. */
 template <bool ADJUSTED>
 static __device__ __noinline__ int choose(Shared& s, const Row& row, const int* in) {
     // The largest logit, this thread's and all threads', and whether all are usable.
@@ -518,16 +518,41 @@ static __device__ __noinline__ void addLogprobs(Shared& s, const Row& row, int t
     }
 }
 
+/* The first token id whose logit is NaN or infinity; V if there is none. */
+template <bool ADJUSTED>
+static __device__ int firstUnusable(Shared& s, const Row& row) {
+    u64 first = V;
+    FOR_EACH_LOGIT(ONE, row, id, logit, { first = logit < INFINITY ? first : min(first, (u64)id); })
+    return (int)blockMin(s, first);
+}
+
+/* Adds to the result of a row of unusable logits what Sampler.unusable says of them: why, the first token id where it shows, its logit. */
+static __device__ __noinline__ void explain(Shared& s, const Row& row, int* result) {
+    constexpr bool ADJUSTED = false;
+    bool any = false; // above -infinity
+    FOR_EACH_LOGIT(ONE, row, id, logit, { any |= logit > -INFINITY; })
+    any = __syncthreads_or(any);
+    const int raw = firstUnusable<false>(s, row);
+    const int adjusted = firstUnusable<true>(s, row);
+    if (threadIdx.x == 0) {
+        enum { LOGIT, ADJUSTED_LOGIT, ALL_BANNED, ALL_INFINITE }; // as Sampler.Unusable
+        result[1] = raw < V ? LOGIT : adjusted < V ? ADJUSTED_LOGIT : any ? ALL_BANNED : ALL_INFINITE;
+        const int id = raw < V ? raw : adjusted < V ? adjusted : 0;
+        const float logit = widen(row.logits[id]);
+        result[2] = id;
+        result[3] = __float_as_int(raw < V ? logit : adjust(row, id, logit));
+    }
+}
+
 /*
- * tokens [rows]: the token. results [rows, RESULT], in host memory: the token too (-1 if the logits are unusable: the host finds out why),
- * and if logprobs are wanted its raw logit, the largest raw logit, the mass of all raw weights at temperature 1 (two ints) and the (id, raw
- * logit) pairs of the most probable tokens.
+ * tokens [slots]: the token, read before as the input that is to be counted if the row does not name it. results, in host memory, row
+ * RESULT_ROW: the token too, -1 if the logits are unusable, and why; and if logprobs are wanted its raw logit, the largest raw logit, the
+ * mass of all raw weights at temperature 1 (two ints) and the (id, raw logit) pairs of the most probable tokens.
  */
 extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restrict__ input, const T* logits,
         const float* __restrict__ bias, unsigned short* __restrict__ counts, int* __restrict__ results, int* __restrict__ tokens) {
     __shared__ Shared s;
     const int* in = input + (size_t)blockIdx.x * ROW;
-    int* result = results + (size_t)blockIdx.x * RESULT;
     releaseNext();
     awaitPrevious();
     const int flags = in[FLAGS];
@@ -542,7 +567,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restri
     if (flags & PENALISED) {
         unsigned short* own = counts + (size_t)in[SLOT] * V;
         if ((flags & COUNT_INPUT) && threadIdx.x == 0) {
-            own[in[TOKEN]] = max(own[in[TOKEN]], 1) + 1;
+            const int id = in[TOKEN] >= 0 ? in[TOKEN] : max(tokens[in[SLOT]], 0);
+            own[id] = max(own[id], 1) + 1;
         }
         __syncthreads();
         row.counts = own;
@@ -552,11 +578,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restri
     }
 
     const int token = flags & (BIASED | PENALISED) ? choose<true>(s, row, in) : choose<false>(s, row, in);
+    int* result = results + (size_t)in[RESULT_ROW] * RESULT;
     if (threadIdx.x == 0) {
         result[0] = token;
-        tokens[blockIdx.x] = token;
+        tokens[in[SLOT]] = token;
     }
-    if (token >= 0 && in[TOP_LOGPROBS] >= 0) {
+    if (token < 0) {
+        explain(s, row, result);
+    } else if (in[TOP_LOGPROBS] >= 0) {
         addLogprobs(s, row, token, in[TOP_LOGPROBS], result);
     }
 }

@@ -1,6 +1,7 @@
 package io.github.loomtorch.torch;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Chunk;
@@ -14,11 +15,14 @@ import io.github.loomtorch.sampling.Sampler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.CompletionException;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.pytorch.Device;
@@ -30,8 +34,9 @@ import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** The kernel that samples on the GPU against the reference sampler: equal tokens for thousands of rows with mixed parameters. */
 @Tag("gpu")
@@ -41,10 +46,10 @@ class DeviceSamplerIT {
     private static final int PADDED = 50304;
 
     @ParameterizedTest
-    @ValueSource(strings = {"Float", "Half", "BFloat16"})
-    void samplesAsTheReferenceDoes(String dtype) {
+    @CsvSource({"Float, true", "Half, false", "Half, true", "BFloat16, true"})
+    void samplesAsTheReferenceDoes(String dtype, boolean ahead) {
         Random random = new Random(7);
-        ComparingLm lm = new ComparingLm(ScalarType.valueOf(dtype), random);
+        ComparingLm lm = new ComparingLm(ScalarType.valueOf(dtype), ahead, (request, target, from) -> makeRow(random, target, from));
         List<Generation> generations = new ArrayList<>();
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), SLOTS)) {
             for (int round = 0; round < 2; round++) {
@@ -56,6 +61,41 @@ class DeviceSamplerIT {
         }
         generations.forEach(Generation::join);
         assertEquals(generations.size() * 12, lm.rows);
+        assertEquals(List.of(), lm.differences);
+    }
+
+    @Test
+    void saysWhyLogitsAreUnusableAsTheReferenceDoes() {
+        List<SamplingParams> params = new ArrayList<>();
+        SamplingParams greedy = SamplingParams.greedy(2).toBuilder().ignoreEos(true).build();
+        params.add(greedy); // 0: NaN
+        params.add(greedy.toBuilder().temperature(1).build()); // 1: infinity
+        params.add(greedy.toBuilder().repetitionPenalty(1e-30f).logitBias(Map.of(2, 3e38f)).build()); // 2: infinity, but for the bias
+        Map<Integer, Float> bans = new HashMap<>();
+        for (int id = 0; id < VOCAB; id++) {
+            bans.put(id, Float.NEGATIVE_INFINITY);
+        }
+        params.add(greedy.toBuilder().logitBias(bans).build()); // 3: nothing left
+        params.add(greedy); // 4: nothing there
+        ComparingLm lm = new ComparingLm(ScalarType.Half, true, (request, target, from) -> {
+            int row = request.promptTokenIds()[0];
+            Arrays.fill(target, from, from + VOCAB, row == 4 ? Float.NEGATIVE_INFINITY : 1);
+            if (row < 2) {
+                target[from + 40000] = row == 0 ? Float.NaN : Float.POSITIVE_INFINITY;
+                target[from + 50000] = Float.NaN;
+            }
+        });
+        List<Generation> generations = new ArrayList<>();
+        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), params.size())) {
+            for (int i = 0; i < params.size(); i++) {
+                generations.add(scheduler.submit(new GenerationRequest(new int[] {i}, params.get(i))));
+            }
+        }
+        for (int i = 0; i < params.size(); i++) {
+            Throwable cause = assertThrows(CompletionException.class, generations.get(i)::join).getCause();
+            assertEquals(lm.failures.get(i), cause.getMessage());
+        }
+        assertEquals(5, Set.copyOf(lm.failures.values()).size());
         assertEquals(List.of(), lm.differences);
     }
 
@@ -85,22 +125,42 @@ class DeviceSamplerIT {
         return values[random.nextInt(values.length)];
     }
 
-    /** Makes logits up, samples them on the device and by the reference, and goes on with the reference's token. */
+    private static void makeRow(Random random, float[] target, int from) {
+        float deviation = pick(random, 0.01f, 1, 3, 10);
+        float offset = pick(random, 0, -60, 20);
+        boolean coarse = random.nextInt(3) == 0; // many ties
+        double banned = random.nextInt(4) == 0 ? 0.9 : 0;
+        for (int i = 0; i < VOCAB; i++) {
+            float logit = offset + deviation * (float) random.nextGaussian();
+            target[from + i] = random.nextDouble() < banned ? Float.NEGATIVE_INFINITY : coarse ? Math.round(logit) : logit;
+        }
+    }
+
+    private interface Rows {
+        void make(GenerationRequest request, float[] target, int from);
+    }
+
+    /** Makes logits up, samples them on the device and by the reference, and goes on with the device's token. */
     private static final class ComparingLm implements CausalLm {
         final List<String> differences = new ArrayList<>();
+        final Map<Integer, String> failures = new HashMap<>(); // messages of the reference, by the first token of the prompt
         int rows;
         private final ScalarType dtype;
-        private final Random random;
+        private final boolean ahead;
+        private final Rows maker;
         private final Sampler reference = new Sampler(VOCAB);
+        private final int[] last = new int[SLOTS]; // by slot: what the reference sampled
         private final Device device;
         private final CUDAStream stream;
         private final DeviceSampler sampler;
         private final StepRows step;
+        private int steps;
 
-        ComparingLm(ScalarType dtype, Random random) {
+        ComparingLm(ScalarType dtype, boolean ahead, Rows maker) {
             Libtorch.load();
             this.dtype = dtype;
-            this.random = random;
+            this.ahead = ahead;
+            this.maker = maker;
             Cuda.check(cudart.cudaSetDevice(0), "cudaSetDevice");
             try (TensorScope scope = new TensorScope()) {
                 device = new Device(DeviceType.CUDA, (byte) 0).retainReference();
@@ -115,70 +175,71 @@ class DeviceSamplerIT {
                 macros.put("V", VOCAB);
                 macros.put("VP", PADDED);
                 sampler = new DeviceSampler(
-                        SLOTS, SLOTS, VOCAB, device, stream.stream(), "sm_" + properties.major() + properties.minor(), macros);
+                        SLOTS, VOCAB, device, stream.stream(), "sm_" + properties.major() + properties.minor(), macros);
                 step = new StepRows(SLOTS, StepInput.rowSize(8), 16, device, stream.stream());
             }
         }
 
         @Override
+        public boolean runsAhead() {
+            return ahead;
+        }
+
+        @Override
         public void launch(List<Chunk> all) {
             List<Chunk> chunks = all.stream().filter(Chunk::samples).toList();
+            StepRows.Host host = step.host(steps++ % 2);
             try (TensorScope scope = new TensorScope()) {
                 torch_cuda.setCurrentCUDAStream(stream);
                 float[] made = new float[chunks.size() * PADDED];
+                Arrays.fill(made, 1e4f); // padding must never win
                 for (int row = 0; row < chunks.size(); row++) {
-                    makeRow(made, row * PADDED);
+                    maker.make(chunks.get(row).sequence().request(), made, row * PADDED);
                 }
-                Tensor host = torch.from_blob(
+                Tensor logits = torch.from_blob(
                                 new FloatPointer(made), new long[] {chunks.size(), PADDED}, new TensorOptions(ScalarType.Float))
                         .to(dtype);
-                Tensor logits = host.to(device, dtype);
-                step.fillLast(chunks, sampler::prepare);
-                step.upload(chunks.size());
-                sampler.launch(step, chunks.size(), logits);
+                host.fillLast(chunks, sampler::prepare);
+                host.upload(chunks.size());
+                sampler.launch(step, chunks.size(), logits.to(device, dtype));
                 Cuda.check(cudart.cudaStreamSynchronize(stream.stream()), "cudaStreamSynchronize");
-                FloatPointer rounded = host.to(ScalarType.Float).data_ptr_float();
+                FloatPointer rounded = logits.to(ScalarType.Float).data_ptr_float();
                 float[] row = new float[VOCAB];
                 for (int i = 0; i < chunks.size(); i++) {
                     rounded.position((long) i * PADDED).get(row);
-                    compare(chunks.get(i), i, row);
+                    compare(chunks.get(i), host, i, row);
+                    sampler.take(chunks.get(i), host, i);
                 }
             }
         }
 
-        private void makeRow(float[] target, int from) {
-            float deviation = pick(random, 0.01f, 1, 3, 10);
-            float offset = pick(random, 0, -60, 20);
-            boolean coarse = random.nextInt(3) == 0; // many ties
-            double banned = random.nextInt(4) == 0 ? 0.9 : 0;
-            for (int i = 0; i < VOCAB; i++) {
-                float logit = offset + deviation * (float) random.nextGaussian();
-                target[from + i] = random.nextDouble() < banned ? Float.NEGATIVE_INFINITY : coarse ? Math.round(logit) : logit;
-            }
-            for (int i = VOCAB; i < PADDED; i++) {
-                target[from + i] = 1e4f; // padding must never win
-            }
-        }
-
-        private void compare(Chunk chunk, int row, float[] logits) {
+        private void compare(Chunk chunk, StepRows.Host host, int row, float[] logits) {
             Sequence sequence = chunk.sequence();
-            SamplingParams params = sequence.sampling();
-            int expected = reference.sample(
-                    logits, params, sequence.seed(), sequence.tokens(), sequence.promptLength(), sequence.length());
-            rows++;
-            int got = step.result(row, 0);
-            if (got != expected) {
-                differences.add(params + " output " + (sequence.length() - sequence.promptLength()) + ": expected " + expected + ", got "
-                        + got);
+            int slot = sequence.slot();
+            if (failures.containsKey(sequence.request().promptTokenIds()[0])) {
+                return; // in vain
             }
-            if (params.topLogprobs() < 0) {
-                chunk.sampled(expected);
+            SamplingParams params = sequence.sampling();
+            int[] tokens = Arrays.copyOf(sequence.tokens(), chunk.end());
+            if (chunk.isPending()) {
+                tokens[chunk.end() - 1] = last[slot];
+            }
+            int expected;
+            try {
+                expected = reference.sample(logits, params, sequence.seed(), tokens, sequence.promptLength(), chunk.end());
+            } catch (ArithmeticException e) {
+                failures.put(sequence.request().promptTokenIds()[0], e.getMessage());
                 return;
             }
-            TokenLogprobs want = reference.logprobs(logits, expected, params.topLogprobs());
-            chunk.sampled(expected, want);
-            if (got == expected) {
-                TokenLogprobs taken = sampler.logprobs(step, row, params.topLogprobs());
+            rows++;
+            last[slot] = expected;
+            int got = host.result(row, 0);
+            if (got != expected) {
+                differences.add(
+                        params + " output " + (chunk.end() - sequence.promptLength()) + ": expected " + expected + ", got " + got);
+            } else if (params.topLogprobs() >= 0) {
+                TokenLogprobs want = reference.logprobs(logits, expected, params.topLogprobs());
+                TokenLogprobs taken = sampler.logprobs(host, row, params.topLogprobs());
                 if (!want.equals(taken)) {
                     differences.add("logprobs: expected " + want + ", got " + taken);
                 }

@@ -143,7 +143,7 @@ class GpuIT {
     }
 
     @ParameterizedTest
-    @ValueSource(ints = {8, 16}) // up to 8, steps are launched ahead
+    @ValueSource(ints = {8, 16})
     void deterministicRequestsGiveTheSameTokensUnderAnyLoad(int batchSize) throws IOException {
         Random random = new Random(9);
         List<GenerationRequest> requests = new ArrayList<>();
