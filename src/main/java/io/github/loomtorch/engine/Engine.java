@@ -280,7 +280,7 @@ public final class Engine implements AutoCloseable {
 
     /** Pages that a sequence does not have for a page of tokens more; the last token that it can come to hold is never an input. */
     private int lackingPages(Sequence sequence) {
-        int tokens = Math.min(sequence.length() + pageSize, sequence.maxLength() - 1);
+        int tokens = Math.min(sequence.foreseenLength() + pageSize, sequence.maxLength() - 1);
         return pages.pagesFor(tokens) - sequence.pageCount();
     }
 
@@ -394,7 +394,8 @@ public final class Engine implements AutoCloseable {
             return false;
         }
         if (!growPages()) {
-            finishOldest(); // some may have ended
+            publish(); // of each sequence, before it has one token more
+            finishOldest();
             growPages();
         }
         List<Chunk> chunks = nextChunks();

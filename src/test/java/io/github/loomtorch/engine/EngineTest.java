@@ -36,23 +36,35 @@ import java.util.Set;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.ValueSource;
 
+/** On a model that finishes each step before the next is launched, and on one that runs ahead. */
+@ParameterizedClass
+@ValueSource(booleans = {false, true})
 class EngineTest {
     private static final long SEED = 42;
+
+    private final boolean ahead;
 
     private final FakeClock clock = new FakeClock();
     private final List<StepStats> stats = new ArrayList<>();
     private final EngineConfig.Builder config = EngineConfig.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
-    private FakeCausalLm lm = FakeCausalLm.ofBatch(4);
-    private Engine engine = engine();
+    private FakeCausalLm lm;
+    private Engine engine;
     private long arrivals;
+
+    EngineTest(boolean ahead) {
+        this.ahead = ahead;
+        use(FakeCausalLm.ofBatch(4));
+    }
 
     private Engine engine() {
         return new Engine(lm, new FakeTokenizer(), config.build());
     }
 
     private void use(FakeCausalLm model) {
-        lm = model;
+        lm = model.runningAhead(ahead);
         engine = engine();
     }
 
@@ -80,6 +92,26 @@ class EngineTest {
         Run run = sequence(request);
         assertEquals(Admission.ADMITTED, engine.tryAdmit(run.sequence));
         return run;
+    }
+
+    /** Until the results of one more step are taken; a model that runs ahead then has the next in flight. */
+    private List<Sequence> step() {
+        int taken = stats.size();
+        List<Sequence> preempted = new ArrayList<>();
+        do {
+            preempted.addAll(engine.step());
+        } while (stats.size() == taken && !engine.isIdle());
+        return preempted;
+    }
+
+    /** Asks again after the step in flight, if there is one. */
+    private List<Sequence> preemptFor(Sequence waiting) {
+        List<Sequence> stopped = engine.preemptFor(waiting);
+        if (stopped.isEmpty() && lm.stepsInFlight() > 0) {
+            assertEquals(List.of(), engine.step());
+            stopped = engine.preemptFor(waiting);
+        }
+        return stopped;
     }
 
     private void runToEnd() {
@@ -113,7 +145,7 @@ class EngineTest {
     @Test
     void batchYieldsWhatEachSequenceYieldsAlone() {
         List<Run> runs = List.of(admitted(request(1, 20)), admitted(request(9, 3)), admitted(request(16, 7)));
-        engine.step();
+        step();
         Run late = admitted(request(4, 5));
         runToEnd();
         runs.forEach(Run::assertComplete);
@@ -141,14 +173,14 @@ class EngineTest {
         Run second = admitted(request(13, 2));
         for (int step = 0; step < 5; step++) {
             int before = decoding.sequence.length();
-            engine.step();
+            step();
             assertEquals(before + 1, decoding.sequence.length());
         }
+        runToEnd();
         // The first takes 8 + 8 + 4 and decodes once, the second 4 + 8 + 1.
         assertEquals(
                 List.of(1 + 8, 1 + 8, 1 + 4 + 4, 1 + 1 + 8, 1 + 1),
                 stats.subList(1, 6).stream().map(StepStats::computedTokens).toList());
-        runToEnd();
         decoding.assertComplete();
         first.assertComplete();
         second.assertComplete();
@@ -184,7 +216,7 @@ class EngineTest {
     void tellsHowManyPagesOfAllAreAvailable() {
         use(new FakeCausalLm(4, 4, 17, 64));
         admitted(request(9, 3));
-        engine.step();
+        step();
         assertEquals(17 - 3, stats.getLast().availablePages());
         assertEquals(17, stats.getLast().pageCount());
         runToEnd();
@@ -194,11 +226,11 @@ class EngineTest {
     @Test
     void sequencesThatPartAfterACommonBeginningDoNotDisturbEachOther() {
         Run first = admitted(request(10, 12));
-        engine.step();
+        step();
         int[] other = prompt(10);
         other[9]++; // within the third page
         Run second = admitted(new GenerationRequest(other, request(10, 12).sampling()));
-        engine.step();
+        step();
         assertEquals(first.sequence.page(0), second.sequence.page(0));
         assertEquals(first.sequence.page(1), second.sequence.page(1));
         assertNotEquals(first.sequence.page(2), second.sequence.page(2));
@@ -238,19 +270,21 @@ class EngineTest {
 
     @Test
     void completionsOfOnePromptEachComputeItOnDeterministicModel() {
-        engine = new Engine(
-                new ForwardingLm(lm) {
-                    @Override
-                    public boolean deterministic() {
-                        return true;
-                    }
-                },
-                config.build());
+        engine = new Engine(deterministic(lm), config.build());
         admitted(request(10, 3));
-        engine.step();
+        step();
         admitted(request(10, 3));
         runToEnd();
         assertEquals(2 * (10 + 2), lm.computedTokens());
+    }
+
+    private static CausalLm deterministic(CausalLm lm) {
+        return new ForwardingLm(lm) {
+            @Override
+            public boolean deterministic() {
+                return true;
+            }
+        };
     }
 
     @Test
@@ -260,9 +294,9 @@ class EngineTest {
         Run first = admitted(request(10, 5));
         Run second = sequence(request(10, 5));
         assertEquals(Admission.DEFERRED, engine.tryAdmit(second.sequence));
-        engine.step();
+        step();
         assertEquals(Admission.DEFERRED, engine.tryAdmit(second.sequence));
-        engine.step();
+        step();
         assertEquals(Admission.ADMITTED, engine.tryAdmit(second.sequence));
         runToEnd();
         assertEquals(10 + 4 + 2 + 4, lm.computedTokens());
@@ -338,7 +372,7 @@ class EngineTest {
         List<Run> runs = List.of(admitted(request(8, 40)), admitted(request(9, 40)), admitted(request(10, 40)));
         List<Sequence> preempted = List.of();
         while (preempted.isEmpty()) {
-            preempted = List.copyOf(engine.step());
+            preempted = step();
         }
         assertEquals(List.of(runs.get(2).sequence), preempted);
         Deque<Sequence> waiting = new ArrayDeque<>(preempted);
@@ -363,7 +397,7 @@ class EngineTest {
         admitted(request(9, 40).withPriority(1));
         List<Sequence> preempted = List.of();
         while (preempted.isEmpty()) {
-            preempted = engine.step();
+            preempted = step();
         }
         assertEquals(List.of(low.sequence), preempted);
     }
@@ -372,11 +406,11 @@ class EngineTest {
     void lowerPriorityGivesWayToHigher() {
         Run low = admitted(request(3, 8));
         Run middle = admitted(request(4, 8).withPriority(1));
-        engine.step();
+        step();
         Run high = sequence(request(5, 8).withPriority(2));
-        assertEquals(List.of(low.sequence), engine.preemptFor(high.sequence));
-        assertEquals(List.of(middle.sequence), engine.preemptFor(high.sequence));
-        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        assertEquals(List.of(low.sequence), preemptFor(high.sequence));
+        assertEquals(List.of(middle.sequence), preemptFor(high.sequence));
+        assertEquals(List.of(), preemptFor(high.sequence));
         assertEquals(lm.pageCount(), engine.availablePages());
         stats.clear();
         for (Run run : List.of(high, low, middle)) {
@@ -395,7 +429,7 @@ class EngineTest {
         Run highest = admitted(request(39, 8).withPriority(9)); // 11
         Run high = sequence(request(19, 8).withPriority(1)); // 6
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
-        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        assertEquals(List.of(), preemptFor(high.sequence));
         assertEquals(16, engine.availablePages());
         assertEquals(2, engine.runningSequences());
         runToEnd();
@@ -412,7 +446,7 @@ class EngineTest {
         Run less = admitted(request(13, 8));
         Run high = sequence(request(39, 8).withPriority(9)); // 11
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
-        assertEquals(List.of(less.sequence, more.sequence), engine.preemptFor(high.sequence));
+        assertEquals(List.of(less.sequence, more.sequence), preemptFor(high.sequence));
         assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
         runToEnd();
         most.assertComplete();
@@ -423,13 +457,13 @@ class EngineTest {
     void pageOfSeveralSequencesIsFreeOnceAllOfThemGaveWay() {
         use(new FakeCausalLm(4, 4, 16, 64));
         Run first = admitted(request(33, 8)); // 10 pages
-        engine.step();
+        step();
         Run second = admitted(request(33, 8)); // 8 of them and 2
         Run highest = admitted(request(11, 8).withPriority(9)); // 4
-        engine.step();
+        step();
         Run high = sequence(request(7, 8).withPriority(1)); // 3
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
-        assertEquals(List.of(second.sequence, first.sequence), engine.preemptFor(high.sequence));
+        assertEquals(List.of(second.sequence, first.sequence), preemptFor(high.sequence));
         assertEquals(16 - 3, engine.availablePages());
         assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
         runToEnd();
@@ -440,12 +474,12 @@ class EngineTest {
     void givesWayToSequenceThatFitsBecauseItSharesPages() {
         use(new FakeCausalLm(4, 4, 16, 64));
         admitted(request(33, 8).withPriority(9)); // 10 pages
-        engine.step();
+        step();
         Run low = admitted(request(15, 8)); // 5
         int[] longer = Arrays.copyOf(prompt(33), 47);
         Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
-        assertEquals(List.of(low.sequence), engine.preemptFor(high.sequence));
+        assertEquals(List.of(low.sequence), preemptFor(high.sequence));
         assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
         runToEnd();
         high.assertComplete();
@@ -455,12 +489,12 @@ class EngineTest {
     void pagesThatASequenceWouldShareMakeNoRoomForIt() {
         use(new FakeCausalLm(4, 4, 16, 64));
         Run low = admitted(request(33, 8)); // 10 pages
-        engine.step();
+        step();
         admitted(request(18, 8).withPriority(9)); // 6
         int[] longer = Arrays.copyOf(prompt(33), 47);
         Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
-        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        assertEquals(List.of(), preemptFor(high.sequence));
         runToEnd();
         low.assertComplete();
     }
@@ -471,10 +505,10 @@ class EngineTest {
         use(FakeCausalLm.ofBatch(2));
         admitted(request(20, 8));
         admitted(request(3, 8));
-        engine.step();
+        step();
         Run high = sequence(request(20, 8).withPriority(1));
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
-        assertEquals(List.of(), engine.preemptFor(high.sequence));
+        assertEquals(List.of(), preemptFor(high.sequence));
         runToEnd();
     }
 
@@ -482,8 +516,8 @@ class EngineTest {
     void whatPreemptedSequenceComputesAgainIsSharedAtItsRightPlace() {
         use(new FakeCausalLm(4, 4, 16, 64));
         Run low = admitted(request(13, 4));
-        engine.step();
-        engine.preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
+        step();
+        preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
         admitted(request(60, 4)); // takes all pages
         runToEnd();
         engine.tryAdmit(low.sequence);
@@ -500,7 +534,7 @@ class EngineTest {
         Run waiting = sequence(request(5, 8));
         clock.advance(Duration.ofSeconds(60));
         admitted(request(3, 8));
-        assertEquals(List.of(), engine.preemptFor(waiting.sequence));
+        assertEquals(List.of(), preemptFor(waiting.sequence));
     }
 
     @Test
@@ -508,10 +542,10 @@ class EngineTest {
         Run low = admitted(request(3, 8));
         clock.advance(Duration.ofSeconds(9)); // ageing: 10 s
         assertEquals(
-                List.of(low.sequence), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+                List.of(low.sequence), preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
         engine.tryAdmit(low.sequence);
         clock.advance(Duration.ofSeconds(1));
-        assertEquals(List.of(), engine.preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+        assertEquals(List.of(), preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
     }
 
     @Test
@@ -539,7 +573,7 @@ class EngineTest {
         lm.onLaunch(chunks -> seen.add(run.listener.events().size()))
                 .onAwait(chunks -> seen.add(run.listener.events().size()));
         runToEnd();
-        assertEquals(List.of(0, 0, 0, 1, 1, 2), seen);
+        assertEquals(ahead ? List.of(0, 0, 0, 0, 1, 2) : List.of(0, 0, 0, 1, 1, 2), seen);
         assertEquals(3, run.listener.events().size());
     }
 
@@ -622,10 +656,10 @@ class EngineTest {
     void cancelledSequenceEndsWithItsStepAndKeepsItsTokens() {
         Run cancelled = admitted(request(3, 20));
         Run other = admitted(request(4, 20));
-        engine.step();
-        engine.step();
+        step();
+        step();
         cancelled.sequence.cancel();
-        engine.step();
+        step();
         assertEquals(1, engine.runningSequences());
         runToEnd();
         Completion completion = cancelled.listener.completion();
@@ -641,9 +675,9 @@ class EngineTest {
         engine = engine();
         admitted(request(20, 2));
         Run starved = admitted(request(30, 2));
-        engine.step();
+        step();
         starved.sequence.cancel();
-        engine.step();
+        step();
         runToEnd();
         assertEquals(FinishReason.CANCELLED, starved.listener.completion().finishReason());
         assertEquals(0, starved.listener.completion().outputTokenIds().length);
@@ -653,8 +687,9 @@ class EngineTest {
     void cancelsAllThatRun() {
         List<Run> runs = List.of(admitted(request(3, 20)), admitted(request(4, 20)));
         engine.cancelAll();
-        engine.step();
-        assertTrue(engine.isIdle());
+        step();
+        assertEquals(0, engine.runningSequences());
+        runToEnd();
         runs.forEach(run -> assertEquals(FinishReason.CANCELLED, run.listener.completion().finishReason()));
     }
 
@@ -700,7 +735,7 @@ class EngineTest {
     void endsPreemptedSequenceWithWhatItHas() {
         Run low = admitted(request(3, 8));
         engine.step();
-        engine.preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
+        preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
         engine.finish(low.sequence, FinishReason.CANCELLED);
         assertArrayEquals(Arrays.copyOf(output(request(3, 8)), 1), low.listener.completion().outputTokenIds());
         assertArrayEquals(low.listener.completion().outputTokenIds(), low.listener.tokenIds());
@@ -711,7 +746,7 @@ class EngineTest {
     private Run preemptedAfterOneToken(GenerationRequest request) {
         Run run = admitted(request);
         engine.step();
-        engine.preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
+        preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
         return run;
     }
 
@@ -769,8 +804,8 @@ class EngineTest {
             @Override
             public void onFailed(RuntimeException cause) {}
         }));
-        engine.step();
-        engine.step();
+        step();
+        step();
         assertEquals("listener", good.listener.failure().getMessage());
         Run next = admitted(request(5, 3));
         runToEnd();
@@ -828,11 +863,11 @@ class EngineTest {
             throw new IllegalStateException("device failed");
         });
         admitted(request(3, 4));
-        engine.step();
+        step();
         assertFalse(engine.isLost());
         lost[0] = true;
         admitted(request(3, 4));
-        engine.step();
+        step();
         assertTrue(engine.isLost());
     }
 
@@ -852,12 +887,12 @@ class EngineTest {
     @Test
     void failingLaunchFailsAllThatRunAndLeavesTheEngineUsable() {
         List<Run> bad = List.of(admitted(request(9, 8)), admitted(request(4, 8)));
-        engine.step();
+        step();
         RuntimeException cause = new IllegalStateException("forward failed");
         lm.onLaunch(chunks -> {
             throw cause;
         });
-        engine.step();
+        step();
         bad.forEach(run -> {
             assertSame(cause, run.listener.failure());
             assertEquals(1, run.listener.events().size());
@@ -884,7 +919,7 @@ class EngineTest {
         lm.onAwait(chunks -> {
             throw cause;
         });
-        engine.step();
+        step();
         assertSame(cause, bad.listener.failure());
         lm.onAwait(chunks -> {});
         Run good = admitted(request(9, 8));
@@ -899,7 +934,7 @@ class EngineTest {
         lm.onAwait(chunks -> {
             throw error;
         });
-        assertSame(error, assertThrows(OutOfMemoryError.class, () -> engine.step()));
+        assertSame(error, assertThrows(OutOfMemoryError.class, this::step));
         assertSame(error, bad.listener.failure().getCause());
         assertEquals("step failed: java.lang.OutOfMemoryError: heap", bad.listener.failure().getMessage());
     }
@@ -1011,6 +1046,9 @@ class EngineTest {
         for (int round = 0; round < 60; round++) {
             config.maxPrefillTokensPerStep(1 + random.nextInt(20)).prefixCaching(random.nextInt(4) > 0);
             use(new FakeCausalLm(1 + random.nextInt(6), 1 + random.nextInt(5), 64 + random.nextInt(64), 64));
+            if (random.nextInt(4) == 0) {
+                engine = new Engine(deterministic(lm), new FakeTokenizer(), config.build());
+            }
             List<Run> all = new ArrayList<>();
             List<Sequence> waiting = new ArrayList<>();
             for (int i = 0; i < 25; i++) {
