@@ -117,11 +117,11 @@ class EngineAheadTest {
 
     @Test
     void stopCostsOneRow() {
-        admitted(stopping(3));
+        admitted(stopping(4));
         runToEnd();
-        assertArrayEquals(output(stopping(3)), listener.completion().outputTokenIds());
+        assertArrayEquals(output(stopping(4)), listener.completion().outputTokenIds());
         assertEquals(FinishReason.STOP, listener.completion().finishReason());
-        assertEquals(3 + 5 + 1, lm.computedTokens());
+        assertEquals(4 + 5 + 1, lm.computedTokens());
         assertEquals(List.of(1, 1, 1, 1, 1, 1, 0), stats.stream().map(StepStats::sampledTokens).toList());
     }
 
@@ -172,7 +172,7 @@ class EngineAheadTest {
 
     @Test
     void isNotIdleUntilTheRowInVainIsDone() {
-        admitted(stopping(3));
+        admitted(stopping(4));
         while (engine.runningSequences() > 0) {
             engine.step();
         }
@@ -187,7 +187,7 @@ class EngineAheadTest {
     @Test
     void slotAndPagesAreUsedAgainWhileTheirRowInVainIsInFlight() {
         use(new FakeCausalLm(1, 4, 16, 64));
-        admitted(stopping(3));
+        admitted(stopping(4));
         while (engine.runningSequences() > 0) {
             engine.step();
         }

@@ -33,9 +33,17 @@ import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.Parameter;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.ValueSource;
 
 @Timeout(20)
+@ParameterizedClass
+@ValueSource(booleans = {false, true})
 class ContinuousSchedulerTest {
+    @Parameter
+    private boolean ahead;
+
     private final FakeClock clock = new FakeClock();
     private final StepGate gate = new StepGate();
     private final List<StepStats> stats = Collections.synchronizedList(new ArrayList<>());
@@ -49,7 +57,7 @@ class ContinuousSchedulerTest {
         scheduler = new ContinuousScheduler(
                 () -> {
                     engineThread.set(Thread.currentThread());
-                    lm = hooks.apply(new FakeCausalLm(2, 4, 32, 64));
+                    lm = hooks.apply(new FakeCausalLm(2, 4, 32, 64)).runningAhead(ahead);
                     engine = new Engine(lm, new FakeTokenizer(), config.build());
                     return engine;
                 },
@@ -86,6 +94,13 @@ class ContinuousSchedulerTest {
         return List.of(first, second);
     }
 
+    /** Ends the step that was launched before the scheduler could know of the last request, if the model runs ahead. */
+    private void endStepAhead() throws InterruptedException {
+        if (ahead) {
+            gate.nextStep();
+        }
+    }
+
     @Test
     void admitsWaitingSequenceWhenSlotIsFreed() throws Exception {
         start();
@@ -108,6 +123,7 @@ class ContinuousSchedulerTest {
         gate.awaitStep();
         Generation second = scheduler.submit(request(4, 1));
         gate.nextStep();
+        endStepAhead();
         gate.nextStep();
         assertYield(request(4, 1), second.join());
         assertFalse(first.completion().isDone());
@@ -182,6 +198,7 @@ class ContinuousSchedulerTest {
         List<Generation> running = fillSlots();
         Generation high = scheduler.submit(request(5, 2).withPriority(1));
         gate.nextStep();
+        endStepAhead();
         gate.nextStep();
         gate.nextStep();
         assertYield(request(5, 2), high.join());
@@ -238,6 +255,7 @@ class ContinuousSchedulerTest {
         Generation same = scheduler.submit(request(40, 3));
         Generation other = scheduler.submit(request(1, 1));
         gate.nextStep(); // the other runs beside the prefill of the first
+        endStepAhead();
         gate.nextStep();
         assertYield(request(1, 1), other.join());
         gate.open();

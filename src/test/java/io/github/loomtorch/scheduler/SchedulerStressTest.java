@@ -23,11 +23,19 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.Parameter;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Thousands of virtual threads against one engine, on the system's clock. */
+@ParameterizedClass
+@ValueSource(booleans = {false, true})
 class SchedulerStressTest {
     private static final IllegalStateException ROW_FAILURE = new IllegalStateException("row");
     private static final IllegalStateException STEP_FAILURE = new IllegalStateException("step");
+
+    @Parameter
+    private boolean ahead;
 
     private volatile FakeCausalLm lm;
     private volatile Engine engine;
@@ -38,6 +46,7 @@ class SchedulerStressTest {
                 () -> {
                     // 96 pages of 4 tokens for 16 sequences of up to 64: pages run out all the time.
                     lm = new FakeCausalLm(16, 4, 96, 64)
+                            .runningAhead(ahead)
                             .failing(sequence -> sequence.seed() % 97 == 0 ? ROW_FAILURE : null)
                             .onAwait(chunks -> {
                                 if (failingSteps > 0 && random.nextInt(failingSteps) == 0) {
