@@ -389,8 +389,9 @@ public final class Engine implements AutoCloseable {
 
     /** Launches a step of all that can be computed; false if there is nothing. */
     private boolean launchNext() {
-        if (pauses) {
-            pauses = false;
+        boolean finishesOnly = pauses && !inFlight.isEmpty();
+        pauses = false;
+        if (finishesOnly) {
             return false;
         }
         if (!growPages()) {

@@ -27,6 +27,7 @@ final class StepRows implements AutoCloseable {
     private final int pageSize;
     private final CUstream_st stream;
     private final Tensor deviceInput; // [maxRows, rowSize] int32
+    private final Pointer deviceMemory; // of it
     private final Pointer hostResults;
     private final IntBuffer results; // [2 maxRows, RESULT]
     private final List<Host> hosts;
@@ -38,6 +39,7 @@ final class StepRows implements AutoCloseable {
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
         deviceInput = torch.zeros(new long[] {maxRows, rowSize}, options).retainReference(); // all padding
+        deviceMemory = deviceInput.data_ptr();
         hostResults = pinned(2 * maxRows * StepInput.RESULT);
         results = ints(hostResults, 2 * maxRows * StepInput.RESULT);
         hosts = List.of(new Host(0), new Host(maxRows));
@@ -116,7 +118,7 @@ final class StepRows implements AutoCloseable {
         /** Copies the first rows to the device, once all before on the stream is done. */
         void upload(int rows) {
             Cuda.check(
-                    cudart.cudaMemcpyAsync(deviceInput.data_ptr(), memory, 4L * rows * rowSize, cudart.cudaMemcpyHostToDevice, stream),
+                    cudart.cudaMemcpyAsync(deviceMemory, memory, 4L * rows * rowSize, cudart.cudaMemcpyHostToDevice, stream),
                     "copying a step's input");
         }
 
@@ -127,7 +129,7 @@ final class StepRows implements AutoCloseable {
     }
 
     long inputAddress() {
-        return deviceInput.data_ptr().address();
+        return deviceMemory.address();
     }
 
     /** Of host memory, [2 maxRows, RESULT] int32, which a kernel can write. */

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.Demo;
+import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.Gpt2Config;
@@ -18,6 +19,7 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.ReplicaPool;
+import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -30,6 +32,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.UnaryOperator;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.SizeTPointer;
@@ -46,8 +49,12 @@ class GpuIT {
     private static final ObjectMapper JSON = new ObjectMapper();
 
     private static ContinuousScheduler tales(TorchOptions options) throws IOException {
+        return tales(options, gpt2 -> gpt2);
+    }
+
+    private static ContinuousScheduler tales(TorchOptions options, UnaryOperator<CausalLm> change) throws IOException {
         ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
-        return new ContinuousScheduler(() -> new Engine(Gpt2.load(model, options), EngineConfig.defaults()));
+        return new ContinuousScheduler(() -> new Engine(change.apply(Gpt2.load(model, options)), EngineConfig.defaults()));
     }
 
     @ParameterizedTest
@@ -103,16 +110,37 @@ class GpuIT {
         }
     }
 
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false}) // with graphs and without
+    void stepsLaunchedAheadGiveTheSameTokens(boolean cudaGraphs) throws IOException {
+        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 20, 16, 0.5, cudaGraphs, true, false);
+        List<int[]> ahead = mixedBatch(options);
+        List<int[]> oneByOne = mixedBatch(options, gpt2 -> new ForwardingLm(gpt2) {
+            @Override
+            public boolean runsAhead() {
+                return false;
+            }
+        });
+        for (int i = 0; i < ahead.size(); i++) {
+            assertArrayEquals(oneByOne.get(i), ahead.get(i), "request " + i);
+        }
+    }
+
     private static List<int[]> mixedBatch(TorchOptions options) throws IOException {
+        return mixedBatch(options, gpt2 -> gpt2);
+    }
+
+    private static List<int[]> mixedBatch(TorchOptions options, UnaryOperator<CausalLm> change) throws IOException {
         Random random = new Random(3);
-        try (ContinuousScheduler scheduler = tales(options)) {
+        try (ContinuousScheduler scheduler = tales(options, change)) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < 24; i++) {
                 SamplingParams params = SamplingParams.creative().toBuilder()
                         .seed(i)
                         .ignoreEos(i % 2 == 0)
                         .maxNewTokens(8 + 5 * i) // the last ones run in ever smaller batches
-                        .repetitionPenalty(i == 20 ? 1.2f : 1)
+                        .repetitionPenalty(i % 7 == 6 ? 1.2f : 1)
+                        .logitBias(i % 6 == 5 ? Map.of(11, 3f, 13, -3f) : Map.of())
                         .topLogprobs(i % 5 == 0 ? 3 : -1)
                         .build();
                 generations.add(scheduler.submit(
