@@ -184,7 +184,7 @@ public final class Sequence implements Comparable<Sequence> {
         return deadlineNanos;
     }
 
-    /** Asks for its end; a running sequence ends when the results of a step are taken, a waiting one is its scheduler's business. Thread-safe. */
+    /** Asks for its end; a running sequence ends when results of a step are taken, a waiting one is its scheduler's business. Thread-safe. */
     public void cancel() {
         cancelled = true;
     }

@@ -33,8 +33,8 @@
  *
  * {@code CudaLayers} puts a step together from the kernels in {@code decode.cu} and {@code linear.cu}, cuBLAS and, in a large prefill, the
  * program's flash attention; {@code DeviceSampler} ends it with {@code sample.cu}; {@code CudaGpt2} records it as a CUDA graph for each
- * number of rows, and launches the next before it has ended. {@code StepInput} is the layout that Java and the kernels share. Without a kernel, {@code TorchScriptGpt2} runs the
- * program operator by operator, as it does on a CPU.
+ * number of rows, and launches the next before it has ended. {@code StepInput} is the layout that Java and the kernels share. Without a
+ * kernel, {@code TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
  *
  * <p>Native objects belong to a {@code TensorScope}, or are retained by the class that owns them.
  */
