@@ -4,6 +4,7 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.request.SamplingParams;
+import java.nio.IntBuffer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -13,6 +14,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.BiConsumer;
+import java.util.function.Supplier;
 import org.bytedeco.cuda.cudart.CUevent_st;
 import org.bytedeco.cuda.cudart.CUgraphExec_st;
 import org.bytedeco.cuda.cudart.CUgraph_st;
@@ -34,13 +37,16 @@ import org.slf4j.LoggerFactory;
 
 /**
  * GPT-2 on a GPU. A step, from the copy of its rows to the device to its sampled tokens in host memory, is recorded once for each number of
- * rows as a CUDA graph and replayed: one launch. A row is one token: a sequence's next in decode, or one of a small chunk in prefill. Large
- * prefills are launched operator by operator, and sample by the same kernel. Confined to the engine thread.
+ * rows as a CUDA graph and replayed: one launch. A row is one token: a sequence's next in decode, or one of a small chunk in prefill. The
+ * layers of a large prefill are recorded too, for some numbers of tokens, if all its sequences start in it; other large prefills are launched
+ * operator by operator. Both sample by the same kernel. Confined to the engine thread.
  */
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
-    /** Prompt tokens that a graph computes beside a full batch; more are faster operator by operator. */
+    /** Prompt tokens that a step's graph computes beside a full batch; more are faster as a prefill. */
     private static final int PREFILL_ROWS = 512;
+    /** Most tokens of a prefill that is recorded: what an engine has computed in a step unless told otherwise. */
+    private static final int RECORDED_TOKENS = 2048;
     /** Up to so many sequences, the step after a step is launched before the host knows its tokens. */
     private static final int ROWS_AHEAD = 8;
 
@@ -51,7 +57,10 @@ final class CudaGpt2 extends Gpt2 {
     private final int maxRows;
     private final Lane usual; // for any step
     private final Lane other; // for steps of at most ROWS_AHEAD rows, beside one in `usual`
-    private final StepRows prefillRows; // the last tokens of a prefill without a graph
+    private final StepRows prefillRows; // the last tokens of a large prefill
+    private final PrefillInput prefillInput;
+    private final List<PrefillGraph> prefillGraphs = new ArrayList<>(); // the first that has room is the best
+    private Tensor recordedInput; // of a prefill by a graph
     private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
     private final StreamFilter ownStream;
     private final Deque<Runnable> closers = new ArrayDeque<>(); // of all that was made so far, the last made first
@@ -59,14 +68,17 @@ final class CudaGpt2 extends Gpt2 {
 
     private Lane lane; // of the step in flight
     private Ahead ahead; // null if there is none
-    private List<Chunk> stepping = List.of(); // by a graph
-    private List<Chunk> prefilling = List.of(); // without one
+    private List<Chunk> stepping = List.of(); // in rows
+    private List<Chunk> prefilling = List.of(); // as a large prefill
     private Tensor stepLogits;
     private Tensor prefillLogits;
     private final List<Tensor> held = new ArrayList<>(); // logits of a step in flight that no graph holds
 
     /** A recorded step, and the logits that it leaves. */
     private record Graph(CUgraphExec_st exec, Tensor logits) {}
+
+    /** The recorded layers of a prefill, and what they leave. */
+    private record PrefillGraph(PrefillShape shape, CUgraphExec_st exec, CudaLayers.Prefilled prefilled) {}
 
     /** What one step in flight needs for itself. */
     private final class Lane {
@@ -175,6 +187,8 @@ final class CudaGpt2 extends Gpt2 {
             lane = usual;
             prefillRows = new StepRows(batch, rowSize, options.pageSize(), program.device(), stream);
             closers.push(prefillRows::close);
+            prefillInput = new PrefillInput(program.device(), stream);
+            closers.push(prefillInput::close);
             // The presets take the id, two integers, for a type whose deallocator would crash: it is never freed.
             poolId = keep(new MemPool()).id().retainReference();
             poolId.deallocate(false);
@@ -186,6 +200,7 @@ final class CudaGpt2 extends Gpt2 {
             });
             warmUpPrefill();
             if (options.cudaGraphs()) {
+                recordPrefills();
                 List<Integer> rowCounts = options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed();
                 recordGraphs(usual, rowCounts);
                 recordGraphs(other, rowCounts.stream().filter(count -> count <= ROWS_AHEAD).toList());
@@ -233,13 +248,42 @@ final class CudaGpt2 extends Gpt2 {
         int longest = Math.min(config.contextLength(), program.cache().pageCount() * program.cache().pageSize());
         for (int length = PREFILL_ROWS; length <= longest; length *= 2) {
             try (TensorScope scope = new TensorScope()) {
-                layers.prefillMadeUp(1, length);
+                prefillMadeUp(1, length);
             }
         }
         synchronize();
     }
 
+    /** As {@link #recordGraphs}. Padding costs at most a quarter of the tokens. */
+    private void recordPrefills() {
+        if (!layers.isFused() || options.deterministic()) {
+            return;
+        }
+        long start = System.nanoTime();
+        int most = Math.min(RECORDED_TOKENS, program.cache().pageCount() * program.cache().pageSize());
+        List<PrefillShape> shapes = PrefillShape.recorded(PREFILL_ROWS, most, config.contextLength());
+        if (shapes.isEmpty()) {
+            return;
+        }
+        recordedInput = keep(prefillInput.room(shapes.stream().mapToInt(PrefillShape::ints).max().getAsInt()));
+        recordedInput.zero_(); // no sequences, and tokens that exist
+        for (PrefillShape shape : shapes.reversed()) {
+            try (TensorScope scope = new TensorScope()) {
+                long pending = layers.prefill(shape, recordedInput).pending();
+                synchronize();
+                Graph graph = record(() -> layers.prefill(shape, recordedInput).x());
+                prefillGraphs.addFirst(new PrefillGraph(shape, graph.exec(), new CudaLayers.Prefilled(graph.logits(), pending)));
+            }
+        }
+        LOG.info("recorded {} prefills in {} ms", shapes.size(), (System.nanoTime() - start) / 1_000_000);
+    }
+
     private Graph record(StepRows rows, int count) {
+        return record(() -> step(rows, count));
+    }
+
+    /** Records what {@code work} launches, with the tensor that it returns. */
+    private Graph record(Supplier<Tensor> work) {
         byte device = program.device().index();
         CUgraph_st graph = new CUgraph_st();
         Tensor logits = null;
@@ -248,7 +292,7 @@ final class CudaGpt2 extends Gpt2 {
         try {
             Cuda.check(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
             try {
-                logits = own(step(rows, count));
+                logits = own(work.get());
             } finally {
                 int ended = cudart.cudaStreamEndCapture(stream, graph);
                 if (logits == null) {
@@ -395,7 +439,7 @@ final class CudaGpt2 extends Gpt2 {
 
     private void launchPrefill() {
         try (TensorScope scope = new TensorScope()) {
-            Tensor logits = options.deterministic() ? prefillEach(prefilling) : layers.prefill(prefilling);
+            Tensor logits = options.deterministic() ? prefillEach(prefilling) : prefill(prefilling);
             List<Chunk> sampling = prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
                 prefillRows.fillLast(sampling, sampler::prepare);
@@ -409,8 +453,41 @@ final class CudaGpt2 extends Gpt2 {
     /** Each chunk by itself; [M, VP] as if together. */
     private Tensor prefillEach(List<Chunk> chunks) {
         TensorVector logits = new TensorVector();
-        chunks.forEach(chunk -> logits.push_back(layers.prefill(List.of(chunk))));
+        chunks.forEach(chunk -> logits.push_back(prefill(List.of(chunk))));
         return torch.cat(logits, 0);
+    }
+
+    /** Logits after the chunks that sample, [M, VP]; owned by the caller's scope. */
+    private Tensor prefill(List<Chunk> chunks) {
+        if (!layers.isFused()) {
+            return program.prefill(chunks);
+        }
+        int sampling = (int) chunks.stream().filter(Chunk::samples).count();
+        return prefill(PrefillShape.of(chunks), sampling, (shape, buffer) -> shape.put(buffer, chunks, pageSize()));
+    }
+
+    /** Computes made-up prompts, into the first rows of the cache: for warming up and for measuring, while no sequence runs. */
+    private Tensor prefillMadeUp(int prompts, int promptLength) {
+        return prefill(
+                PrefillShape.of(prompts, promptLength),
+                prompts,
+                (shape, buffer) -> shape.putMadeUp(buffer, prompts, promptLength, config.vocabSize()));
+    }
+
+    private Tensor prefill(PrefillShape exact, int sampling, BiConsumer<PrefillShape, IntBuffer> put) {
+        PrefillGraph graph =
+                prefillGraphs.stream().filter(recorded -> recorded.shape().hasRoomFor(exact)).findFirst().orElse(null);
+        PrefillShape shape = graph == null ? exact : graph.shape();
+        Tensor input = graph == null ? prefillInput.room(shape.ints()) : recordedInput;
+        prefillInput.upload(shape.ints(), buffer -> put.accept(shape, buffer), input);
+        CudaLayers.Prefilled prefilled;
+        if (graph == null) {
+            prefilled = layers.prefill(shape, input);
+        } else {
+            Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch");
+            prefilled = graph.prefilled();
+        }
+        return layers.logits(prefilled, input.narrow(0, shape.lastAt(), sampling));
     }
 
     private Tensor hold(Tensor logits) {
@@ -511,7 +588,7 @@ final class CudaGpt2 extends Gpt2 {
         beginProfiling();
         double micros = medianMicros(1, () -> {
             try (TensorScope scope = new TensorScope()) {
-                layers.prefillMadeUp(prompts, promptLength);
+                prefillMadeUp(prompts, promptLength);
             }
         });
         try (TensorScope scope = new TensorScope()) {
