@@ -38,8 +38,8 @@ import org.slf4j.LoggerFactory;
 /**
  * GPT-2 on a GPU. A step, from the copy of its rows to the device to its sampled tokens in host memory, is recorded once for each number of
  * rows as a CUDA graph and replayed: one launch. A row is one token: a sequence's next in decode, or one of a small chunk in prefill. The
- * layers of a large prefill are recorded too, for some numbers of tokens, if all its sequences start in it; other large prefills are launched
- * operator by operator. Both sample by the same kernel. Confined to the engine thread.
+ * layers of a large prefill are recorded for some numbers of tokens, and replayed with padding, if all its sequences start in it; any other is
+ * launched operator by operator. Both sample by the same kernel. Confined to the engine thread.
  */
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
@@ -74,10 +74,10 @@ final class CudaGpt2 extends Gpt2 {
     private Tensor prefillLogits;
     private final List<Tensor> held = new ArrayList<>(); // logits of a step in flight that no graph holds
 
-    /** A recorded step, and the logits that it leaves. */
+    /** What was recorded, and what it leaves: the logits of a step. */
     private record Graph(CUgraphExec_st exec, Tensor logits) {}
 
-    /** The recorded layers of a prefill, and what they leave. */
+    /** The layers of a prefill, recorded, and what they leave. */
     private record PrefillGraph(PrefillShape shape, CUgraphExec_st exec, CudaLayers.Prefilled prefilled) {}
 
     /** What one step in flight needs for itself. */
@@ -254,7 +254,7 @@ final class CudaGpt2 extends Gpt2 {
         synchronize();
     }
 
-    /** As {@link #recordGraphs}. Padding costs at most a quarter of the tokens. */
+    /** As {@link #recordGraphs}. Padding is at most a quarter of more than {@link #PREFILL_ROWS} tokens. */
     private void recordPrefills() {
         if (!layers.isFused() || options.deterministic()) {
             return;

@@ -7,10 +7,10 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * What a prefill has room for, and how its input lies in memory, as ints: tokens [N], their positions [N] and the rows of the cache that they
- * are written to [N], -1 for padding; where each sequence's new tokens end, after a 0 [P + 1], and where the tokens that it reads end, after
- * a 0 [P + 1]; which of the N tokens have their logits wanted [up to P]; the rows of the tokens read [S]. Padding stands behind the tokens
- * and belongs to no sequence; the sequences that are fewer than P end where the last one does. Immutable.
+ * What a prefill has room for, and how its input lies in memory, as ints: tokens [N], their positions [N] and the rows of the cache that
+ * they are written to [N], -1 for padding; where each sequence's new tokens end, after a 0 [P + 1], and where the tokens that it reads end,
+ * after a 0 [P + 1]; which of the N tokens have their logits wanted [up to P]; the rows of the tokens read [S]. Padding stands behind the
+ * tokens and belongs to no sequence; if there are fewer than P sequences, the others are empty. Immutable.
  *
  * @param tokens N, new ones
  * @param sequences P

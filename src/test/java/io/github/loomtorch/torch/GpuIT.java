@@ -9,6 +9,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.Demo;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.request.Completion;
@@ -18,14 +19,17 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.ReplicaPool;
+import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -101,6 +105,76 @@ class GpuIT {
         for (int i = 0; i < replayed.size(); i++) {
             assertArrayEquals(launched.get(i), replayed.get(i), "request " + i);
         }
+    }
+
+    /** Prompts of more tokens together than go by rows: recorded, and as they are where they are too many or begin in the cache. */
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void longPromptsGiveTheSameTokensByGraphsAndBySingleLaunches(boolean besideDecode) throws IOException {
+        long seed = new Random().nextLong();
+        Random random = new Random(seed);
+        List<int[]> groups = new ArrayList<>(List.of(
+                new int[] {513}, new int[] {600}, new int[] {640}, new int[] {1000}, new int[] {1000, 1000}, new int[] {700, 600, 500, 200}));
+        for (int count : new int[] {16, 18, 24}) {
+            int[] equal = new int[count];
+            Arrays.fill(equal, 2000 / count);
+            groups.add(equal);
+        }
+        for (int i = 0; i < 6; i++) {
+            int count = 1 + random.nextInt(6);
+            groups.add(random.ints(count, 1, Math.min(1000, 2048 / count)).toArray());
+        }
+        List<List<int[]>> prompts = new ArrayList<>();
+        for (int[] lengths : groups) {
+            prompts.add(Arrays.stream(lengths).mapToObj(length -> random.ints(length, 0, 50257).toArray()).toList());
+        }
+        int[] cached = random.ints(900, 0, 50257).toArray();
+        System.arraycopy(prompts.get(3).get(0), 0, cached, 0, 100);
+        prompts.add(List.of(cached, random.ints(700, 0, 50257).toArray()));
+
+        List<Completion> replayed = together(prompts, besideDecode, true);
+        List<Completion> launched = together(prompts, besideDecode, false);
+        for (int i = 0; i < launched.size(); i++) {
+            String what = "request " + i + " of seed " + seed;
+            try {
+                assertDiffersOnlyInNearTies(launched.get(i).outputTokenIds(), replayed.get(i), 0.02f);
+            } catch (AssertionError e) {
+                throw new AssertionError(what + ": " + e.getMessage(), e);
+            }
+            assertEquals(launched.get(i).logprobs().get(0).logprob(), replayed.get(i).logprobs().get(0).logprob(), 0.02f, what);
+        }
+    }
+
+    /** Each group of prompts in one step as far as may be, beside a sequence that decodes if wanted. */
+    private static List<Completion> together(List<List<int[]>> groups, boolean besideDecode, boolean graphs) throws IOException {
+        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 25, 16, 0.5, graphs, false, false);
+        EngineConfig config = EngineConfig.builder().maxPrefillTokensBesideDecode(2048).build();
+        SamplingParams greedy = SamplingParams.greedy(12).toBuilder().ignoreEos(true).topLogprobs(5).build();
+        List<RecordingListener> listeners = new ArrayList<>();
+        try (Engine engine = new Engine(Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options), config)) {
+            for (List<int[]> prompts : groups) {
+                Deque<Sequence> waiting = new ArrayDeque<>();
+                if (besideDecode) {
+                    SamplingParams longer = greedy.toBuilder().maxNewTokens(20).build();
+                    listeners.add(new RecordingListener());
+                    engine.tryAdmit(engine.newSequence(new GenerationRequest(new int[] {464, 300}, longer), listeners.getLast()));
+                    for (int step = 0; step < 3; step++) {
+                        engine.step();
+                    }
+                }
+                for (int[] prompt : prompts) {
+                    listeners.add(new RecordingListener());
+                    waiting.add(engine.newSequence(new GenerationRequest(prompt, greedy), listeners.getLast()));
+                }
+                while (!waiting.isEmpty() || !engine.isIdle()) {
+                    while (!waiting.isEmpty() && engine.tryAdmit(waiting.peek()) == Engine.Admission.ADMITTED) {
+                        waiting.remove();
+                    }
+                    engine.step().forEach(waiting::addFirst);
+                }
+            }
+        }
+        return listeners.stream().map(RecordingListener::completion).toList();
     }
 
     private static List<int[]> mixedBatch(TorchOptions options) throws IOException {

@@ -60,7 +60,7 @@ class PrefillShapeTest {
         EngineConfig config = EngineConfig.builder().maxPrefillTokensPerStep(90).maxPrefillTokensBesideDecode(90).build();
         int[] beginning = random.ints(30, 0, 99).toArray();
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, config), 6)) {
-            for (int i = 0; i < 60; i++) {
+            for (int i = 0; i < 120; i++) {
                 int[] prompt = random.ints(2 + random.nextInt(100), 0, 99).toArray();
                 if (i % 5 == 0) { // begins as others do
                     System.arraycopy(beginning, 0, prompt, 0, Math.min(prompt.length, beginning.length));
