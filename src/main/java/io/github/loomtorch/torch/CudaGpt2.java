@@ -2,6 +2,7 @@ package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.model.Gpt2Config;
+import java.nio.IntBuffer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -11,6 +12,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.BiConsumer;
 import org.bytedeco.cuda.cudart.CUevent_st;
 import org.bytedeco.cuda.cudart.CUgraphExec_st;
 import org.bytedeco.cuda.cudart.CUgraph_st;
@@ -33,14 +35,17 @@ import org.slf4j.LoggerFactory;
 /**
  * GPT-2 on a GPU. A step, from its rows on the device to its sampled tokens in host memory, is recorded once for each number of rows as a
  * CUDA graph and replayed: one launch, after the copy of the rows. A row is one token: a sequence's next in decode, or one of a small chunk
- * in prefill. Large prefills are launched operator by operator, and sample by the same kernel. All is done in order by one stream, so a
- * step can be launched while the one before is in flight: the device knows the tokens that the host does not know yet. Confined to the
- * engine thread.
+ * in prefill. The layers of a large prefill are recorded for some numbers of tokens, and replayed with padding, if all its sequences start
+ * in it; any other is launched operator by operator. Both sample by the same kernel. All is done in order by one stream, and the host waits
+ * for none of it, so a step can be launched while the one before is in flight: the device knows the tokens that the host does not know yet.
+ * Only the large prefills of a model without kernels for its products wait. Confined to the engine thread.
  */
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
-    /** Prompt tokens that a graph computes beside a full batch; more are faster operator by operator. */
+    /** Prompt tokens that a step's graph computes beside a full batch; more are faster as a prefill. */
     private static final int PREFILL_ROWS = 512;
+    /** Most tokens of a prefill that is recorded: what an engine has computed in a step unless told otherwise. */
+    private static final int RECORDED_TOKENS = 2048;
 
     private final Gpt2Config config;
     private final CUstream_st stream;
@@ -48,8 +53,10 @@ final class CudaGpt2 extends Gpt2 {
     private final DeviceSampler sampler;
     private final int maxRows;
     private final StepRows rows;
-    private final StepRows prefillRows; // the last tokens of a prefill without a graph
+    private final StepRows prefillRows; // the last tokens of a large prefill
+    private final Staging prefillInput; // PrefillShape's ints
     private final TreeMap<Integer, CUgraphExec_st> graphs = new TreeMap<>(); // by number of rows
+    private final List<PrefillGraph> prefillGraphs = new ArrayList<>(); // the first that has room is the best
     private final List<Step> steps; // two, in flight by turns
     private final Deque<Step> inFlight = new ArrayDeque<>();
     private Step finished; // last
@@ -58,14 +65,17 @@ final class CudaGpt2 extends Gpt2 {
     private final Deque<Runnable> closers = new ArrayDeque<>(); // of all that was made so far, the last made first
     private boolean lost;
 
+    /** The layers of a prefill, recorded; its input, [ints] int32, which several share, and what they leave. */
+    private record PrefillGraph(PrefillShape shape, Tensor input, CUgraphExec_st exec, CudaLayers.Prefilled prefilled) {}
+
     /** What one step in flight needs for itself. */
     private final class Step {
         final StepRows.Host rows;
         final StepRows.Host prefillRows;
         final CUevent_st begun = new CUevent_st();
         final CUevent_st done = new CUevent_st();
-        List<Chunk> stepping = List.of(); // by a graph
-        List<Chunk> prefilling = List.of(); // without one
+        List<Chunk> stepping = List.of(); // in rows
+        List<Chunk> prefilling = List.of(); // as a large prefill
 
         Step(int index) {
             rows = CudaGpt2.this.rows.host(index);
@@ -143,6 +153,8 @@ final class CudaGpt2 extends Gpt2 {
             closers.push(rows::close);
             prefillRows = new StepRows(batch, rowSize, options.pageSize(), program.device(), stream);
             closers.push(prefillRows::close);
+            prefillInput = new Staging(stream);
+            closers.push(prefillInput::close);
             steps = List.of(new Step(0), new Step(1));
             finished = steps.get(1);
             // The presets take the id, two integers, for a type whose deallocator would crash: it is never freed.
@@ -156,6 +168,7 @@ final class CudaGpt2 extends Gpt2 {
             });
             warmUpPrefill();
             if (options.cudaGraphs()) {
+                recordPrefills();
                 recordGraphs(options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed());
             }
         } catch (RuntimeException e) {
@@ -187,7 +200,7 @@ final class CudaGpt2 extends Gpt2 {
             try (TensorScope scope = new TensorScope()) {
                 step(count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                 synchronize();
-                graphs.put(count, record(count));
+                graphs.put(count, record(() -> step(count)));
             }
         }
         LOG.info("recorded {} graphs in {} ms", rowCounts.size(), (System.nanoTime() - start) / 1_000_000);
@@ -201,13 +214,40 @@ final class CudaGpt2 extends Gpt2 {
         int longest = Math.min(config.contextLength(), program.cache().pageCount() * program.cache().pageSize());
         for (int length = PREFILL_ROWS; length <= longest; length *= 2) {
             try (TensorScope scope = new TensorScope()) {
-                layers.prefillMadeUp(1, length);
+                prefillMadeUp(1, length);
             }
         }
         synchronize();
     }
 
-    private CUgraphExec_st record(int count) {
+    /** As {@link #recordGraphs}. Padding is at most a quarter of more than {@link #PREFILL_ROWS} tokens. */
+    private void recordPrefills() {
+        if (!layers.isFused() || options.deterministic()) {
+            return;
+        }
+        long start = System.nanoTime();
+        int most = Math.min(RECORDED_TOKENS, program.cache().pageCount() * program.cache().pageSize());
+        List<PrefillShape> shapes = PrefillShape.recorded(PREFILL_ROWS, most, config.contextLength());
+        if (shapes.isEmpty()) {
+            return;
+        }
+        Tensor input = keep(inputRoom(shapes.stream().mapToInt(PrefillShape::ints).max().getAsInt()));
+        input.zero_(); // no sequences, and tokens that exist
+        for (PrefillShape shape : shapes.reversed()) {
+            try (TensorScope scope = new TensorScope()) {
+                layers.prefill(shape, input);
+                synchronize();
+                CudaLayers.Prefilled[] prefilled = new CudaLayers.Prefilled[1];
+                CUgraphExec_st exec = record(() -> prefilled[0] = layers.prefill(shape, input));
+                keep(prefilled[0].x());
+                prefillGraphs.addFirst(new PrefillGraph(shape, input, exec, prefilled[0]));
+            }
+        }
+        LOG.info("recorded {} prefills in {} ms", shapes.size(), (System.nanoTime() - start) / 1_000_000);
+    }
+
+    /** Records what {@code work} launches. */
+    private CUgraphExec_st record(Runnable work) {
         byte device = program.device().index();
         CUgraph_st graph = new CUgraph_st();
         boolean complete = false;
@@ -216,7 +256,7 @@ final class CudaGpt2 extends Gpt2 {
         try {
             Cuda.check(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
             try {
-                step(count);
+                work.run();
                 complete = true;
             } finally {
                 int ended = cudart.cudaStreamEndCapture(stream, graph);
@@ -258,6 +298,9 @@ final class CudaGpt2 extends Gpt2 {
             launch(step, chunks);
         } catch (RuntimeException e) {
             throw lossOrFailure("launch", chunks.size(), e); // what was launched has ended then, and does not outlive its pages and rows
+        } catch (Error e) {
+            cudart.cudaStreamSynchronize(stream); // here too
+            throw e;
         }
         inFlight.add(step);
     }
@@ -319,7 +362,7 @@ final class CudaGpt2 extends Gpt2 {
 
     private void launchPrefill(Step step) {
         try (TensorScope scope = new TensorScope()) {
-            Tensor logits = options.deterministic() ? prefillEach(step.prefilling) : layers.prefill(step.prefilling);
+            Tensor logits = options.deterministic() ? prefillEach(step.prefilling) : prefill(step.prefilling);
             List<Chunk> sampling = step.prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
                 step.prefillRows.fillLast(sampling, sampler::prepare);
@@ -332,8 +375,47 @@ final class CudaGpt2 extends Gpt2 {
     /** Each chunk by itself; [M, VP] as if together. */
     private Tensor prefillEach(List<Chunk> chunks) {
         TensorVector logits = new TensorVector();
-        chunks.forEach(chunk -> logits.push_back(layers.prefill(List.of(chunk))));
+        chunks.forEach(chunk -> logits.push_back(prefill(List.of(chunk))));
         return torch.cat(logits, 0);
+    }
+
+    /** Logits after the chunks that sample, [M, VP]; owned by the caller's scope. */
+    private Tensor prefill(List<Chunk> chunks) {
+        if (!layers.isFused()) {
+            return program.prefill(chunks);
+        }
+        int sampling = (int) chunks.stream().filter(Chunk::samples).count();
+        return prefill(PrefillShape.of(chunks), sampling, (shape, buffer) -> shape.put(buffer, chunks, pageSize()));
+    }
+
+    /** Computes made-up prompts, into the first rows of the cache: for warming up and for measuring, while no sequence runs. */
+    private Tensor prefillMadeUp(int prompts, int promptLength) {
+        return prefill(
+                PrefillShape.of(prompts, promptLength),
+                prompts,
+                (shape, buffer) -> shape.putMadeUp(buffer, prompts, promptLength, config.vocabSize()));
+    }
+
+    private Tensor prefill(PrefillShape exact, int sampling, BiConsumer<PrefillShape, IntBuffer> put) {
+        PrefillGraph graph =
+                prefillGraphs.stream().filter(recorded -> recorded.shape().hasRoomFor(exact)).findFirst().orElse(null);
+        PrefillShape shape = graph == null ? exact : graph.shape();
+        Tensor input = graph == null ? inputRoom(shape.ints()) : graph.input();
+        prefillInput.upload(input.data_ptr(), 4L * shape.ints(), bytes -> put.accept(shape, bytes.asIntBuffer()));
+        CudaLayers.Prefilled prefilled;
+        if (graph == null) {
+            prefilled = layers.prefill(shape, input);
+        } else {
+            Cuda.check(cudart.cudaGraphLaunch(graph.exec(), stream), "cudaGraphLaunch");
+            prefilled = graph.prefilled();
+        }
+        return layers.logits(prefilled, input.narrow(0, shape.lastAt(), sampling));
+    }
+
+    /** Room on the device for a prefill's input, [ints] int32, owned by the caller's scope. */
+    private Tensor inputRoom(int ints) {
+        TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(program.device()));
+        return torch.empty(new long[] {ints}, options, null);
     }
 
     @Override
@@ -384,7 +466,7 @@ final class CudaGpt2 extends Gpt2 {
             finished.rows.upload(count);
             step(count);
             synchronize();
-            CUgraphExec_st graph = record(count);
+            CUgraphExec_st graph = record(() -> step(count));
             return medianMicros(50, () -> {
                 finished.rows.upload(count);
                 Cuda.check(cudart.cudaGraphLaunch(graph, stream), "cudaGraphLaunch");
@@ -401,7 +483,7 @@ final class CudaGpt2 extends Gpt2 {
         beginProfiling();
         double micros = medianMicros(1, () -> {
             try (TensorScope scope = new TensorScope()) {
-                layers.prefillMadeUp(prompts, promptLength);
+                prefillMadeUp(prompts, promptLength);
             }
         });
         try (TensorScope scope = new TensorScope()) {

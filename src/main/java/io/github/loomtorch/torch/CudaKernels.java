@@ -3,6 +3,8 @@ package io.github.loomtorch.torch;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,10 +24,7 @@ import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.cuda.global.nvrtc;
 import org.bytedeco.cuda.nvrtc._nvrtcProgram;
 import org.bytedeco.javacpp.BytePointer;
-import org.bytedeco.javacpp.FloatPointer;
-import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.Loader;
-import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerPointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -57,6 +56,7 @@ final class CudaKernels implements AutoCloseable {
     private final CUmod_st module;
     private final CUstream_st stream;
     private final boolean overlapping;
+    private final List<Pointer> kept = new ArrayList<>();
 
     private CudaKernels(CUmod_st module, CUstream_st stream, boolean overlapping) {
         this.module = module;
@@ -180,6 +180,11 @@ final class CudaKernels implements AutoCloseable {
         }
     }
 
+    private <P extends Pointer> P keep(P pointer) {
+        kept.add(pointer.retainReference());
+        return pointer;
+    }
+
     /** A kernel that begins when all before it on the stream is done. */
     Kernel kernel(String name) {
         return new Kernel(name, false);
@@ -190,17 +195,31 @@ final class CudaKernels implements AutoCloseable {
         return new Kernel(name, overlapping);
     }
 
-    /** One kernel, to be launched on the stream. */
+    /** One kernel, to be launched on the stream. A launch reads its arguments at once, so that each uses the same memory for them. */
     final class Kernel {
+        private static final int MOST_ARGUMENTS = 16;
+
         private final String name;
         private final CUfunc_st function = new CUfunc_st();
-        private final boolean overlaps;
+        private final CUlaunchConfig launch = keep(new CUlaunchConfig());
+        private final CUlaunchAttribute overlap = keep(new CUlaunchAttribute());
+        private final BytePointer memory = keep(new BytePointer(MOST_ARGUMENTS * Long.BYTES));
+        private final ByteBuffer values = memory.asByteBuffer().order(ByteOrder.nativeOrder());
+        private final PointerPointer<Pointer> pointers = keep(new PointerPointer<>(MOST_ARGUMENTS));
 
         private Kernel(String name, boolean overlaps) {
             this.name = name;
-            this.overlaps = overlaps;
             Cuda.check(cudart.cuModuleGetFunction(function, module, name), "cuModuleGetFunction of " + name);
             function.retainReference();
+            launch.blockDimY(1).blockDimZ(1).hStream(stream).numAttrs(0);
+            if (overlaps) {
+                overlap.id(cudart.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
+                overlap.value().programmaticStreamSerializationAllowed(1);
+                launch.attrs(overlap).numAttrs(1);
+            }
+            for (int i = 0; i < MOST_ARGUMENTS; i++) {
+                pointers.put(i, memory.getPointer(i * Long.BYTES));
+            }
         }
 
         /** Lets a block have more shared memory than what every GPU gives. */
@@ -212,36 +231,28 @@ final class CudaKernels implements AutoCloseable {
         }
 
         /**
-         * Launches; the arguments' memory belongs to the caller's scope.
+         * Launches.
          *
          * @param arguments device addresses as {@link Long}, {@link Float} or {@link Integer}
          */
         void launch(int gridX, int gridY, int gridZ, int block, int sharedBytes, Object... arguments) {
-            PointerPointer<Pointer> pointers = new PointerPointer<>(arguments.length);
             for (int i = 0; i < arguments.length; i++) {
-                pointers.put(
-                        i,
-                        switch (arguments[i]) {
-                            case Float value -> new FloatPointer(new float[] {value});
-                            case Integer value -> new IntPointer(new int[] {value});
-                            default -> new LongPointer(new long[] {(Long) arguments[i]});
-                        });
+                int at = i * Long.BYTES;
+                switch (arguments[i]) {
+                    case Float value -> values.putFloat(at, value);
+                    case Integer value -> values.putInt(at, value);
+                    default -> values.putLong(at, (Long) arguments[i]);
+                }
             }
-            CUlaunchConfig launch = new CUlaunchConfig();
-            launch.gridDimX(gridX).gridDimY(gridY).gridDimZ(gridZ).blockDimX(block).blockDimY(1).blockDimZ(1);
-            launch.sharedMemBytes(sharedBytes).hStream(stream).numAttrs(0);
-            if (overlaps) {
-                CUlaunchAttribute overlap = new CUlaunchAttribute();
-                overlap.id(cudart.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
-                overlap.value().programmaticStreamSerializationAllowed(1);
-                launch.attrs(overlap).numAttrs(1);
-            }
+            launch.gridDimX(gridX).gridDimY(gridY).gridDimZ(gridZ).blockDimX(block).sharedMemBytes(sharedBytes);
             Cuda.check(cudart.cuLaunchKernelEx(launch, function, pointers, (PointerPointer<?>) null), "cuLaunchKernelEx of " + name);
         }
     }
 
     @Override
     public void close() {
+        kept.forEach(Pointer::releaseReference);
+        kept.clear();
         if (!module.isNull()) {
             cudart.cuModuleUnload(module);
             module.setNull();

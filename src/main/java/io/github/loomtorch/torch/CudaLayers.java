@@ -1,10 +1,8 @@
 package io.github.loomtorch.torch;
 
-import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.model.Gpt2Config;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Deque;
 import java.util.EnumMap;
 import java.util.LinkedHashMap;
@@ -15,6 +13,7 @@ import java.util.function.IntFunction;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.IValueVector;
@@ -120,6 +119,7 @@ final class CudaLayers implements AutoCloseable {
     private final TensorOptions elements;
     private final Deque<Runnable> closers = new ArrayDeque<>();
     private final CudaKernels.Kernel embed;
+    private final CudaKernels.Kernel embedPrompt;
     private final CudaKernels.Kernel store;
     private final CudaKernels.Kernel attendFew;
     private final CudaKernels.Kernel attendMany;
@@ -131,7 +131,6 @@ final class CudaLayers implements AutoCloseable {
 
     // with it
     private final boolean fused;
-    private final Method embedPrompt;
     private final Method attendPrompt;
     private final Method inner;
     private CudaKernels.Kernel layerNorm;
@@ -184,7 +183,6 @@ final class CudaLayers implements AutoCloseable {
         qkv = program.method("qkv");
         finish = program.method("finish");
         head = program.method("head");
-        embedPrompt = program.method("embed");
         attendPrompt = program.method("attend");
         inner = program.method("inner");
         fused = program.flash()
@@ -201,6 +199,7 @@ final class CudaLayers implements AutoCloseable {
             CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros);
             closers.push(decode::close);
             embed = decode.kernel("embed");
+            embedPrompt = decode.kernel("embed_prompt");
             store = decode.kernel("store");
             attendFew = decode.overlappingKernel("attention_few");
             attendMany = decode.overlappingKernel("attention_many");
@@ -415,72 +414,54 @@ final class CudaLayers implements AutoCloseable {
                 address(attended));
     }
 
-    /** Logits after the chunks that sample, [M, VP]; owned by the caller's scope. */
-    Tensor prefill(List<Chunk> chunks) {
-        TorchScriptProgram.Prefill input = program.input(chunks);
-        return fused ? prefill(input) : program.prefill(input);
-    }
+    /** What all layers made of a prefill's tokens, [N, C], and the address of a bias that is still to be added to it, or 0. */
+    record Prefilled(Tensor x, long pending) {}
 
-    /** Computes made-up prompts, into the first rows of the cache: for warming up and for measuring, while no sequence runs. */
-    Tensor prefillMadeUp(int prompts, int promptLength) {
-        long[] ids = new long[prompts * promptLength];
-        long[] positions = new long[ids.length];
-        long[] rows = new long[ids.length];
-        long[] lengths = new long[2 * prompts];
-        long[] last = new long[prompts];
-        for (int i = 0; i < ids.length; i++) {
-            ids[i] = i % config.vocabSize();
-            positions[i] = i % promptLength;
-            rows[i] = i;
-        }
-        Arrays.fill(lengths, promptLength);
-        Arrays.setAll(last, i -> (i + 1L) * promptLength - 1);
-        return prefill(new TorchScriptProgram.Prefill(
-                program.deviceTensor(ids, ids.length),
-                program.deviceTensor(positions, ids.length),
-                program.deviceTensor(rows, ids.length),
-                program.deviceTensor(rows, ids.length),
-                lengths,
-                program.deviceTensor(last, prompts)));
-    }
-
-    private Tensor prefill(TorchScriptProgram.Prefill input) {
-        int n = input.tokens();
-        long[] newEnds = new long[input.chunks() + 1];
-        long[] readEnds = new long[input.chunks() + 1];
-        long longestNew = 0;
-        long longestRead = 0;
-        for (int i = 0; i < input.chunks(); i++) {
-            long fresh = input.lengths()[2 * i];
-            long read = input.lengths()[2 * i + 1];
-            newEnds[i + 1] = newEnds[i] + fresh;
-            readEnds[i + 1] = readEnds[i] + read;
-            longestNew = Math.max(longestNew, fresh);
-            longestRead = Math.max(longestRead, read);
-        }
-        IValue newEndsOnDevice = new IValue(program.deviceTensor(newEnds, newEnds.length).to(ScalarType.Int));
-        IValue readEndsOnDevice = new IValue(program.deviceTensor(readEnds, readEnds.length).to(ScalarType.Int));
-        IValue readRows = new IValue(input.readsOnlyNew() ? input.readRows().narrow(0, 0, 0) : input.readRows());
-        IValue newTokens = new IValue(longestNew);
-        IValue readTokens = new IValue(longestRead);
-        IValue cache = new IValue(program.cache().tensor());
-        Tensor x = embedPrompt.apply(new IValueVector(new IValue(input.ids()), new IValue(input.positions()))).toTensor();
+    /**
+     * All layers over the tokens of a prefill, for {@link #isFused()} only; owned by the caller's scope. It waits for nothing and is told
+     * nothing but by {@code input}, so that it can be recorded. What padding yields means nothing, and nothing else depends on it.
+     *
+     * @param input as {@code shape} says, on the device
+     */
+    Prefilled prefill(PrefillShape shape, Tensor input) {
+        int n = shape.tokens();
+        Tensor x = rows(n, config.hiddenSize());
         Tensor activated = n <= Product.INNER.maxRows ? rows(n, config.innerSize()) : x; // the program makes its own
         Buffers buffers = new Buffers(x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), activated);
-        long pending = layers(buffers, n, layer -> {
-            store.launch(n, 1, 1, 96, 0, address(buffers.qkv()), address(input.writeRows()), keys(layer), values(layer));
-            return attendPrompt
-                    .apply(new IValueVector(new IValue[] {
-                        new IValue(buffers.qkv()), readRows, newEndsOnDevice, readEndsOnDevice, newTokens, readTokens, cache,
-                        new IValue((long) layer)
-                    }))
-                    .toTensor();
-        });
-        Tensor last = x.index_select(0, input.last());
-        int sampling = (int) last.size(0);
-        Tensor logits = rows(sampling, TorchScriptExporter.paddedVocabSize(config));
-        if (sampling > 0) {
-            head(last, rows(sampling, config.hiddenSize()), sampling, pending, logits);
+        long ids = address(input);
+        long positions = ids + (long) Integer.BYTES * shape.positionsAt();
+        long writeRows = ids + (long) Integer.BYTES * shape.writeRowsAt();
+        IValue readRows = new IValue(input.narrow(0, shape.readRowsAt(), shape.readRows()));
+        IValue newEnds = new IValue(input.narrow(0, shape.newEndsAt(), shape.sequences() + 1L));
+        IValue readEnds = new IValue(input.narrow(0, shape.readEndsAt(), shape.sequences() + 1L));
+        IValue longest = new IValue((long) shape.longest());
+        IValue longestRead = new IValue((long) shape.longestRead());
+        IValue cache = new IValue(program.cache().tensor());
+        embedPrompt.launch(n, 1, 1, 256, 0, ids, positions, address("wte"), address("wpe"), address(x));
+        PointerScope[] scope = {new PointerScope()};
+        try {
+            long pending = layers(buffers, n, layer -> {
+                scope[0].close(); // with what the layer before made, which is much
+                scope[0] = new PointerScope();
+                store.launch(n, 1, 1, 96, 0, address(buffers.qkv()), writeRows, keys(layer), values(layer));
+                return attendPrompt
+                        .apply(new IValueVector(new IValue[] {
+                            new IValue(buffers.qkv()), readRows, newEnds, readEnds, longest, longestRead, cache, new IValue((long) layer)
+                        }))
+                        .toTensor();
+            });
+            return new Prefilled(x, pending);
+        } finally {
+            scope[0].close();
+        }
+    }
+
+    /** Logits of some of a prefill's tokens, [M, VP], owned by the caller's scope; {@code last} [M] int32, on the device. */
+    Tensor logits(Prefilled prefilled, Tensor last) {
+        int count = (int) last.size(0);
+        Tensor logits = rows(count, TorchScriptExporter.paddedVocabSize(config));
+        if (count > 0) {
+            head(prefilled.x().index_select(0, last), rows(count, config.hiddenSize()), count, prefilled.pending(), logits);
         }
         return logits;
     }

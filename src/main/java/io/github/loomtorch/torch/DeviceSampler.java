@@ -5,18 +5,15 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.sampling.Sampler;
+import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 import org.bytedeco.cuda.cudart.CUstream_st;
-import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.BytePointer;
-import org.bytedeco.javacpp.FloatPointer;
-import org.bytedeco.javacpp.Pointer;
-import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.javacpp.ShortPointer;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -32,7 +29,7 @@ final class DeviceSampler implements AutoCloseable {
     private static final int THREADS = 1024; // as in sample.cu
 
     private final int vocabSize;
-    private final CUstream_st stream;
+    private final Staging staging;
     private final Deque<Runnable> closers = new ArrayDeque<>();
     private final CudaKernels.Kernel sample;
     private final Tensor bias; // [slots, V] float32
@@ -50,7 +47,8 @@ final class DeviceSampler implements AutoCloseable {
      */
     DeviceSampler(int slots, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
         this.vocabSize = vocabSize;
-        this.stream = stream;
+        staging = new Staging(stream);
+        closers.push(staging::close);
         CudaKernels kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false");
         closers.push(kernels::close);
         sample = kernels.overlappingKernel("sample");
@@ -92,9 +90,7 @@ final class DeviceSampler implements AutoCloseable {
             if (biasOf[slot] != sequence) {
                 float[] row = new float[vocabSize];
                 params.logitBias().forEach((id, value) -> row[id] = value);
-                try (PointerScope scope = new PointerScope()) {
-                    copyRow(bias, slot, new FloatPointer(row), 4);
-                }
+                upload(bias, slot, Float.BYTES, bytes -> bytes.asFloatBuffer().put(row));
                 biasOf[slot] = sequence;
             }
         }
@@ -109,9 +105,7 @@ final class DeviceSampler implements AutoCloseable {
                     int id = sequence.tokens()[i];
                     row[id] = (short) (Math.max(row[id], 1) + (i < sequence.promptLength() ? 0 : 1));
                 }
-                try (PointerScope scope = new PointerScope()) {
-                    copyRow(counts, slot, new ShortPointer(row), 2);
-                }
+                upload(counts, slot, Short.BYTES, bytes -> bytes.asShortBuffer().put(row));
                 countsOf[slot] = sequence;
             }
             counted[slot] = chunk.end();
@@ -119,12 +113,9 @@ final class DeviceSampler implements AutoCloseable {
         return flags;
     }
 
-    private void copyRow(Tensor table, int slot, Pointer row, int elementBytes) {
+    private void upload(Tensor table, int slot, int elementBytes, Consumer<ByteBuffer> fill) {
         long bytes = (long) vocabSize * elementBytes;
-        Pointer target = new BytePointer(table.data_ptr()).getPointer(slot * bytes);
-        Cuda.check(
-                cudart.cudaMemcpyAsync(target, row, bytes, cudart.cudaMemcpyHostToDevice, stream), // from pageable memory: read at once
-                "copying a sampling table");
+        staging.upload(new BytePointer(table.data_ptr()).getPointer(slot * bytes), bytes, fill);
     }
 
     /** Samples the first rows, which are on the device, from {@code logits} [rows, VP] dtype. */

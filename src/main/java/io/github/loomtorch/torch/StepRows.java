@@ -1,13 +1,10 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
-import java.nio.ByteOrder;
 import java.nio.IntBuffer;
 import java.util.List;
 import java.util.function.ToIntFunction;
 import org.bytedeco.cuda.cudart.CUstream_st;
-import org.bytedeco.cuda.global.cudart;
-import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
@@ -28,7 +25,7 @@ final class StepRows implements AutoCloseable {
     private final CUstream_st stream;
     private final Tensor deviceInput; // [maxRows, rowSize] int32
     private final Pointer deviceMemory; // of it
-    private final Pointer hostResults;
+    private final PinnedMemory hostResults;
     private final IntBuffer results; // [2 maxRows, RESULT]
     private final List<Host> hosts;
 
@@ -40,19 +37,9 @@ final class StepRows implements AutoCloseable {
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
         deviceInput = torch.zeros(new long[] {maxRows, rowSize}, options).retainReference(); // all padding
         deviceMemory = deviceInput.data_ptr();
-        hostResults = pinned(2 * maxRows * StepInput.RESULT);
-        results = ints(hostResults, 2 * maxRows * StepInput.RESULT);
+        hostResults = new PinnedMemory(2L * maxRows * StepInput.RESULT * Integer.BYTES);
+        results = hostResults.bytes().asIntBuffer();
         hosts = List.of(new Host(0), new Host(maxRows));
-    }
-
-    private static Pointer pinned(int ints) {
-        Pointer memory = new Pointer();
-        Cuda.check(cudart.cudaHostAlloc(memory, 4L * ints, cudart.cudaHostAllocMapped), "cudaHostAlloc");
-        return memory;
-    }
-
-    private static IntBuffer ints(Pointer memory, int count) {
-        return new BytePointer(memory).capacity(4L * count).asByteBuffer().order(ByteOrder.nativeOrder()).asIntBuffer();
     }
 
     /** What step 0 or step 1 of those in flight has in host memory. */
@@ -63,14 +50,14 @@ final class StepRows implements AutoCloseable {
     /** The rows of one step in flight, and their results. */
     final class Host {
         private final int firstResult; // row of the results
-        private final Pointer memory;
+        private final PinnedMemory memory;
         private final IntBuffer input; // [maxRows, rowSize]
         private int filled;
 
         private Host(int firstResult) {
             this.firstResult = firstResult;
-            memory = pinned(maxRows * rowSize);
-            input = ints(memory, maxRows * rowSize);
+            memory = new PinnedMemory(bytes(maxRows));
+            input = memory.bytes().asIntBuffer();
             for (int row = 0; row < maxRows; row++) {
                 StepInput.clear(input, row * rowSize);
                 input.put(row * rowSize + StepInput.RESULT_ROW, firstResult + row);
@@ -117,15 +104,17 @@ final class StepRows implements AutoCloseable {
 
         /** Copies the first rows to the device, once all before on the stream is done. */
         void upload(int rows) {
-            Cuda.check(
-                    cudart.cudaMemcpyAsync(deviceMemory, memory, 4L * rows * rowSize, cudart.cudaMemcpyHostToDevice, stream),
-                    "copying a step's input");
+            memory.copyTo(deviceMemory, bytes(rows), stream);
         }
 
         /** One int of a row's results, valid once the kernel that wrote it is done. */
         int result(int row, int index) {
             return results.get((firstResult + row) * StepInput.RESULT + index);
         }
+    }
+
+    private long bytes(int rows) {
+        return (long) rows * rowSize * Integer.BYTES;
     }
 
     long inputAddress() {
@@ -139,8 +128,8 @@ final class StepRows implements AutoCloseable {
 
     @Override
     public void close() {
-        hosts.forEach(host -> cudart.cudaFreeHost(host.memory));
-        cudart.cudaFreeHost(hostResults);
+        hosts.forEach(host -> host.memory.close());
+        hostResults.close();
         deviceInput.releaseReference();
     }
 }

@@ -231,32 +231,11 @@ final class TorchScriptProgram implements AutoCloseable {
     }
 
     /**
-     * What a prefill is told, on the device but for {@code lengths}: see the package documentation. Owned by the scope it was made in.
+     * Logits after the chunks that sample.
      *
-     * @param lengths [B, 2]: each chunk's tokens, and the tokens that it reads
+     * @return [M, VP] dtype, on the device, a row for each chunk that samples; owned by the caller's scope
      */
-    record Prefill(Tensor ids, Tensor positions, Tensor writeRows, Tensor readRows, long[] lengths, Tensor last) {
-
-        int chunks() {
-            return lengths.length / 2;
-        }
-
-        int tokens() {
-            return (int) ids.size(0);
-        }
-
-        /** Whether no chunk goes on where an earlier one ended. */
-        boolean readsOnlyNew() {
-            for (int i = 0; i < lengths.length; i += 2) {
-                if (lengths[i] != lengths[i + 1]) {
-                    return false;
-                }
-            }
-            return true;
-        }
-    }
-
-    Prefill input(List<Chunk> chunks) {
+    Tensor prefill(List<Chunk> chunks) {
         int n = 0;
         int s = 0;
         int sampling = 0;
@@ -292,29 +271,13 @@ final class TorchScriptProgram implements AutoCloseable {
                 last[sampled++] = token - 1;
             }
         }
-        return new Prefill(
-                deviceTensor(ids, n), deviceTensor(positions, n), deviceTensor(writeRows, n), deviceTensor(readRows, s), lengths,
-                deviceTensor(last, sampling));
-    }
-
-    /** Logits after the chunks that sample, [M, VP] as those of {@link #prefill(Prefill)}. */
-    Tensor prefill(List<Chunk> chunks) {
-        return prefill(input(chunks));
-    }
-
-    /**
-     * Logits after the chunks that sample, by the program alone.
-     *
-     * @return [M, VP] dtype, on the device, a row for each chunk that samples; owned by the caller's scope
-     */
-    Tensor prefill(Prefill input) {
         return prefill.apply(new IValueVector(
-                        new IValue(input.ids()),
-                        new IValue(input.positions()),
-                        new IValue(input.writeRows()),
-                        new IValue(input.readRows()),
-                        new IValue(hostTensor(input.lengths(), input.chunks(), 2)),
-                        new IValue(input.last()),
+                        input(ids, n),
+                        input(positions, n),
+                        input(writeRows, n),
+                        input(readRows, s),
+                        new IValue(hostTensor(lengths, chunks.size(), 2)),
+                        input(last, sampling),
                         new IValue(cache.tensor()),
                         new IValue(flash)))
                 .toTensor();
@@ -326,13 +289,8 @@ final class TorchScriptProgram implements AutoCloseable {
     }
 
     private IValue input(long[] values, long... shape) {
-        return new IValue(deviceTensor(values, shape));
-    }
-
-    /** Integers on the device, int64; owned by the caller's scope. */
-    Tensor deviceTensor(long[] values, long... shape) {
         Tensor host = hostTensor(values, shape);
-        return device.is_cuda() ? host.to(device, ScalarType.Long) : host;
+        return new IValue(device.is_cuda() ? host.to(device, ScalarType.Long) : host);
     }
 
     private static Tensor hostTensor(long[] values, long... shape) {

@@ -20,8 +20,8 @@
  *   <li>{@code prefill(input_ids [N], positions [N], write_rows [N], read_rows [sum S], lengths [B, 2], last [M], cache, flash) -> logits
  *       [M, VP]}: several tokens a sequence, one sequence after the other. {@code lengths}, on the host, has each one's tokens in this call
  *       and tokens read; {@code last} the tokens, in [0, N), whose logits are wanted; {@code flash} whether ATen's flash attention is used.
- *   <li>{@code attend(qkv [N, 3C], read_rows [sum S], new_ends [B + 1] int32, read_ends [B + 1] int32, longest_new, longest_read, cache,
- *       layer) -> [N, C]}: the attention of a prefill by ATen's flash attention, CUDA only; the ends are where each sequence's new tokens,
+ *   <li>{@code attend(qkv [N, 3C], read_rows [sum S] int32, new_ends [B + 1] int32, read_ends [B + 1] int32, longest_new, longest_read,
+ *       cache, layer) -> [N, C]}: the attention of a prefill by ATen's flash attention, CUDA only; the ends are where each sequence's new tokens,
  *       and the tokens it reads, end, after a 0; without {@code read_rows} all tokens read are new.
  *   <li>{@code inner(normed [N, C], layer) -> [N, F]}: the inner product of a layer with its activation.
  *   <li>{@code qkv(x [N, C], layer) -> [N, 3C]}, {@code finish(x [N, C], attended [N, C], layer) -> [N, C]} and
@@ -33,8 +33,9 @@
  *
  * {@code CudaLayers} puts a step together from the kernels in {@code decode.cu} and {@code linear.cu}, cuBLAS and, in a large prefill, the
  * program's flash attention; {@code DeviceSampler} ends it with {@code sample.cu}; {@code CudaGpt2} records it as a CUDA graph for each
- * number of rows, and launches the next before it has ended. {@code StepInput} is the layout that Java and the kernels share. Without a
- * kernel, {@code TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
+ * number of rows, and the layers of a large prefill for some numbers of tokens, and launches the next step before one has ended.
+ * {@code StepInput} is the layout that Java and the kernels share, {@code PrefillShape} what a large prefill is told. Without a kernel,
+ * {@code TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
  *
  * <p>Native objects belong to a {@code TensorScope}, or are retained by the class that owns them.
  */

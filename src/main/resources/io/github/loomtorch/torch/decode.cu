@@ -1,6 +1,6 @@
 /*
- * What libtorch has no operator for: the embedding of the rows' tokens, attention of one query over a paged KV cache, and the writing of a
- * prefill's keys and values to it. Compiled by NVRTC for one model; the macros below are its shape.
+ * What libtorch has no operator for: the embedding of tokens, attention of one query over a paged KV cache, and the writing of a prefill's
+ * keys and values to it. Compiled by NVRTC for one model; the macros below are its shape.
  *
  *   C hidden size, H heads, D = C / H (head size), PAGE tokens in a page, ROW ints of one row of the step's input (see StepInput.java)
  *   T element type of weights, cache and activations: float, __half or __nv_bfloat16 as raw bits
@@ -9,6 +9,15 @@
  * neighbouring rows. Rows of length 0 are padding: they write zeros and touch no page.
  */
 #include "element.cuh"
+
+static __device__ __forceinline__ void embedToken(int id, int place, const T* __restrict__ wte, const T* __restrict__ wpe,
+        T* __restrict__ out) {
+    const T* token = wte + (size_t)id * C;
+    const T* position = wpe + (size_t)place * C;
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
+        out[c] = narrow(widen(token[c]) + widen(position[c]));
+    }
+}
 
 /*
  * x [B, C] = wte[token] + wpe[position]; a token of -1 is what was sampled last for the same slot. Traffic: 3 C elements a row.
@@ -20,16 +29,23 @@ extern "C" __global__ void embed(const int* __restrict__ input, const int* __res
     awaitPrevious();
     const int* row = input + (size_t)blockIdx.x * ROW;
     const int id = row[TOKEN] >= 0 ? row[TOKEN] : max(sampled[row[SLOT]], 0); // -1 if it failed
-    const T* token = wte + (size_t)id * C;
-    const T* position = wpe + (size_t)row[POSITION] * C;
-    T* out = x + (size_t)blockIdx.x * C;
-    for (int c = threadIdx.x; c < C; c += blockDim.x) {
-        out[c] = narrow(widen(token[c]) + widen(position[c]));
-    }
+    embedToken(id, row[POSITION], wte, wpe, x + (size_t)blockIdx.x * C);
 }
 
-/* Rows rows[i] of keys and values become those of qkv [N, 3C]. Traffic: 4 C elements a row. Grid N, any block. */
-extern "C" __global__ void store(const T* __restrict__ qkv, const long long* __restrict__ rows, T* __restrict__ keys, T* __restrict__ values) {
+/* x [N, C] = wte[ids] + wpe[positions]. Traffic: 3 C elements a row. Grid N, any block. */
+extern "C" __global__ void embed_prompt(const int* __restrict__ ids, const int* __restrict__ positions, const T* __restrict__ wte,
+        const T* __restrict__ wpe, T* __restrict__ x) {
+    embedToken(ids[blockIdx.x], positions[blockIdx.x], wte, wpe, x + (size_t)blockIdx.x * C);
+}
+
+/*
+ * Rows rows[i] of keys and values become those of qkv [N, 3C], but for padding, whose row is -1. Traffic: 4 C elements a row. Grid N, any
+ * block.
+ */
+extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restrict__ rows, T* __restrict__ keys, T* __restrict__ values) {
+    if (rows[blockIdx.x] < 0) {
+        return;
+    }
     const T* from = qkv + (size_t)blockIdx.x * 3 * C;
     const size_t to = (size_t)rows[blockIdx.x] * C;
     for (int c = threadIdx.x * VEC; c < C; c += blockDim.x * VEC) {

@@ -10,6 +10,7 @@ import io.github.loomtorch.Demo;
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.request.Completion;
@@ -20,14 +21,17 @@ import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.ReplicaPool;
 import io.github.loomtorch.testing.ForwardingLm;
+import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -115,15 +119,94 @@ class GpuIT {
     void stepsLaunchedAheadGiveTheSameTokens(boolean cudaGraphs) throws IOException {
         TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 20, 16, 0.5, cudaGraphs, true, false);
         List<int[]> ahead = mixedBatch(options);
-        List<int[]> oneByOne = mixedBatch(options, gpt2 -> new ForwardingLm(gpt2) {
+        List<int[]> oneByOne = mixedBatch(options, GpuIT::oneByOne);
+        for (int i = 0; i < ahead.size(); i++) {
+            assertArrayEquals(oneByOne.get(i), ahead.get(i), "request " + i);
+        }
+    }
+
+    private static CausalLm oneByOne(CausalLm gpt2) {
+        return new ForwardingLm(gpt2) {
             @Override
             public boolean runsAhead() {
                 return false;
             }
-        });
-        for (int i = 0; i < ahead.size(); i++) {
-            assertArrayEquals(oneByOne.get(i), ahead.get(i), "request " + i);
+        };
+    }
+
+    /**
+     * Prompts of more tokens together than go by rows: recorded, and as they are where they are too many or begin in the cache. What is
+     * compared with is neither recorded nor launched ahead.
+     */
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void longPromptsGiveTheSameTokensByGraphsAndBySingleLaunches(boolean besideDecode) throws IOException {
+        long seed = new Random().nextLong();
+        Random random = new Random(seed);
+        List<int[]> groups = new ArrayList<>(List.of(
+                new int[] {513}, new int[] {600}, new int[] {640}, new int[] {1000}, new int[] {1000, 1000}, new int[] {700, 600, 500, 200}));
+        for (int count : new int[] {16, 18, 24}) {
+            int[] equal = new int[count];
+            Arrays.fill(equal, 2000 / count);
+            groups.add(equal);
         }
+        for (int i = 0; i < 6; i++) {
+            int count = 1 + random.nextInt(6);
+            groups.add(random.ints(count, 1, Math.min(1000, 2048 / count)).toArray());
+        }
+        List<List<int[]>> prompts = new ArrayList<>();
+        for (int[] lengths : groups) {
+            prompts.add(Arrays.stream(lengths).mapToObj(length -> random.ints(length, 0, 50257).toArray()).toList());
+        }
+        int[] cached = random.ints(900, 0, 50257).toArray();
+        System.arraycopy(prompts.get(3).get(0), 0, cached, 0, 100);
+        prompts.add(List.of(cached, random.ints(700, 0, 50257).toArray()));
+
+        List<Completion> replayed = together(prompts, besideDecode, true, gpt2 -> gpt2);
+        List<Completion> launched = together(prompts, besideDecode, false, GpuIT::oneByOne);
+        for (int i = 0; i < launched.size(); i++) {
+            String what = "request " + i + " of seed " + seed;
+            try {
+                assertDiffersOnlyInNearTies(launched.get(i).outputTokenIds(), replayed.get(i), 0.02f);
+            } catch (AssertionError e) {
+                throw new AssertionError(what + ": " + e.getMessage(), e);
+            }
+            assertEquals(launched.get(i).logprobs().get(0).logprob(), replayed.get(i).logprobs().get(0).logprob(), 0.02f, what);
+        }
+    }
+
+    /** Each group of prompts in one step as far as may be, beside a sequence that decodes if wanted. */
+    private static List<Completion> together(
+            List<List<int[]>> groups, boolean besideDecode, boolean graphs, UnaryOperator<CausalLm> change) throws IOException {
+        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 25, 16, 0.5, graphs, false, false);
+        EngineConfig config = EngineConfig.builder().maxPrefillTokensBesideDecode(2048).build();
+        SamplingParams greedy = SamplingParams.greedy(12).toBuilder().ignoreEos(true).topLogprobs(5).build();
+        List<RecordingListener> listeners = new ArrayList<>();
+        ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
+        try (Engine engine = new Engine(change.apply(Gpt2.load(model, options)), config)) {
+            for (List<int[]> prompts : groups) {
+                Deque<Sequence> waiting = new ArrayDeque<>();
+                if (besideDecode) {
+                    SamplingParams longer = greedy.toBuilder().maxNewTokens(20).build();
+                    listeners.add(new RecordingListener());
+                    engine.tryAdmit(engine.newSequence(new GenerationRequest(new int[] {464, 300}, longer), listeners.getLast()));
+                    for (int step = 0; step < 3; step++) {
+                        engine.step();
+                    }
+                }
+                for (int[] prompt : prompts) {
+                    listeners.add(new RecordingListener());
+                    waiting.add(engine.newSequence(new GenerationRequest(prompt, greedy), listeners.getLast()));
+                }
+                while (!waiting.isEmpty() || !engine.isIdle()) {
+                    while (!waiting.isEmpty() && engine.tryAdmit(waiting.peek()) == Engine.Admission.ADMITTED) {
+                        waiting.remove();
+                    }
+                    engine.step().forEach(waiting::addFirst);
+                }
+            }
+        }
+        return listeners.stream().map(RecordingListener::completion).toList();
     }
 
     private static List<int[]> mixedBatch(TorchOptions options) throws IOException {
