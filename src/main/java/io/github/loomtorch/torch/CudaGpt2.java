@@ -453,7 +453,7 @@ final class CudaGpt2 extends Gpt2 {
         for (CudaLayers.Part part : CudaLayers.Part.values()) {
             parts.add(new StepProfile.Part(
                     part.name().toLowerCase(Locale.ROOT),
-                    layers.launches(part),
+                    layers.launches(part, batchSize),
                     Math.max(0, whole - stepMicros(batchSize, part)),
                     layers.bytes(part, batchSize, contextLength)));
         }

@@ -15,6 +15,8 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUlaunchAttribute;
 import org.bytedeco.cuda.cudart.CUlaunchConfig;
@@ -38,7 +40,7 @@ import org.slf4j.LoggerFactory;
  */
 final class CudaKernels implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(CudaKernels.class);
-    private static final String INCLUDE = "#include \"element.cuh\"";
+    private static final Pattern INCLUDE = Pattern.compile("#include \"(\\w+\\.cuh)\"\n");
 
     /** The compiler or the source does not fit the machine: the model can run without the kernels. */
     static final class Unavailable extends TorchException {
@@ -68,7 +70,7 @@ final class CudaKernels implements AutoCloseable {
      * Compiles, or takes what was compiled before.
      *
      * @param file resource of this package
-     * @param architecture such as {@code sm_90}
+     * @param architecture such as {@code sm_90}, or {@code sm_90a} for what no later GPU has
      * @param stream where the kernels run
      * @param macros numbers by name
      * @param options more compiler options
@@ -79,7 +81,7 @@ final class CudaKernels implements AutoCloseable {
         List<String> arguments = new ArrayList<>(List.of("-arch=" + architecture, "-default-device"));
         arguments.addAll(List.of(options));
         macros.forEach((name, value) -> arguments.add("-D" + name + "=" + value));
-        String source = resource(file).replace(INCLUDE, resource("element.cuh"));
+        String source = source(file);
         try (PointerScope scope = new PointerScope()) {
             loadNvrtc();
             Path cached = Path.of(System.getProperty("user.home", "."), ".cache", "loomtorch", hash(source, arguments) + ".cubin");
@@ -96,7 +98,7 @@ final class CudaKernels implements AutoCloseable {
 
     /** Whether the GPU has clusters of blocks, and kernels that begin while the one before them runs. */
     static boolean isAtLeast90(String architecture) {
-        return Integer.parseInt(architecture.substring("sm_".length())) >= 90;
+        return Integer.parseInt(architecture.replaceAll("\\D", "")) >= 90;
     }
 
     private static byte[] read(Path file) {
@@ -172,6 +174,11 @@ final class CudaKernels implements AutoCloseable {
         }
     }
 
+    /** With what it includes in place. */
+    private static String source(String name) {
+        return INCLUDE.matcher(resource(name)).replaceAll(include -> Matcher.quoteReplacement(source(include.group(1))));
+    }
+
     private static String resource(String name) {
         try (InputStream in = CudaKernels.class.getResourceAsStream(name)) {
             return new String(in.readAllBytes(), StandardCharsets.UTF_8);
@@ -211,7 +218,7 @@ final class CudaKernels implements AutoCloseable {
             this.name = name;
             Cuda.check(cudart.cuModuleGetFunction(function, module, name), "cuModuleGetFunction of " + name);
             function.retainReference();
-            launch.blockDimY(1).blockDimZ(1).hStream(stream).numAttrs(0);
+            launch.blockDimY(1).blockDimZ(1).sharedMemBytes(0).hStream(stream).numAttrs(0);
             if (overlaps) {
                 overlap.id(cudart.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
                 overlap.value().programmaticStreamSerializationAllowed(1);
@@ -222,8 +229,9 @@ final class CudaKernels implements AutoCloseable {
             }
         }
 
-        /** Lets a block have more shared memory than what every GPU gives. */
+        /** Gives each block so much shared memory beside what the source names; it may be more than what every GPU gives. */
         Kernel withSharedBytes(int bytes) {
+            launch.sharedMemBytes(bytes);
             Cuda.check(
                     cudart.cuFuncSetAttribute(function, cudart.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes),
                     "cuFuncSetAttribute of " + name);
@@ -235,7 +243,7 @@ final class CudaKernels implements AutoCloseable {
          *
          * @param arguments device addresses as {@link Long}, {@link Float} or {@link Integer}
          */
-        void launch(int gridX, int gridY, int gridZ, int block, int sharedBytes, Object... arguments) {
+        void launch(int gridX, int gridY, int gridZ, int block, Object... arguments) {
             for (int i = 0; i < arguments.length; i++) {
                 int at = i * Long.BYTES;
                 switch (arguments[i]) {
@@ -244,7 +252,7 @@ final class CudaKernels implements AutoCloseable {
                     default -> values.putLong(at, (Long) arguments[i]);
                 }
             }
-            launch.gridDimX(gridX).gridDimY(gridY).gridDimZ(gridZ).blockDimX(block).sharedMemBytes(sharedBytes);
+            launch.gridDimX(gridX).gridDimY(gridY).gridDimZ(gridZ).blockDimX(block);
             Cuda.check(cudart.cuLaunchKernelEx(launch, function, pointers, (PointerPointer<?>) null), "cuLaunchKernelEx of " + name);
         }
     }

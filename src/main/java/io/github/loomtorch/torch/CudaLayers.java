@@ -1,24 +1,18 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.torch.CudaLinear.Product;
 import java.util.ArrayDeque;
-import java.util.ArrayList;
 import java.util.Deque;
-import java.util.EnumMap;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.function.IntFunction;
-import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.Method;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
@@ -26,14 +20,11 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
- * GPT-2 from tokens to logits on a GPU: the kernels of {@code decode.cu} and {@code linear.cu}, cuBLAS where a product has many rows, ATen's
- * flash attention in a large prefill. In float32, or where the GPU or the model's sizes do not suit {@code linear.cu}, the program's own
- * methods stand in for its kernels. Confined to the engine thread.
+ * GPT-2 from tokens to logits on a GPU: the kernels of {@code decode.cu}, {@link CudaLinear}, and ATen's flash attention in a large prefill.
+ * In float32, or where the GPU or the model's sizes do not suit {@link CudaLinear}, the program's own methods stand in for it. Confined to
+ * the engine thread.
  */
 final class CudaLayers implements AutoCloseable {
-    private static final int FEW_ROWS = 16; // of a tile of the matrix units
-    private static final int MAX_SHARED_BYTES = 99 << 10; // that a block can have on any GPU of compute capability 8.0 on
-
     /** The kinds of work in a step. */
     enum Part {
         EMBEDDING,
@@ -47,72 +38,6 @@ final class CudaLayers implements AutoCloseable {
         SAMPLING
     }
 
-    /** The matrix products of a layer. The numbers were measured on GPT-2's shape, see docs/performance.md. */
-    private enum Product {
-        QKV(Part.QKV, "qkv", "C", "3 * C", "PLAIN", 4, 3, 1, 32, 96),
-        PROJECTION(Part.PROJECTION, "proj", "C", "C", "RESIDUAL", 2, 3, 1, 16, 256),
-        INNER(Part.INNER, "fc", "C", "F", "ACTIVATED", 4, 3, 1, 32, 96),
-        OUTER(Part.OUTER, "out", "F", "C", "RESIDUAL", 1, 4, 4, 32, 64);
-
-        final Part part;
-        final String weight; // name of the parameter
-        final String bias;
-        final String k; // length of the sums, in terms of linear.cu
-        final String n; // columns of the result
-        final String epilogue;
-        final int fewTiles; // of 8 columns that a block makes, with few rows
-        final int manyTiles;
-        final int manySplit; // blocks that share K
-        final int manyRows; // that a block makes
-        final int maxRows; // up to which our kernels are faster than cuBLAS
-
-        Product(
-                Part part,
-                String parameter,
-                String k,
-                String n,
-                String epilogue,
-                int fewTiles,
-                int manyTiles,
-                int manySplit,
-                int manyRows,
-                int maxRows) {
-            this.part = part;
-            weight = parameter + "_w";
-            bias = parameter + "_b";
-            this.k = k;
-            this.n = n;
-            this.epilogue = epilogue;
-            this.fewTiles = fewTiles;
-            this.manyTiles = manyTiles;
-            this.manySplit = manySplit;
-            this.manyRows = manyRows;
-            this.maxRows = maxRows;
-        }
-    }
-
-    /** A product's kernel: a block makes {@code 8 tiles} columns of {@code rows} rows, from the {@code split}-th part of K. */
-    private record Thin(String name, int n, int tiles, int split, int rows, String definition) {
-
-        static Thin of(Product product, boolean few, Gpt2Config config, boolean clusters, boolean int8) {
-            int k = product == Product.OUTER ? config.innerSize() : config.hiddenSize();
-            int n = switch (product) {
-                case QKV -> 3 * config.hiddenSize();
-                case INNER -> config.innerSize();
-                default -> config.hiddenSize();
-            };
-            int split = few || !clusters || k % (32 * product.manySplit) != 0 ? 1 : product.manySplit;
-            int steps = Math.ceilDiv(k / split, 256); // a thread holds tiles x steps x 16 bytes of weights in its registers
-            int tiles = Math.clamp(12 / steps, 1, few ? product.fewTiles : product.manyTiles);
-            int rows = few ? FEW_ROWS : product.manyRows;
-            String name = product.name().toLowerCase(Locale.ROOT) + (few ? "_few" : "_many");
-            String definition = String.format(
-                    Locale.ROOT, "THIN(%s, %s, %s, %d, %d, %d, %s, %b)", name, product.k, product.n, tiles, split, rows, product.epilogue,
-                    few && int8);
-            return new Thin(name, n, tiles, split, rows, definition);
-        }
-    }
-
     private final TorchScriptProgram program;
     private final Gpt2Config config;
     private final int elementBytes;
@@ -121,10 +46,11 @@ final class CudaLayers implements AutoCloseable {
     private final CudaKernels.Kernel embed;
     private final CudaKernels.Kernel embedPrompt;
     private final CudaKernels.Kernel store;
-    private final CudaKernels.Kernel attendFew;
-    private final CudaKernels.Kernel attendMany;
+    private final CudaAttention attention;
+    private final long wte; // address
+    private final long wpe;
 
-    // without linear.cu
+    // without CudaLinear
     private final Method qkv;
     private final Method finish;
     private final Method head;
@@ -132,25 +58,11 @@ final class CudaLayers implements AutoCloseable {
     // with it
     private final boolean fused;
     private final Method attendPrompt;
-    private final Method inner;
-    private CudaKernels.Kernel layerNorm;
-    private CudaKernels.Kernel thinHead;
-    private int headBlocks;
-    private final Map<Product, Thin> few = new EnumMap<>(Product.class);
-    private final Map<Product, Thin> many = new EnumMap<>(Product.class);
-    private final Map<String, CudaKernels.Kernel> products = new LinkedHashMap<>();
-    private final Map<String, Long> addresses = new LinkedHashMap<>(); // of parameters
-    private final Map<Product, List<Tensor>> transposed = new EnumMap<>(Product.class); // [K, N] of each layer
-    private Tensor headTransposed; // [C, VP]
-    private final Map<Product, List<Int8>> int8Weights = new EnumMap<>(Product.class); // of each layer; empty without the option
-    private Int8 int8Head; // null without the option
+    private CudaLinear linear;
     private Buffers stepBuffers;
     private Tensor stepAttended; // [maxRows, C]
     private Tensor stepLogits; // [maxRows, VP]
     private Part without; // left out, to measure what it takes
-
-    /** Weights of 8 bits [N, K] with the scale of each row [N, 1] float32. */
-    private record Int8(Tensor bytes, Tensor scales) {}
 
     /** Activations of {@code rows} rows. */
     private record Buffers(Tensor x, Tensor normed, Tensor qkv, Tensor inner) {
@@ -184,11 +96,9 @@ final class CudaLayers implements AutoCloseable {
         finish = program.method("finish");
         head = program.method("head");
         attendPrompt = program.method("attend");
-        inner = program.method("inner");
-        fused = program.flash()
-                && config.hiddenSize() % 32 == 0
-                && config.innerSize() % 32 == 0
-                && headSharedBytes() <= MAX_SHARED_BYTES;
+        wte = address(program.parameter("wte"));
+        wpe = address(program.parameter("wpe"));
+        fused = program.flash() && CudaLinear.fits(config);
         if (int8 && !fused) {
             close();
             throw new TorchException("int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, a hidden size of at"
@@ -196,90 +106,32 @@ final class CudaLayers implements AutoCloseable {
                     + config.innerSize());
         }
         try {
-            CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros);
+            CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.definitions(program));
             closers.push(decode::close);
             embed = decode.kernel("embed");
             embedPrompt = decode.kernel("embed_prompt");
             store = decode.kernel("store");
-            attendFew = decode.overlappingKernel("attention_few");
-            attendMany = decode.overlappingKernel("attention_many");
+            attention = new CudaAttention(
+                    program,
+                    decode,
+                    CudaKernels.isAtLeast90(architecture),
+                    torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount());
             if (fused) {
-                prepareFused(stream, architecture, macros, maxRows, int8);
+                stepBuffers = new Buffers(
+                        kept(rows(maxRows, config.hiddenSize())),
+                        kept(rows(maxRows, config.hiddenSize())),
+                        kept(rows(maxRows, 3L * config.hiddenSize())),
+                        kept(rows(maxRows, config.innerSize())));
+                stepAttended = kept(rows(maxRows, config.hiddenSize()));
+                stepLogits = kept(rows(maxRows, TorchScriptExporter.paddedVocabSize(config)));
+                linear = new CudaLinear(
+                        program, stream, architecture, macros, List.of(stepBuffers.x(), stepAttended, stepBuffers.inner()), int8);
+                closers.push(linear::close);
             }
         } catch (RuntimeException e) {
             close();
             throw e;
         }
-    }
-
-    private void prepareFused(
-            CUstream_st stream, String architecture, Map<String, Integer> macros, int maxRows, boolean int8) {
-        boolean clusters = CudaKernels.isAtLeast90(architecture);
-        for (Product product : Product.values()) {
-            few.put(product, Thin.of(product, true, config, clusters, int8));
-            many.put(product, Thin.of(product, false, config, clusters, int8));
-        }
-        String definitions = Stream.concat(few.values().stream(), many.values().stream())
-                .map(Thin::definition)
-                .collect(Collectors.joining(" "));
-        CudaKernels linear = CudaKernels.load(
-                "linear.cu", architecture, stream, macros, "-DINT8=" + int8, "-DTHIN_KERNELS=" + definitions);
-        closers.push(linear::close);
-        Stream.concat(few.values().stream(), many.values().stream())
-                .forEach(thin -> products.put(thin.name(), linear.overlappingKernel(thin.name())));
-        layerNorm = linear.overlappingKernel("layer_norm");
-        thinHead = linear.overlappingKernel("thin_head").withSharedBytes(headSharedBytes());
-        try (TensorScope scope = new TensorScope()) {
-            headBlocks = 2 * torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount();
-        }
-        stepBuffers = new Buffers(
-                kept(rows(maxRows, config.hiddenSize())),
-                kept(rows(maxRows, config.hiddenSize())),
-                kept(rows(maxRows, 3L * config.hiddenSize())),
-                kept(rows(maxRows, config.innerSize())));
-        stepAttended = kept(rows(maxRows, config.hiddenSize()));
-        stepLogits = kept(rows(maxRows, TorchScriptExporter.paddedVocabSize(config)));
-        for (Product product : Product.values()) {
-            List<Tensor> layers = new ArrayList<>();
-            for (int layer = 0; layer < config.layerCount(); layer++) {
-                layers.add(kept(program.parameter(product.weight).select(0, layer).t()));
-            }
-            transposed.put(product, layers);
-        }
-        headTransposed = kept(program.parameter(headName()).t());
-        if (int8) {
-            for (Product product : Product.values()) {
-                List<Int8> layers = new ArrayList<>();
-                for (int layer = 0; layer < config.layerCount(); layer++) {
-                    layers.add(quantised(program.parameter(product.weight).select(0, layer)));
-                }
-                int8Weights.put(product, layers);
-            }
-            int8Head = quantised(program.parameter(headName()));
-        }
-    }
-
-    /** Bytes that 8-bit weights take, while they are made from 16-bit ones at most. */
-    static long int8Bytes(Gpt2Config config) {
-        long head = TorchScriptExporter.paddedVocabSize(config) * (long) config.hiddenSize();
-        return config.parameterCount() + head + 3 * Float.BYTES * head; // the head last, by three tensors of float32
-    }
-
-    /** Weights [N, K] rounded to 8 bits, so that the largest of a row is 127 times its scale; stored with 128 added. */
-    private Int8 quantised(Tensor weights) {
-        try (TensorScope scope = new TensorScope()) {
-            Tensor wide = weights.to(ScalarType.Float);
-            Tensor scales = wide.abs().amax(new long[] {1}, true).div_(new Scalar(127)).clamp_min(new Scalar(Float.MIN_NORMAL)); // [N, 1]
-            return new Int8(kept(wide.div(scales).round_().add_(new Scalar(128)).to(ScalarType.Byte)), kept(scales));
-        }
-    }
-
-    private String headName() {
-        return config.tieWordEmbeddings() ? "wte" : "lm_head";
-    }
-
-    private int headSharedBytes() {
-        return 32 * (config.hiddenSize() + 32);
     }
 
     private Tensor rows(long rows, long columns) {
@@ -301,17 +153,19 @@ final class CudaLayers implements AutoCloseable {
         return part != without;
     }
 
-    /** How often a part is in a step. */
-    int launches(Part part) {
+    /** How often a part is in a step of so many rows. */
+    int launches(Part part, int rows) {
         return switch (part) {
             case EMBEDDING, HEAD, SAMPLING -> 1;
-            case NORM -> 2 * config.layerCount() + 1;
+            case NORM -> (rows <= CudaLinear.FEW_ROWS ? 0 : 1)
+                    + (linear.norms(Product.QKV, stepBuffers.x(), rows) ? 0 : config.layerCount())
+                    + (linear.norms(Product.INNER, stepBuffers.x(), rows) ? 0 : config.layerCount());
             default -> config.layerCount();
         };
     }
 
     /** The fewest bytes that a part moves in a step of sequences of so many tokens. */
-    long bytes(Part part, long rows, long contextLength) {
+    long bytes(Part part, int rows, long contextLength) {
         long c = config.hiddenSize();
         long f = config.innerSize();
         long padded = TorchScriptExporter.paddedVocabSize(config);
@@ -326,12 +180,12 @@ final class CudaLayers implements AutoCloseable {
             case HEAD -> weights(c * padded, rows) + (c + padded) * rows;
             case SAMPLING -> padded * rows;
         };
-        return once * launches(part) * elementBytes;
+        return once * launches(part, rows) * elementBytes;
     }
 
     /** How many elements take the memory that so many weights take. */
     private long weights(long count, long rows) {
-        return int8Head != null && rows <= FEW_ROWS ? count / elementBytes : count;
+        return linear.isInt8(rows) ? count / elementBytes : count;
     }
 
     /** Multiplications and additions of the matrix products of a prefill. */
@@ -363,14 +217,10 @@ final class CudaLayers implements AutoCloseable {
             return attended;
         });
         Tensor logits = stepLogits.narrow(0, 0, count);
-        if (count <= FEW_ROWS) {
-            if (includes(Part.HEAD)) {
-                thinHead.launch(headBlocks, 1, 1, 256, headSharedBytes(), address(buffers.x()), address("lnf_w"), address("lnf_b"),
-                        int8Head == null ? address(headName()) : address(int8Head.bytes()),
-                        int8Head == null ? 0L : address(int8Head.scales()), address(logits), count);
-            }
-        } else {
+        if (count > CudaLinear.FEW_ROWS) {
             head(buffers.x(), buffers.normed(), count, pending, logits);
+        } else if (includes(Part.HEAD)) {
+            linear.thinHead(buffers.x(), logits, count);
         }
         return logits;
     }
@@ -389,7 +239,7 @@ final class CudaLayers implements AutoCloseable {
 
     private void embed(StepRows rows, int count, long sampled, Tensor x) {
         if (includes(Part.EMBEDDING)) {
-            embed.launch(count, 1, 1, 256, 0, rows.inputAddress(), sampled, address("wte"), address("wpe"), address(x));
+            embed.launch(count, 1, 1, 256, rows.inputAddress(), sampled, wte, wpe, address(x));
         }
     }
 
@@ -397,21 +247,7 @@ final class CudaLayers implements AutoCloseable {
         if (!includes(Part.ATTENTION)) {
             return;
         }
-        double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
-        int blocks = count * config.headCount();
-        CudaKernels.Kernel kernel = blocks <= 768 ? attendFew : attendMany;
-        kernel.launch(
-                config.headCount(),
-                count,
-                1,
-                blocks <= 192 ? 256 : blocks <= 768 ? 128 : 64,
-                0,
-                rows.inputAddress(),
-                address(qkv),
-                keys(layer),
-                values(layer),
-                (float) (config.scaleAttnByInverseLayerIdx() ? scale / (layer + 1) : scale),
-                address(attended));
+        attention.launch(layer, count, rows.inputAddress(), address(qkv), address(attended));
     }
 
     /** What all layers made of a prefill's tokens, [N, C], and the address of a bias that is still to be added to it, or 0. */
@@ -426,7 +262,7 @@ final class CudaLayers implements AutoCloseable {
     Prefilled prefill(PrefillShape shape, Tensor input) {
         int n = shape.tokens();
         Tensor x = rows(n, config.hiddenSize());
-        Tensor activated = n <= Product.INNER.maxRows ? rows(n, config.innerSize()) : x; // the program makes its own
+        Tensor activated = linear.norms(Product.INNER, x, n) ? rows(n, config.innerSize()) : x; // cuBLAS makes its own
         Buffers buffers = new Buffers(x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), activated);
         long ids = address(input);
         long positions = ids + (long) Integer.BYTES * shape.positionsAt();
@@ -437,13 +273,14 @@ final class CudaLayers implements AutoCloseable {
         IValue longest = new IValue((long) shape.longest());
         IValue longestRead = new IValue((long) shape.longestRead());
         IValue cache = new IValue(program.cache().tensor());
-        embedPrompt.launch(n, 1, 1, 256, 0, ids, positions, address("wte"), address("wpe"), address(x));
+        embedPrompt.launch(n, 1, 1, 256, ids, positions, wte, wpe, address(x));
         PointerScope[] scope = {new PointerScope()};
         try {
             long pending = layers(buffers, n, layer -> {
                 scope[0].close(); // with what the layer before made, which is much
                 scope[0] = new PointerScope();
-                store.launch(n, 1, 1, 96, 0, address(buffers.qkv()), writeRows, keys(layer), values(layer));
+                store.launch(n, 1, 1, 96, address(buffers.qkv()), writeRows, program.cache().keysAddress(layer),
+                        program.cache().valuesAddress(layer));
                 return attendPrompt
                         .apply(new IValueVector(new IValue[] {
                             new IValue(buffers.qkv()), readRows, newEnds, readEnds, longest, longestRead, cache, new IValue((long) layer)
@@ -475,89 +312,46 @@ final class CudaLayers implements AutoCloseable {
     private long layers(Buffers buffers, int count, IntFunction<Tensor> attention) {
         long pending = 0;
         for (int layer = 0; layer < config.layerCount(); layer++) {
-            norm(buffers.x(), buffers.normed(), count, pending, address("ln1_w", layer), address("ln1_b", layer));
-            multiply(Product.QKV, buffers.normed(), buffers.qkv(), count, layer);
+            multiply(Product.QKV, layer, input(Product.QKV, layer, buffers, count, pending), buffers.qkv(), count);
             Tensor attended = attention.apply(layer);
-            pending = multiply(Product.PROJECTION, attended, buffers.x(), count, layer);
-            norm(buffers.x(), buffers.normed(), count, pending, address("ln2_w", layer), address("ln2_b", layer));
-            Tensor activated = buffers.inner();
-            if (count <= Product.INNER.maxRows) {
-                multiply(Product.INNER, buffers.normed(), activated, count, layer);
-            } else if (includes(Part.INNER)) {
-                activated = inner.apply(new IValueVector(new IValue(buffers.normed()), new IValue((long) layer))).toTensor();
-            }
-            pending = multiply(Product.OUTER, activated, buffers.x(), count, layer);
+            multiply(Product.PROJECTION, layer, attended, buffers.x(), count);
+            pending = linear.pendingBias(Product.PROJECTION, layer, attended, count);
+            Tensor activated =
+                    multiply(Product.INNER, layer, input(Product.INNER, layer, buffers, count, pending), buffers.inner(), count);
+            multiply(Product.OUTER, layer, activated, buffers.x(), count);
+            pending = linear.pendingBias(Product.OUTER, layer, activated, count);
         }
         return pending;
     }
 
-    /** {@code out = x w^T + b}, or added to {@code out} if that is the residual; returns the address of a bias that is not in it yet, or 0. */
-    private long multiply(Product product, Tensor x, Tensor out, int count, int layer) {
-        boolean residual = product.epilogue.equals("RESIDUAL");
-        boolean ours = count <= product.maxRows;
-        if (includes(product.part)) {
-            if (ours) {
-                Thin thin = (count <= FEW_ROWS ? few : many).get(product);
-                Int8 int8 = count <= FEW_ROWS && !int8Weights.isEmpty() ? int8Weights.get(product).get(layer) : null;
-                products.get(thin.name())
-                        .launch(
-                                Math.ceilDiv(thin.n(), 8 * thin.tiles()),
-                                thin.split(),
-                                Math.ceilDiv(count, thin.rows()),
-                                256,
-                                0,
-                                address(x),
-                                int8 == null ? address(transposed.get(product).get(layer)) : address(int8.bytes()),
-                                int8 == null ? 0L : address(int8.scales()),
-                                address(product.bias, layer),
-                                address(out),
-                                count);
-            } else {
-                Tensor addend = residual ? out : program.parameter(product.bias).select(0, layer);
-                torch.addmm_out(out, addend, x, transposed.get(product).get(layer));
-            }
+    /** What a product that follows a norm multiplies: the rows themselves, or normed. */
+    private Tensor input(Product product, int layer, Buffers buffers, int count, long pending) {
+        if (linear.norms(product, buffers.x(), count)) {
+            assert pending == 0;
+            return buffers.x();
         }
-        return ours || !residual ? 0 : address(product.bias, layer);
+        if (includes(Part.NORM)) {
+            linear.norm(product, layer, buffers.x(), pending, buffers.normed(), count);
+        }
+        return buffers.normed();
     }
 
-    private void norm(Tensor x, Tensor normed, int count, long pending, long weight, long bias) {
-        if (includes(Part.NORM)) {
-            layerNorm.launch(
-                    Math.ceilDiv(count, 4), 1, 1, 128, 0, address(x), pending, weight, bias, address(normed), count);
-        }
+    private Tensor multiply(Product product, int layer, Tensor x, Tensor out, int count) {
+        Part part = Part.valueOf(product.name());
+        return includes(part) ? linear.multiply(product, layer, x, out, count) : out;
     }
 
     private void head(Tensor x, Tensor normed, int count, long pending, Tensor logits) {
-        norm(x, normed, count, pending, address("lnf_w"), address("lnf_b"));
-        if (includes(Part.HEAD)) {
-            torch.mm_out(logits, normed, headTransposed);
+        if (includes(Part.NORM)) {
+            linear.lastNorm(x, pending, normed, count);
         }
-    }
-
-    private long keys(int layer) {
-        return address(program.cache().tensor()) + elementBytes * program.cache().keysOffset(layer);
-    }
-
-    private long values(int layer) {
-        return address(program.cache().tensor()) + elementBytes * program.cache().valuesOffset(layer);
+        if (includes(Part.HEAD)) {
+            linear.head(normed, logits);
+        }
     }
 
     private static long address(Tensor tensor) {
         return tensor.data_ptr().address();
-    }
-
-    /** Of one of the program's parameters. */
-    private long address(String parameter) {
-        return addresses.computeIfAbsent(parameter, name -> address(program.parameter(name)));
-    }
-
-    /** Of a layer's row of a parameter [L, ...]. */
-    private long address(String parameter, int layer) {
-        long base = address(parameter);
-        return base + layer * addresses.computeIfAbsent(parameter + " stride", name -> {
-            Tensor tensor = program.parameter(parameter);
-            return elementBytes * tensor.numel() / tensor.size(0);
-        });
     }
 
     @Override

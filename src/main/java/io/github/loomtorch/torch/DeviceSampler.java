@@ -20,18 +20,22 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
  * Samples on the GPU, by the kernel of {@code sample.cu}: the same tokens as {@link Sampler} for the same logits. Holds each slot's logit
  * bias, token counts and last token on the device. Confined to the engine thread.
  */
 final class DeviceSampler implements AutoCloseable {
-    private static final int THREADS = 1024; // as in sample.cu
+    private static final int THREADS = 1024; // for each row ...
+    private static final int THREADS_OF_MANY = 512; // ... or, with more rows than the GPU has multiprocessors, so that two rows fit into one
 
     private final int vocabSize;
     private final Staging staging;
     private final Deque<Runnable> closers = new ArrayDeque<>();
     private final CudaKernels.Kernel sample;
+    private final CudaKernels.Kernel sampleMany;
+    private final int multiprocessors;
     private final Tensor bias; // [slots, V] float32
     private final Tensor counts; // [slots, V] int16: 0 unseen, else 1 + occurrences in the output
     private final Tensor tokens; // [slots] int32: what was sampled there last
@@ -49,9 +53,9 @@ final class DeviceSampler implements AutoCloseable {
         this.vocabSize = vocabSize;
         staging = new Staging(stream);
         closers.push(staging::close);
-        CudaKernels kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false");
-        closers.push(kernels::close);
-        sample = kernels.overlappingKernel("sample");
+        sample = kernel(architecture, stream, macros, THREADS);
+        sampleMany = kernel(architecture, stream, macros, THREADS_OF_MANY);
+        multiprocessors = torch_cuda.getDeviceProperties(device.index()).multiProcessorCount();
         biasOf = new Sequence[slots];
         countsOf = new Sequence[slots];
         counted = new int[slots];
@@ -63,6 +67,12 @@ final class DeviceSampler implements AutoCloseable {
             close();
             throw e;
         }
+    }
+
+    private CudaKernels.Kernel kernel(String architecture, CUstream_st stream, Map<String, Integer> macros, int threads) {
+        CudaKernels kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false", "-DTHREADS=" + threads);
+        closers.push(kernels::close);
+        return kernels.overlappingKernel("sample");
     }
 
     private Tensor table(ScalarType dtype, Device device, long... shape) {
@@ -120,8 +130,9 @@ final class DeviceSampler implements AutoCloseable {
 
     /** Samples the first rows, which are on the device, from {@code logits} [rows, VP] dtype. */
     void launch(StepRows rows, int count, Tensor logits) {
-        sample.launch(count, 1, 1, THREADS, 0, rows.inputAddress(), logits.data_ptr().address(), bias.data_ptr().address(),
-                counts.data_ptr().address(), rows.resultsAddress(), tokensAddress());
+        boolean many = count > multiprocessors;
+        (many ? sampleMany : sample).launch(count, 1, 1, many ? THREADS_OF_MANY : THREADS, rows.inputAddress(), logits.data_ptr().address(),
+                bias.data_ptr().address(), counts.data_ptr().address(), rows.resultsAddress(), tokensAddress());
     }
 
     /** Gives a chunk what was sampled for its row, once the results are on the host. */

@@ -57,14 +57,18 @@ final class KvCache {
         return tensor;
     }
 
-    /** Elements before the keys of a layer. */
-    long keysOffset(int layer) {
-        return 2L * layer * rows() * config.hiddenSize();
+    /** On the device. */
+    long keysAddress(int layer) {
+        return address(2L * layer);
     }
 
-    /** Elements before the values of a layer. */
-    long valuesOffset(int layer) {
-        return (2L * layer + 1) * rows() * config.hiddenSize();
+    /** On the device. */
+    long valuesAddress(int layer) {
+        return address(2L * layer + 1);
+    }
+
+    private long address(long plane) {
+        return tensor.data_ptr().address() + plane * rows() * config.hiddenSize() * Libtorch.sizeBytes(tensor.scalar_type());
     }
 
     /** The row of one of a sequence's tokens. */

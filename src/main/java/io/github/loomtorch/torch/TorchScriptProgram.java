@@ -116,7 +116,7 @@ final class TorchScriptProgram implements AutoCloseable {
         SizeTPointer free = new SizeTPointer(1);
         Cuda.check(cudart.cudaMemGetInfo(free, new SizeTPointer(1)), "cudaMemGetInfo");
         long pageBytes = KvCache.bytesPerPage(config, options.pageSize(), dtype);
-        long left = free.get() - (options.int8Weights() ? CudaLayers.int8Bytes(config) : 0);
+        long left = free.get() - (options.int8Weights() ? CudaLinear.int8Bytes(config) : 0);
         long fitting = (long) (left * options.kvCacheFraction()) / pageBytes;
         if (fitting < perSequence) {
             throw new TorchException("the KV cache needs " + perSequence * pageBytes

@@ -9,6 +9,7 @@
  * neighbouring rows. Rows of length 0 are padding: they write zeros and touch no page.
  */
 #include "element.cuh"
+#include "ring.cuh"
 
 static __device__ __forceinline__ void embedToken(int id, int place, const T* __restrict__ wte, const T* __restrict__ wpe,
         T* __restrict__ out) {
@@ -67,10 +68,28 @@ extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restric
  */
 #define LANES (D / VEC)
 #define GROUPS_PER_WARP (32 / LANES)
+#define UNROLL 8
 
-template <int UNROLL>
-static __device__ __forceinline__ void attend(const int* __restrict__ input, const T* __restrict__ qkv, T* __restrict__ keys,
-        T* __restrict__ values, float scale, T* __restrict__ out) {
+/* A warp's groups become one: each has the maximum, the sum and the output of all. */
+static __device__ __forceinline__ void mergeGroups(float& most, float& sum, float (&o)[VEC]) {
+    #pragma unroll
+    for (int step = LANES; step < 32; step *= 2) {
+        const float otherMost = __shfl_xor_sync(0xffffffffu, most, step);
+        const float otherSum = __shfl_xor_sync(0xffffffffu, sum, step);
+        const float now = fmaxf(most, otherMost);
+        const float mineWeight = most == -INFINITY ? 0 : exp2f(most - now);
+        const float otherWeight = otherMost == -INFINITY ? 0 : exp2f(otherMost - now);
+        sum = sum * mineWeight + otherSum * otherWeight;
+        #pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            o[i] = o[i] * mineWeight + __shfl_xor_sync(0xffffffffu, o[i], step) * otherWeight;
+        }
+        most = now;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(256) attention(const int* __restrict__ input, const T* __restrict__ qkv,
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
     __shared__ float merged[256 / 32][D + 2];
     const int head = blockIdx.x;
     const int* row = input + (size_t)blockIdx.y * ROW;
@@ -201,21 +220,7 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
     }
     __syncwarp();
 
-    // Merge the groups of a warp, then the warps.
-    #pragma unroll
-    for (int step = LANES; step < 32; step *= 2) {
-        const float otherMost = __shfl_xor_sync(0xffffffffu, most, step);
-        const float otherSum = __shfl_xor_sync(0xffffffffu, sum, step);
-        const float now = fmaxf(most, otherMost);
-        const float mineWeight = most == -INFINITY ? 0 : exp2f(most - now);
-        const float otherWeight = otherMost == -INFINITY ? 0 : exp2f(otherMost - now);
-        sum = sum * mineWeight + otherSum * otherWeight;
-        #pragma unroll
-        for (int i = 0; i < VEC; i++) {
-            o[i] = o[i] * mineWeight + __shfl_xor_sync(0xffffffffu, o[i], step) * otherWeight;
-        }
-        most = now;
-    }
+    mergeGroups(most, sum, o); // then the warps
     const int warp = threadIdx.x / 32;
     if (threadIdx.x % 32 < LANES) {
         #pragma unroll
@@ -243,10 +248,185 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
     }
 }
 
-#define ATTENTION(name, UNROLL)                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256) name(const int* __restrict__ input, const T* __restrict__ qkv,                  \
-            T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {                                         \
-        attend<UNROLL>(input, qkv, keys, values, scale, out);                                                                         \
+/*
+ * The same for many sequences (compute capability 9.0 on): a block reads HEADS heads of a token at once, as they lie in memory, by the copy
+ * engine through a ring of pieces of PIECE tokens' keys and values. A warp has a head; one more warp copies. What the cache holds is asked
+ * for before the wait for the kernel before.
+ * Grid (H / HEADS, B); 32 (HEADS + 1) threads; RING 2 PIECE HEADS D elements of shared memory.
+ */
+#if __CUDA_ARCH__ >= 900
+template <int HEADS, int RING, int PIECE>
+static __device__ __forceinline__ void attendByRing(const int* __restrict__ input, const T* __restrict__ qkv, T* __restrict__ keys,
+        T* __restrict__ values, float scale, T* __restrict__ out) {
+    constexpr int WIDTH = HEADS * D; // elements of a token that the block reads
+    extern __shared__ __align__(128) T pieces[]; // [RING, 2, PIECE, WIDTH]
+    __shared__ u64 full[RING], empty[RING];
+    const int* row = input + (size_t)blockIdx.y * ROW;
+    const int n = row[LENGTH];
+    const int stored = n == 0 ? 0 : row[FIRST]; // tokens that the cache holds already
+    const int fresh = n == 0 ? 0 : n - 1 - stored; // that stand before this row in qkv
+    const int storedPieces = (stored + PIECE - 1) / PIECE;
+    const int all = storedPieces + (fresh + PIECE - 1) / PIECE;
+    const int head = threadIdx.x / 32;
+    const int lane = threadIdx.x % 32;
+    const int firstColumn = blockIdx.x * WIDTH;
+    const T* mine = qkv + (size_t)blockIdx.y * 3 * C + firstColumn;
+    auto beginOf = [&](int piece) { return piece < storedPieces ? piece * PIECE : stored + (piece - storedPieces) * PIECE; };
+    auto countOf = [&](int piece) { return min(PIECE, (piece < storedPieces ? stored : n - 1) - beginOf(piece)); };
+
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < RING; i++) {
+            initBarrier(&full[i], 1);
+            initBarrier(&empty[i], HEADS);
+        }
+        publishBarriers();
     }
-ATTENTION(attention_few, 8)  /* for few blocks, which then have more in flight */
-ATTENTION(attention_many, 4)
+    __syncthreads();
+    if (head == HEADS) {
+        bool waited = false;
+        #pragma unroll 1
+        for (int piece = 0; piece < all; piece++) {
+            const int begin = beginOf(piece);
+            const int count = countOf(piece);
+            T* to = pieces + (size_t)(piece % RING) * 2 * PIECE * WIDTH;
+            u64* barrier = &full[piece % RING];
+            if (piece >= RING) {
+                waitFor(&empty[piece % RING], piece / RING - 1 & 1);
+            }
+            if (lane == 0) {
+                expectBytes(barrier, count * 2 * WIDTH * (int)sizeof(T));
+            }
+            __syncwarp();
+            if (piece < storedPieces) {
+                const size_t at = ((size_t)row[PAGES + begin / PAGE] * PAGE + begin % PAGE) * C + firstColumn;
+                if (WIDTH == C) { // one stretch of memory
+                    if (lane < 2) {
+                        copyBytes(to + lane * PIECE * WIDTH, (lane == 0 ? keys : values) + at, count * WIDTH * (int)sizeof(T), barrier);
+                    }
+                } else {
+                    for (int i = lane; i < 2 * count; i += 32) {
+                        copyBytes(to + (i % 2 * PIECE + i / 2) * WIDTH, (i % 2 == 0 ? keys : values) + at + (size_t)(i / 2) * C,
+                                WIDTH * (int)sizeof(T), barrier);
+                    }
+                }
+            } else {
+                if (!waited) {
+                    awaitPrevious();
+                    waited = true;
+                }
+                for (int i = lane; i < 2 * count; i += 32) {
+                    copyBytes(to + (i % 2 * PIECE + i / 2) * WIDTH, mine - (size_t)(n - 1 - begin - i / 2) * 3 * C + (1 + i % 2) * C,
+                            WIDTH * (int)sizeof(T), barrier);
+                }
+            }
+        }
+        return;
+    }
+    awaitPrevious();
+    releaseNext();
+    const int group = lane / LANES;
+    const int column = head * D + lane % LANES * VEC; // of the block's
+    float q[VEC], o[VEC] = {};
+    float most = -INFINITY, sum = 0;
+    expand(loadFresh(mine + column), q);
+    #pragma unroll
+    for (int i = 0; i < VEC; i++) {
+        q[i] *= scale * 1.44269504f; // exp2 below
+    }
+    if (n > 0) { // the row's own token
+        const uint4 newKey = loadFresh(mine + C + column);
+        const uint4 newValue = loadFresh(mine + 2 * C + column);
+        float k[VEC], v[VEC], s = 0;
+        expand(newKey, k);
+        expand(newValue, v);
+        #pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            s += q[i] * k[i];
+        }
+        #pragma unroll
+        for (int step = LANES / 2; step > 0; step /= 2) {
+            s += __shfl_xor_sync(0xffffffffu, s, step);
+        }
+        if (group == 0) {
+            const size_t at = ((size_t)row[PAGES + (n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + firstColumn + column;
+            *(uint4*)(keys + at) = newKey;
+            *(uint4*)(values + at) = newValue;
+            most = s;
+            sum = 1;
+            #pragma unroll
+            for (int i = 0; i < VEC; i++) {
+                o[i] = v[i];
+            }
+        }
+    }
+    constexpr int TURNS = (PIECE + GROUPS_PER_WARP - 1) / GROUPS_PER_WARP;
+    #pragma unroll 1
+    for (int piece = 0; piece < all; piece++) {
+        const int count = countOf(piece);
+        const T* from = pieces + (size_t)(piece % RING) * 2 * PIECE * WIDTH + column;
+        waitFor(&full[piece % RING], piece / RING & 1);
+        __syncwarp();
+        float s[TURNS];
+        uint4 vraw[TURNS];
+        float now = most;
+        #pragma unroll
+        for (int u = 0; u < TURNS; u++) {
+            const int i = u * GROUPS_PER_WARP + group;
+            float k[VEC];
+            load(from + min(i, PIECE - 1) * WIDTH, k);
+            vraw[u] = *(const uint4*)(from + (PIECE + min(i, PIECE - 1)) * WIDTH);
+            s[u] = 0;
+            #pragma unroll
+            for (int j = 0; j < VEC; j++) {
+                s[u] += q[j] * k[j];
+            }
+            #pragma unroll
+            for (int step = LANES / 2; step > 0; step /= 2) {
+                s[u] += __shfl_xor_sync(0xffffffffu, s[u], step);
+            }
+            s[u] = i < count ? s[u] : -INFINITY;
+            now = fmaxf(now, s[u]);
+        }
+        __syncwarp();
+        if (lane == 0) {
+            arrive(&empty[piece % RING]); // all is in registers
+        }
+        const float shrink = now == -INFINITY ? 0 : exp2f(most - now);
+        most = now;
+        sum *= shrink;
+        #pragma unroll
+        for (int j = 0; j < VEC; j++) {
+            o[j] *= shrink;
+        }
+        #pragma unroll
+        for (int u = 0; u < TURNS; u++) {
+            if (u * GROUPS_PER_WARP + group < count) {
+                const float p = exp2f(s[u] - most);
+                float v[VEC];
+                expand(vraw[u], v);
+                sum += p;
+                #pragma unroll
+                for (int j = 0; j < VEC; j++) {
+                    o[j] += p * v[j];
+                }
+            }
+        }
+    }
+    __syncwarp();
+    mergeGroups(most, sum, o);
+    if (group == 0) {
+        const float inverse = n == 0 ? 0 : 1 / sum;
+        #pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            out[(size_t)blockIdx.y * C + firstColumn + column + i] = narrow(o[i] * inverse);
+        }
+    }
+}
+
+#define RING_ATTENTION(name, HEADS, RING, PIECE)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) name(const int* __restrict__ input, const T* __restrict__ qkv,     \
+            T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {                                         \
+        attendByRing<HEADS, RING, PIECE>(input, qkv, keys, values, scale, out);                                                       \
+    }
+RING_KERNELS
+#endif

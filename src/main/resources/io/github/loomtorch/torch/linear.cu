@@ -1,49 +1,22 @@
 /*
- * The layer norms and the matrix products of a step, for 16-bit elements on matrix units (mma.sync [1], compute capability 8.0 on). All
- * matrices are row-major with K contiguous: activations x [M, K], weights w [N, K], so that out = x w^T.
+ * The layer norms, the matrix products of few rows and the head, for 16-bit elements on matrix units (mma.sync [1], compute capability 8.0
+ * on). All matrices are row-major with K contiguous: activations x [M, K], weights w [N, K], so that out = x w^T.
  *
  *   C hidden size, F inner size, VP padded vocabulary, EPSILON_BITS of the layer norm (a float's bits), ACTIVATION 0 tanh GELU, 1 erf GELU,
- *   2 ReLU; INT8 whether thin_head reads 8-bit weights; THIN_KERNELS, the products by their sizes: CudaLayers.java chooses them
+ *   2 ReLU; INT8 whether the head reads 8-bit weights; THIN_KERNELS, the products by their sizes: CudaLayers.java chooses them
  *
  * With few rows a product costs what reading its weights costs. Its blocks ask for them, straight into registers, before they wait for the
- * kernel before theirs (programmatic dependent launch [2]), so that memory is at work across kernels. With many rows cuBLAS is faster.
+ * kernel before theirs (programmatic dependent launch [2]), so that memory is at work across kernels.
  *
  * [1] PTX ISA, "Matrix Fragments for mma.m16n8k16"
  * [2] CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization"
  */
-#include "element.cuh"
-
-#define PLAIN 0      /* out = x w^T + bias */
-#define ACTIVATED 1  /* out = activation(x w^T + bias) */
-#define RESIDUAL 2   /* out += x w^T + bias */
-
-/* c += a b for a [16, 16], b [16, 8]: thread (g, t) = (lane / 4, lane % 4) holds rows g and g + 8 of a, column g of b. */
-static __device__ __forceinline__ void mma(float (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
-#ifdef BRAIN
-#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
-#else
-#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
-#endif
-    asm volatile(MMA " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
+#include "product.cuh"
 
 /* Of 16 bytes of K from rows g and g + 8 of a, and from row g of b: two products, as the order of K is free. */
 static __device__ __forceinline__ void mma(float (&c)[4], const uint4& a, const uint4& lower, const uint4& b) {
     mma(c, a.x, lower.x, a.y, lower.y, b.x, b.y);
     mma(c, a.z, lower.z, a.w, lower.w, b.z, b.w);
-}
-
-static __device__ __forceinline__ float activation(float x) {
-#if ACTIVATION == 0
-    const float u = 0.7978845608f * (x + 0.044715f * x * x * x);
-    return x - x / (1.f + __expf(2.f * u)); // x (1 + tanh u) / 2
-#elif ACTIVATION == 1
-    return 0.5f * x * (1.f + erff(0.7071067812f * x));
-#else
-    return x < 0.f ? 0.f : x; // NaN stays
-#endif
 }
 
 static __device__ __forceinline__ uint4 pack(const float* x) {
@@ -78,10 +51,6 @@ static __device__ __forceinline__ uint4 loadWeights(const T* from) {
     uint4 x;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "l"(from));
     return x;
-}
-
-static __device__ __forceinline__ unsigned sharedAddress(const void* p) {
-    return (unsigned)__cvta_generic_to_shared(p);
 }
 
 /*
@@ -120,40 +89,22 @@ struct Weights<true> {
     __device__ __forceinline__ uint4 elements() const { return make_uint4(pair(raw.x, 0), pair(raw.x, 2), pair(raw.y, 0), pair(raw.y, 2)); }
 };
 
-static __device__ __forceinline__ void clusterBarrier() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("barrier.cluster.arrive.release.aligned;\n barrier.cluster.wait.acquire.aligned;" ::: "memory");
-#endif
-}
-
-/* A float of the shared memory of another block of the cluster, where `own` is in this one's. */
-static __device__ __forceinline__ float loadOfBlock(const float* own, int block) {
-    float x = 0;
-#if __CUDA_ARCH__ >= 900
-    unsigned at;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(at) : "r"(sharedAddress(own)), "r"(block));
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(x) : "r"(at) : "memory");
-#endif
-    return x;
-}
-
 /*
- * out [M, N] of x [M, K] and w [N, K]. A block makes 8 TILES columns of ROWS rows; its 8 warps share K in steps of 32, of which a thread
- * has 8, and add up through shared memory. Where K is long, SPLIT blocks, a cluster, share it and add up through each other's.
- * Grid: (N / (8 TILES), SPLIT, M / ROWS), rounded up; 256 threads.
- * Traffic: N K elements of weights, from memory once and from the L2 cache once for each ROWS rows; for each block ROWS K / SPLIT elements
- * of x from the L2 cache.
+ * out [M, N] of x [M, K] and w [N, K]. A block makes 8 TILES columns of 16 rows; its 8 warps share K in steps of 32, of which a thread has 8,
+ * and add up through shared memory. Grid: (N / (8 TILES), 1, M / 16), rounded up; 256 threads.
+ * Traffic: N K elements of weights, from memory once and from the L2 cache once for each 16 rows; for each block 16 K elements of x from
+ * the L2 cache.
  */
-template <int K, int TILES, int SPLIT, int ROWS, int EPILOGUE, bool BYTES>
+template <int K, int TILES, int EPILOGUE, bool NORMED, bool BYTES>
 static __device__ __forceinline__ void thin(const T* __restrict__ x, const void* __restrict__ w, const float* __restrict__ scales,
-        const T* __restrict__ bias, T* out, int rows, int n) {
+        const float* __restrict__ sums, const T* __restrict__ bias, T* out, int rows, int n) {
     constexpr int WARPS = 8;
-    constexpr int BLOCK_K = K / SPLIT;
-    constexpr int STEPS = (BLOCK_K / 32 + WARPS - 1) / WARPS; // of a warp
-    constexpr int HALVES = ROWS / 8;
+    constexpr int ROWS = 16;
+    constexpr int STEPS = (K / 32 + WARPS - 1) / WARPS; // of a warp
     constexpr int COLUMNS = 8 * TILES;
-    constexpr int OUTPUTS = (ROWS * COLUMNS / SPLIT + 255) / 256; // of a thread
+    constexpr int OUTPUTS = (ROWS * COLUMNS + 255) / 256; // of a thread
     __shared__ float parts[WARPS][ROWS * COLUMNS];
+    __shared__ float2 rowParts[WARPS][ROWS]; // sum and sum of squares
     const int warp = threadIdx.x / 32;
     const int g = threadIdx.x % 32 / 4;
     const int t = threadIdx.x % 4;
@@ -167,103 +118,95 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const void*
         #pragma unroll
         for (int j = 0; j < TILES; j++) {
             const int column = firstColumn + j * 8 + g;
-            weights[step][j] = kOf(step) < BLOCK_K && column < n
-                    ? Weights<BYTES>::load(w, (size_t)column * K + blockIdx.y * BLOCK_K + kOf(step))
-                    : Weights<BYTES>::none();
+            weights[step][j] = kOf(step) < K && column < n ? Weights<BYTES>::load(w, (size_t)column * K + kOf(step)) : Weights<BYTES>::none();
         }
     }
-    float y[OUTPUTS];
-    float scale[OUTPUTS];
+    T before[OUTPUTS], biases[OUTPUTS];
+    float scale[OUTPUTS], columnSum[OUTPUTS];
     T* to[OUTPUTS]; // null beyond the edges
     #pragma unroll
     for (int o = 0; o < OUTPUTS; o++) {
-        const int at = blockIdx.y * (ROWS * COLUMNS / SPLIT) + o * 256 + threadIdx.x;
+        const int at = o * 256 + threadIdx.x;
         const int row = firstRow + at / COLUMNS;
         const int column = firstColumn + at % COLUMNS;
-        const bool there = o * 256 + threadIdx.x < ROWS * COLUMNS / SPLIT && row < rows && column < n;
+        const bool there = at < ROWS * COLUMNS && row < rows && column < n;
         to[o] = there ? out + (size_t)row * n + column : nullptr;
-        y[o] = there ? widen(bias[column]) : 0;
+        before[o] = 0;
+        biases[o] = there ? bias[column] : 0;
         scale[o] = BYTES && there ? scales[column] : 1;
+        columnSum[o] = NORMED && there ? sums[column] : 0;
     }
-    releaseNext();
+    releaseNext(); // not sooner: the next kernel's blocks would take memory's time from these; and not later
     awaitPrevious();
 
-    uint4 a[STEPS][HALVES];
+    uint4 a[STEPS][2]; // of rows g and g + 8
     #pragma unroll
     for (int step = 0; step < STEPS; step++) {
         #pragma unroll
-        for (int half = 0; half < HALVES; half++) {
+        for (int half = 0; half < 2; half++) {
             const int row = firstRow + half * 8 + g;
-            a[step][half] = row < rows && kOf(step) < BLOCK_K ? loadFresh(x + (size_t)row * K + blockIdx.y * BLOCK_K + kOf(step)) : NOTHING;
+            a[step][half] = row < rows && kOf(step) < K ? loadFresh(x + (size_t)row * K + kOf(step)) : NOTHING;
         }
     }
     if (EPILOGUE == RESIDUAL) {
         #pragma unroll
         for (int o = 0; o < OUTPUTS; o++) {
-            y[o] += to[o] ? widen(loadOneFresh(to[o])) : 0;
+            before[o] = to[o] ? loadOneFresh(to[o]) : 0;
         }
     }
-    float c[HALVES / 2][TILES][4] = {};
+    float c[TILES][4] = {};
+    float sum[4] = {}, upper[4] = {}, lower[4] = {};
     #pragma unroll
     for (int step = 0; step < STEPS; step++) {
         #pragma unroll
         for (int j = 0; j < TILES; j++) {
-            const uint4 b = weights[step][j].elements();
-            #pragma unroll
-            for (int i = 0; i < HALVES / 2; i++) {
-                mma(c[i][j], a[step][2 * i], a[step][2 * i + 1], b);
-            }
+            mma(c[j], a[step][0], a[step][1], weights[step][j].elements());
+        }
+        if (NORMED) { // rows times ones, and rows times rows, of which the squares are wanted
+            mma(sum, a[step][0], a[step][1], make_uint4(ONES, ONES, ONES, ONES));
+            mma(upper, a[step][0], a[step][1], a[step][0]);
+            mma(lower, a[step][0], a[step][1], a[step][1]);
         }
     }
     #pragma unroll
-    for (int i = 0; i < HALVES / 2; i++) {
-        #pragma unroll
-        for (int j = 0; j < TILES; j++) {
-            float* part = &parts[warp][(16 * i + g) * COLUMNS + j * 8 + 2 * t];
-            *(float2*)part = make_float2(c[i][j][0], c[i][j][1]);
-            *(float2*)(part + 8 * COLUMNS) = make_float2(c[i][j][2], c[i][j][3]);
-        }
+    for (int j = 0; j < TILES; j++) {
+        float* part = &parts[warp][g * COLUMNS + j * 8 + 2 * t];
+        *(float2*)part = make_float2(c[j][0], c[j][1]);
+        *(float2*)(part + 8 * COLUMNS) = make_float2(c[j][2], c[j][3]);
+    }
+    if (NORMED && t == g / 2) { // has the squares of rows g and g + 8
+        rowParts[warp][g] = make_float2(sum[0], g % 2 ? upper[1] : upper[0]);
+        rowParts[warp][g + 8] = make_float2(sum[2], g % 2 ? lower[3] : lower[2]);
     }
     __syncthreads();
-    if (SPLIT > 1) { // the block's own sum first, as reaching for another's memory is slow
-        #pragma unroll
-        for (int at = threadIdx.x; at < ROWS * COLUMNS; at += 256) {
-            float sum = 0;
-            #pragma unroll
-            for (int part = 0; part < WARPS; part++) {
-                sum += parts[part][at];
-            }
-            parts[0][at] = sum;
-        }
-        clusterBarrier();
-    }
     #pragma unroll
     for (int o = 0; o < OUTPUTS; o++) {
         if (to[o]) {
-            const int at = blockIdx.y * (ROWS * COLUMNS / SPLIT) + o * 256 + threadIdx.x;
-            float sum = 0;
+            const int at = o * 256 + threadIdx.x;
+            float total = 0, rowSum = 0, rowSquares = 0;
             #pragma unroll
-            for (int part = 0; part < (SPLIT == 1 ? WARPS : SPLIT); part++) {
-                sum += SPLIT == 1 ? parts[part][at] : loadOfBlock(&parts[0][at], part);
+            for (int part = 0; part < WARPS; part++) {
+                total += parts[part][at];
+                if (NORMED) {
+                    rowSum += rowParts[part][at / COLUMNS].x;
+                    rowSquares += rowParts[part][at / COLUMNS].y;
+                }
             }
-            y[o] += sum * scale[o];
-            *to[o] = narrow(EPILOGUE == ACTIVATED ? activation(y[o]) : y[o]);
+            total *= scale[o];
+            if (NORMED) {
+                const Norm norm = normOf<K>(rowSum, rowSquares);
+                total = (total - norm.mean * columnSum[o]) * norm.inverse;
+            }
+            total += widen(biases[o]);
+            *to[o] = narrow(EPILOGUE == ACTIVATED ? activation(total) : EPILOGUE == RESIDUAL ? widen(before[o]) + total : total);
         }
-    }
-    if (SPLIT > 1) {
-        clusterBarrier(); // others may still read what this block has
     }
 }
 
-#if __CUDA_ARCH__ >= 900
-#define CLUSTER(blocks) __cluster_dims__(1, blocks, 1)
-#else
-#define CLUSTER(blocks)
-#endif
-#define THIN(name, K, N, TILES, SPLIT, ROWS, EPILOGUE, BYTES)                                                                        \
-    extern "C" __global__ void CLUSTER(SPLIT) __launch_bounds__(256, 2) name(const T* __restrict__ x,                                 \
-            const void* __restrict__ w, const float* __restrict__ scales, const T* __restrict__ bias, T* out, int rows) {            \
-        thin<K, TILES, SPLIT, ROWS, EPILOGUE, BYTES>(x, w, scales, bias, out, rows, N);                                               \
+#define THIN(name, K, N, TILES, EPILOGUE, NORMED, BYTES)                                                                              \
+    extern "C" __global__ void __launch_bounds__(256, 2) name(const T* __restrict__ x, const void* __restrict__ w,                    \
+            const float* __restrict__ scales, const float* __restrict__ sums, const T* __restrict__ bias, T* out, int rows) {         \
+        thin<K, TILES, EPILOGUE, NORMED, BYTES>(x, w, scales, sums, bias, out, rows, N);                                              \
     }
 
 THIN_KERNELS

@@ -6,11 +6,10 @@
  *   V vocabulary, VP its padded size (row stride of the logits, a multiple of 64), ROW ints of one row of the step's input,
  *   RESULT ints of one row of results (see StepInput.java)
  *
- * One block a row, THREADS threads. The row is read from memory (the L2 cache, mostly) two to five times: 2 VP elements a pass.
+ * One block a row, THREADS threads, a macro too. The row is read from memory (the L2 cache, mostly) two to five times: 2 VP elements a pass.
  */
 #include "element.cuh"
 
-#define THREADS 1024
 #define OCTAVE 32                 /* buckets to a factor of two of weight */
 #define BUCKETS (41 * OCTAVE + 1)
 #define LISTED 1024               /* most tokens that are ranked by comparing all with all */
