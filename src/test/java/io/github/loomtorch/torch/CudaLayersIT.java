@@ -1,0 +1,232 @@
+package io.github.loomtorch.torch;
+
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.engine.CausalLm;
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.scheduler.Generation;
+import java.io.IOException;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Random;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.FloatPointer;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.bytedeco.pytorch.global.torch_cuda;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/**
+ * The kernels against the program in float32, on the same weights: every step of batches of random requests, with random weights, biases and
+ * norms, and with all that the kernels write set to NaN before. Seeds are new each time.
+ */
+@Tag("gpu")
+class CudaLayersIT {
+    private static final int PREFILL_TOKENS = 512; // in a step
+
+    /** Batches for each kernel of each product, for both kinds of attention, and beyond what cuBLAS takes over. */
+    @ParameterizedTest
+    @CsvSource({
+        // dtype, tolerance, hidden size, heads, batch
+        "FLOAT16, 4e-3, 768, 12, 1",
+        "FLOAT16, 4e-3, 768, 12, 16",
+        "FLOAT16, 4e-3, 768, 12, 61",
+        "FLOAT16, 4e-3, 768, 12, 130",
+        "FLOAT16, 4e-3, 768, 12, 512",
+        "FLOAT16, 4e-3, 96, 3, 77",
+        "FLOAT16, 4e-3, 320, 5, 140",
+        "BFLOAT16, 3e-2, 768, 12, 70",
+        "BFLOAT16, 3e-2, 64, 2, 9",
+        "FLOAT32, 1e-4, 256, 4, 200"
+    })
+    void everyStepGivesTheProgramsLogits(Dtype dtype, double tolerance, int hidden, int heads, int batch) throws IOException {
+        long seed = System.nanoTime();
+        Random random = new Random(seed);
+        Gpt2Config gpt2 = Gpt2Config.shape("gpt2");
+        Gpt2Config config = new Gpt2Config(
+                1003, 1024, hidden, 2, heads, 4 * hidden, gpt2.activation(), gpt2.layerNormEpsilon(), true, false, true, -1);
+        List<Double> errors = new ArrayList<>();
+        try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
+                new ComparingLm(config, dtype, batch, seed, errors),
+                EngineConfig.builder().maxPrefillTokensPerStep(PREFILL_TOKENS).maxPrefillTokensBesideDecode(PREFILL_TOKENS).build()))) {
+            List<Generation> generations = new ArrayList<>();
+            for (int i = 0; i < batch; i++) {
+                int length = i == 0 ? 1 : i == 1 || batch == 1 ? 1017 : random.nextInt(8) == 0 ? 1 + random.nextInt(1000) : 1 + random.nextInt(40);
+                generations.add(scheduler.submit(
+                        new GenerationRequest(random.ints(length, 0, 1003).toArray(), SamplingParams.greedy(7))));
+            }
+            generations.forEach(Generation::join);
+        }
+        double worst = errors.stream().mapToDouble(Double::doubleValue).reduce(0, (a, b) -> Double.isNaN(b) ? b : Math.max(a, b));
+        System.out.printf("%s, hidden size %d, batch %d: %d steps, largest relative error %.2e%n", dtype, hidden, batch, errors.size(), worst);
+        assertTrue(worst < tolerance, "relative error " + worst + " with seed " + seed);
+    }
+
+    /** Gives each sequence the program's most probable token, and notes how far the kernels' logits are from the program's. */
+    private static final class ComparingLm implements CausalLm {
+        private static final List<String> WEIGHTS = List.of("wte", "wpe", "qkv_w", "proj_w", "fc_w", "out_w");
+        private static final List<String> FACTORS = List.of("ln1_w", "ln2_w", "lnf_w");
+        private static final List<String> OFFSETS = List.of("ln1_b", "qkv_b", "proj_b", "ln2_b", "fc_b", "out_b", "lnf_b");
+
+        private final int batch;
+        private final List<Double> errors;
+        private final Deque<AutoCloseable> closers = new ArrayDeque<>();
+        private final TorchScriptProgram exact;
+        private final TorchScriptProgram program;
+        private final CudaLayers layers;
+        private final StepRows rows;
+        private final Tensor embeddings;
+
+        ComparingLm(Gpt2Config config, Dtype dtype, int batch, long seed, List<Double> errors) throws IOException {
+            this.batch = batch;
+            this.errors = errors;
+            program = program(config, dtype, batch, seed);
+            exact = program(config, Dtype.FLOAT32, batch, seed);
+            try (TensorScope scope = new TensorScope()) {
+                FACTORS.forEach(name -> program.parameter(name).normal_(1, 0.2, null));
+                OFFSETS.forEach(name -> program.parameter(name).normal_(0, 0.1, null));
+                for (List<String> names : List.of(WEIGHTS, FACTORS, OFFSETS)) {
+                    names.forEach(name -> exact.parameter(name).copy_(program.parameter(name)));
+                }
+                program.cache().tensor().zero_();
+                exact.cache().tensor().zero_();
+                int maxRows = batch + PREFILL_TOKENS;
+                var properties = torch_cuda.getDeviceProperties(program.device().index());
+                embeddings = program.parameter("wte").clone().retainReference();
+                layers = new CudaLayers(
+                        program, program.stream().stream().retainReference(), "sm_" + properties.major() + properties.minor(),
+                        CudaGpt2.macros(program), maxRows, false);
+                closers.push(layers);
+                rows = new StepRows(
+                        maxRows, StepInput.rowSize(KvCache.pagesPerSequence(config, pageSize())), pageSize(), program.device(),
+                        program.stream().stream().retainReference());
+                closers.push(rows);
+                Cuda.check(cudart.cudaDeviceSynchronize(), "cudaDeviceSynchronize"); // the two programs have streams of their own
+            }
+        }
+
+        private TorchScriptProgram program(Gpt2Config config, Dtype dtype, int batch, long seed) throws IOException {
+            TorchScriptProgram made = new TorchScriptProgram(
+                    config,
+                    new TorchOptions("cuda", dtype, batch, 16, 0.4, false, false, false),
+                    (device, type) -> TorchScriptExporter.random(config, seed, device, type));
+            closers.push(made);
+            return made;
+        }
+
+        @Override
+        public void launch(List<Chunk> chunks) {
+            try (TensorScope scope = new TensorScope()) {
+                program.configureThread();
+                int count = chunks.stream().mapToInt(Chunk::count).sum();
+                StepRows.Host host = rows.host(0);
+                host.fill(chunks, chunk -> 0);
+                host.upload(count);
+                Tensor wte = program.parameter("wte");
+                wte.fill_(new Scalar(Double.NaN)); // makes all that a step writes NaN
+                layers.step(rows, count, 0);
+                wte.copy_(embeddings);
+                Tensor logits = layers.step(rows, count, 0).to(ScalarType.Float);
+                Tensor finished = logits.cpu(); // waits
+
+                exact.configureThread();
+                int decodes = Gpt2.decodes(chunks);
+                if (decodes > 0) {
+                    compare(chunks.subList(0, decodes), exact.decode(chunks.subList(0, decodes)), finished, 0);
+                }
+                if (decodes < chunks.size()) {
+                    List<Chunk> prefilling = chunks.subList(decodes, chunks.size());
+                    compare(prefilling, exact.prefill(prefilling), finished, decodes);
+                }
+            }
+        }
+
+        private void compare(List<Chunk> chunks, Tensor expected, Tensor logits, int firstRow) {
+            long stride = expected.size(1);
+            Tensor onHost = expected.to(ScalarType.Float).cpu().contiguous();
+            FloatPointer wanted = onHost.data_ptr_float();
+            FloatPointer got = logits.data_ptr_float();
+            double difference = 0;
+            double norm = 0;
+            int row = firstRow;
+            int sampled = 0;
+            boolean everyChunk = expected.size(0) == chunks.size();
+            for (Chunk chunk : chunks) {
+                row += chunk.count();
+                if (!chunk.samples()) {
+                    sampled += everyChunk && chunk.count() == 1 ? 1 : 0;
+                    continue;
+                }
+                int best = 0;
+                for (int id = 0; id < vocabSize(); id++) {
+                    float a = wanted.get(sampled * stride + id);
+                    float b = got.get((row - 1) * stride + id);
+                    difference += (a - b) * (double) (a - b);
+                    norm += a * (double) a;
+                    best = a > wanted.get(sampled * stride + best) ? id : best;
+                }
+                sampled++;
+                chunk.sampled(best);
+            }
+            if (norm > 0) {
+                errors.add(Math.sqrt(difference / norm));
+            }
+        }
+
+        @Override
+        public void await() {}
+
+        @Override
+        public int vocabSize() {
+            return program.config().vocabSize();
+        }
+
+        @Override
+        public int contextLength() {
+            return program.config().contextLength();
+        }
+
+        @Override
+        public int endOfTextId() {
+            return -1;
+        }
+
+        @Override
+        public int maxBatchSize() {
+            return batch;
+        }
+
+        @Override
+        public int pageSize() {
+            return program.cache().pageSize();
+        }
+
+        @Override
+        public int pageCount() {
+            return Math.min(program.cache().pageCount(), exact.cache().pageCount());
+        }
+
+        @Override
+        public void close() {
+            embeddings.releaseReference();
+            while (!closers.isEmpty()) {
+                try {
+                    closers.pop().close();
+                } catch (Exception e) {
+                    throw new IllegalStateException(e);
+                }
+            }
+        }
+    }
+}
