@@ -1,72 +1,64 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
-import java.util.Locale;
-import java.util.Map;
-import java.util.TreeMap;
-import java.util.stream.Collectors;
-import java.util.stream.IntStream;
 
 /**
  * Attention of single queries over the paged KV cache, by the kernels of {@code decode.cu}: one whose blocks have a head each, and, for many
- * rows on a GPU of compute capability 9.0 on, some whose blocks have several heads and fetch their keys and values through a ring of
- * shared memory. Confined to the engine thread.
+ * rows on a GPU of compute capability 9.0 on, one whose blocks have several heads and fetch keys and values through a ring of shared memory.
+ * Confined to the engine thread.
  */
 final class CudaAttention {
-    private static final int MANY_BLOCKS = 5; // of the first kernel for each multiprocessor: the others are faster then
+    private static final int MANY_BLOCKS = 5; // of the first kernel for each multiprocessor: the other is faster then
+    private static final int MOST_RING_HEADS = 5; // a few, so that there are enough blocks
     private static final int RING_PIECES = 4;
-    private static final int MOST_RING_TOKENS = 64;
-    private static final int RING_BYTES = 98 << 10; // at most; a multiprocessor has two such blocks
+    private static final int PIECE_TOKENS = 16; // at most
+    private static final int RING_BYTES = 98 << 10; // at most
 
     private final TorchScriptProgram program;
     private final Gpt2Config config;
-    private final int multiprocessors;
+    private final int ringHeads;
+    private final int manyBlocks;
     private final CudaKernels.Kernel attention;
-    private final TreeMap<Integer, CudaKernels.Kernel> rings = new TreeMap<>(); // by heads of a block
+    private final CudaKernels.Kernel ringAttention; // null if the GPU does not have what it needs
 
-    /** Of a ring: tokens of a piece, or 0 if its keys and values are too large. */
-    private static int pieceTokens(int heads, Gpt2Config config, int elementBytes, int pageSize) {
-        int tokens = Math.min(MOST_RING_TOKENS, RING_BYTES / (2 * heads * config.headSize() * elementBytes));
-        return Math.min(pageSize, Integer.highestOneBit(tokens / RING_PIECES));
+    private static int ringHeads(Gpt2Config config) {
+        int heads = MOST_RING_HEADS;
+        while (config.headCount() % heads != 0) {
+            heads--;
+        }
+        return heads;
     }
 
-    private static int[] ringHeads(TorchScriptProgram program) {
-        Gpt2Config config = program.config();
-        return IntStream.rangeClosed(1, Math.min(config.headCount(), 31)) // a warp a head and one more: 1,024 threads at most
-                .filter(heads -> config.headCount() % heads == 0
-                        && pieceTokens(heads, config, Libtorch.sizeBytes(program.dtype()), program.cache().pageSize()) > 0)
-                .toArray();
+    /** Bytes of the keys and values of one token in a ring. */
+    private static int tokenBytes(TorchScriptProgram program) {
+        return 2 * ringHeads(program.config()) * program.config().headSize() * Libtorch.sizeBytes(program.dtype());
     }
 
-    /** The option that has {@code decode.cu} define the kernels for a program. */
-    static String definitions(TorchScriptProgram program) {
-        return "-DRING_KERNELS=" + IntStream.of(ringHeads(program))
-                .mapToObj(heads -> String.format(
-                        Locale.ROOT, "RING_ATTENTION(attention_%d, %d, %d, %d)", heads, heads, RING_PIECES,
-                        pieceTokens(heads, program.config(), Libtorch.sizeBytes(program.dtype()), program.cache().pageSize())))
-                .collect(Collectors.joining(" "));
+    private static int pieceTokens(TorchScriptProgram program) {
+        int fitting = Integer.highestOneBit(RING_BYTES / RING_PIECES / tokenBytes(program));
+        return Math.min(fitting, Math.min(PIECE_TOKENS, program.cache().pageSize()));
+    }
+
+    /** The options that {@code decode.cu} takes for a program. */
+    static String[] macros(TorchScriptProgram program) {
+        return new String[] {"-DHEADS=" + ringHeads(program.config()), "-DRING=" + RING_PIECES, "-DPIECE=" + pieceTokens(program)};
     }
 
     /**
      * Takes the kernels.
      *
-     * @param decode compiled with {@link #definitions}
-     * @param rings whether the GPU has what they need
+     * @param decode compiled with {@link #macros}
+     * @param rings whether the GPU has what the second kernel needs
      */
     CudaAttention(TorchScriptProgram program, CudaKernels decode, boolean rings, int multiprocessors) {
         this.program = program;
         config = program.config();
-        this.multiprocessors = multiprocessors;
+        ringHeads = ringHeads(config);
+        manyBlocks = MANY_BLOCKS * multiprocessors;
         attention = decode.overlappingKernel("attention");
-        if (rings) {
-            int elementBytes = Libtorch.sizeBytes(program.dtype());
-            for (int heads : ringHeads(program)) {
-                int tokens = RING_PIECES * pieceTokens(heads, config, elementBytes, program.cache().pageSize());
-                this.rings.put(
-                        heads,
-                        decode.overlappingKernel("attention_" + heads).withSharedBytes(2 * tokens * heads * config.headSize() * elementBytes));
-            }
-        }
+        ringAttention = rings
+                ? decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program))
+                : null;
     }
 
     /**
@@ -81,24 +73,13 @@ final class CudaAttention {
         long values = program.cache().valuesAddress(layer);
         double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
         float layerScale = (float) (config.scaleAttnByInverseLayerIdx() ? scale / (layer + 1) : scale);
-        int blocks = count * config.headCount();
-        Integer heads = blocks < MANY_BLOCKS * multiprocessors ? null : headsOfABlock(count);
-        if (heads == null) {
-            int threads = blocks <= 192 ? 256 : blocks <= 768 ? 128 : 64;
-            attention.launch(config.headCount(), count, 1, threads, input, qkv, keys, values, layerScale, attended);
+        int heads = config.headCount();
+        int blocks = count * heads;
+        if (ringAttention != null && blocks >= manyBlocks) {
+            ringAttention.launch(heads / ringHeads, count, 1, 32 * (ringHeads + 1), input, qkv, keys, values, layerScale, attended);
         } else {
-            rings.get(heads)
-                    .launch(config.headCount() / heads, count, 1, 32 * (heads + 1), input, qkv, keys, values, layerScale, attended);
+            int threads = blocks <= 192 ? 256 : blocks <= 768 ? 128 : 64;
+            attention.launch(heads, count, 1, threads, input, qkv, keys, values, layerScale, attended);
         }
-    }
-
-    /** As many as leave four blocks for three multiprocessors; null without rings. */
-    private Integer headsOfABlock(int count) {
-        for (int heads : rings.descendingKeySet()) {
-            if (3 * count * (config.headCount() / heads) >= 4 * multiprocessors) {
-                return heads;
-            }
-        }
-        return null;
     }
 }

@@ -106,7 +106,7 @@ final class CudaLayers implements AutoCloseable {
                     + config.innerSize());
         }
         try {
-            CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.definitions(program));
+            CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.macros(program));
             closers.push(decode::close);
             embed = decode.kernel("embed");
             embedPrompt = decode.kernel("embed_prompt");

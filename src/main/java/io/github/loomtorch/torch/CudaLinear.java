@@ -34,16 +34,17 @@ final class CudaLinear implements AutoCloseable {
     private static final int TILE_ROWS = 64; // of wide.cu
     private static final int TILE_K = 64;
     private static final int LARGEST_CLUSTER = 8;
+    private static final int MANY_PIECES = 6; // of K that a block has at least, with many rows
     private static final int ONE_BLOCK_BYTES = 200 << 10; // of shared memory, where a multiprocessor has one block
     private static final int TWO_BLOCKS_BYTES = 105 << 10; // each, where it has two
     private static final int MAX_HEAD_BYTES = 99 << 10; // of shared memory that a block can have on any GPU of compute capability 8.0 on
 
     /** The matrix products of a layer. The numbers were measured on GPT-2's shape, see docs/performance.md. */
     enum Product {
-        QKV("qkv", "C", "3 * C", "PLAIN", "ln1", FEW_ROWS, 4, 96, 96),
-        PROJECTION("proj", "C", "C", "RESIDUAL", "", 64, 2, 48, 48),
-        INNER("fc", "C", "F", "ACTIVATED", "ln2", FEW_ROWS, 4, 96, 96),
-        OUTER("out", "F", "C", "RESIDUAL", "", FEW_ROWS, 1, 96, 64);
+        QKV("qkv", "C", "3 * C", "PLAIN", "ln1", FEW_ROWS, 4, 96),
+        PROJECTION("proj", "C", "C", "RESIDUAL", "", 64, 2, 48),
+        INNER("fc", "C", "F", "ACTIVATED", "ln2", FEW_ROWS, 4, 96),
+        OUTER("out", "F", "C", "RESIDUAL", "", FEW_ROWS, 1, 96);
 
         private final String norm; // of the rows that are multiplied: the prefix of its parameters; empty if there is none
         private final String weight;
@@ -53,12 +54,9 @@ final class CudaLinear implements AutoCloseable {
         private final String epilogue;
         private final int thinRows; // up to which linear.cu is used
         private final int fewTiles; // of 8 columns that a block of linear.cu makes, with few rows; with more, twice as many
-        private final int columns; // that a block of wide.cu makes, with one tile of rows ...
-        private final int columnsOfMany; // ... and with more
+        private final int columns; // that a block of wide.cu makes
 
-        Product(
-                String parameter, String k, String n, String epilogue, String norm, int thinRows, int fewTiles, int columns,
-                int columnsOfMany) {
+        Product(String parameter, String k, String n, String epilogue, String norm, int thinRows, int fewTiles, int columns) {
             this.norm = norm;
             weight = parameter + "_w";
             bias = parameter + "_b";
@@ -68,7 +66,6 @@ final class CudaLinear implements AutoCloseable {
             this.thinRows = thinRows;
             this.fewTiles = fewTiles;
             this.columns = columns;
-            this.columnsOfMany = columnsOfMany;
         }
 
         boolean isNormed() {
@@ -118,12 +115,13 @@ final class CudaLinear implements AutoCloseable {
         /** For so many tiles of rows, of which all blocks run at once if there are {@code blocks} at most. */
         static Shape wide(Product product, Gpt2Config config, int rowTiles, int blocks) {
             boolean many = rowTiles > 1;
-            int columns = many ? product.columnsOfMany : product.columns;
+            int columns = product.columns;
             int pieces = Math.ceilDiv(product.k(config), TILE_K);
             int tiles = rowTiles * Math.ceilDiv(product.n(config), columns);
             int split = 1;
             for (int more = 2; more <= LARGEST_CLUSTER; more++) {
-                split = pieces % more == 0 && columns % (8 * more) == 0 && tiles * more <= blocks ? more : split;
+                boolean even = pieces % more == 0 && columns % (8 * more) == 0;
+                split = even && pieces / more >= (many ? MANY_PIECES : 1) && tiles * more <= blocks ? more : split;
             }
             int stageBytes = 2 * TILE_K * (columns + TILE_ROWS);
             int landingBytes = (split - 1) * columns * 4 * TILE_ROWS / split;
@@ -142,8 +140,15 @@ final class CudaLinear implements AutoCloseable {
         }
     }
 
-    /** Weights of 8 bits [N, K]; the scale and the sum of each row, [N] float32. */
-    private record Int8(Tensor bytes, Tensor scales, Tensor sums) {}
+    /**
+     * Weights of 8 bits.
+     *
+     * @param bytes [N, K]
+     * @param scales of the rows, [N] float32
+     * @param factors of the norm before, [K], which these weights do not hold
+     * @param sums of the rows, with scales and factors, [N] float32
+     */
+    private record Int8(Tensor bytes, Tensor scales, Tensor factors, Tensor sums) {}
 
     /**
      * What a layer's product takes beside its rows.
@@ -152,11 +157,12 @@ final class CudaLinear implements AutoCloseable {
      * @param bias [N]
      * @param transposed the weights as [K, N]
      * @param sums of the rows of the weights, [N] float32
-     * @param map of the weights, for one tile of rows: an address on the device, 0 without {@code wide.cu}
-     * @param mapOfMany the same for more tiles
+     * @param map of the weights: an address on the device, 0 without {@code wide.cu}
      * @param norm of the rows; null if there is none
+     * @param int8 the weights in 8 bits; null without the option
      */
-    private record Operands(Tensor weights, Tensor bias, Tensor transposed, Tensor sums, long map, long mapOfMany, Norm norm) {}
+    private record Operands(
+            Tensor weights, Tensor bias, Tensor transposed, Tensor sums, long map, Norm norm, Int8 int8) {}
 
     /** Addresses of a layer norm's factors and offsets, [C]. */
     private record Norm(long factors, long offsets) {}
@@ -174,7 +180,6 @@ final class CudaLinear implements AutoCloseable {
     private final Map<Product, Shape> tiles = new EnumMap<>(Product.class); // more than one
     private final Map<Shape, CudaKernels.Kernel> kernels = new HashMap<>();
     private final Map<Product, List<Operands>> operands = new EnumMap<>(Product.class); // by layer
-    private final Map<Product, List<Int8>> int8 = new EnumMap<>(Product.class); // by layer; empty without the option
     private final Map<Long, Long> rowMaps = new HashMap<>(); // of what steps multiply: by its address, that of its map
     private final Norm lastNorm;
     private final Tensor headWeights; // [VP, C]
@@ -226,22 +231,22 @@ final class CudaLinear implements AutoCloseable {
             if (hopper) {
                 load("wide.cu", architecture + "a", stream, macros, "WIDE_KERNELS", List.of(tile, tiles));
             }
-            lastNorm = new Norm(address(program.parameter("lnf_w")), address(program.parameter("lnf_b")));
+            Tensor lastFactors = program.parameter("lnf_w");
+            lastNorm = new Norm(address(lastFactors), address(program.parameter("lnf_b")));
             headWeights = kept(program.parameter(config.tieWordEmbeddings() ? "wte" : "lm_head"));
             headTransposed = kept(headWeights.t());
             TensorMaps maps = hopper ? maps(multiplied, stream) : null;
             for (Product product : Product.values()) {
                 List<Operands> layers = new ArrayList<>();
                 for (int layer = 0; layer < config.layerCount(); layer++) {
-                    layers.add(operands(product, layer, maps));
+                    layers.add(operands(product, layer, maps, int8Weights));
                 }
                 operands.put(product, layers);
-                if (int8Weights) {
-                    int8.put(product, layers.stream().map(layer -> quantised(layer.weights())).toList());
-                }
             }
             if (int8Weights) {
-                int8Head = quantised(headWeights);
+                try (TensorScope scope = new TensorScope()) {
+                    int8Head = quantised(headWeights, torch.ones_like(lastFactors));
+                }
             }
         } catch (RuntimeException e) {
             close();
@@ -264,19 +269,22 @@ final class CudaLinear implements AutoCloseable {
 
     private TensorMaps maps(List<Tensor> multiplied, CUstream_st stream) {
         TensorMaps maps = new TensorMaps(
-                multiplied.size() + 2 * Product.values().length * config.layerCount(), program.cache().tensor(), stream);
+                multiplied.size() + Product.values().length * config.layerCount(), program.device(), program.dtype(), stream);
         closers.push(maps::close);
         multiplied.forEach(rows -> rowMaps.put(address(rows), maps.add(rows, TILE_ROWS)));
         return maps;
     }
 
-    private Operands operands(Product product, int layer, TensorMaps maps) {
+    private Operands operands(Product product, int layer, TensorMaps maps, boolean int8Weights) {
         try (TensorScope scope = new TensorScope()) {
             Tensor weights = kept(program.parameter(product.weight).select(0, layer));
             Tensor bias = kept(program.parameter(product.bias).select(0, layer));
+            Tensor factors = product.isNormed()
+                    ? program.parameter(product.norm + "_w").select(0, layer)
+                    : torch.ones_like(weights.select(0, 0));
+            Int8 int8 = int8Weights ? quantised(weights, factors) : null;
             Norm norm = null;
             if (product.isNormed()) {
-                Tensor factors = program.parameter(product.norm + "_w").select(0, layer);
                 Tensor offsets = program.parameter(product.norm + "_b").select(0, layer);
                 takeOver(factors, offsets, weights, bias);
                 norm = new Norm(address(factors), address(offsets));
@@ -287,9 +295,9 @@ final class CudaLinear implements AutoCloseable {
                     bias,
                     kept(weights.t()),
                     sums,
-                    tile.containsKey(product) ? maps.add(weights, tile.get(product).columns()) : 0,
-                    tiles.containsKey(product) ? maps.add(weights, tiles.get(product).columns()) : 0,
-                    norm);
+                    maps == null ? 0 : maps.add(weights, product.columns),
+                    norm,
+                    int8);
         }
     }
 
@@ -309,13 +317,13 @@ final class CudaLinear implements AutoCloseable {
     }
 
     /** Weights [N, K] rounded to 8 bits, so that the largest of a row is 127 times its scale; stored with 128 added. */
-    private Int8 quantised(Tensor weights) {
+    private Int8 quantised(Tensor weights, Tensor factors) {
         try (TensorScope scope = new TensorScope()) {
             Tensor wide = weights.to(ScalarType.Float);
             Tensor scales = wide.abs().amax(new long[] {1}, true).div_(new Scalar(127)).clamp_min(new Scalar(Float.MIN_NORMAL)); // [N, 1]
             Tensor rounded = wide.div(scales).round_();
-            Tensor sums = kept(rounded.sum(1).mul_(scales.squeeze()));
-            return new Int8(kept(rounded.add_(new Scalar(128)).to(ScalarType.Byte)), kept(scales), sums);
+            Tensor sums = kept(rounded.mv(factors.to(ScalarType.Float)).mul_(scales.squeeze(1)));
+            return new Int8(kept(rounded.add_(new Scalar(128)).to(ScalarType.Byte)), kept(scales), kept(factors.clone()), sums);
         }
     }
 
@@ -375,15 +383,14 @@ final class CudaLinear implements AutoCloseable {
         int gridX = Math.ceilDiv(shape.n(), shape.columns());
         int gridZ = Math.ceilDiv(count, shape.rows());
         if (shape.wide()) {
-            long map = count <= TILE_ROWS ? with.map() : with.mapOfMany();
-            kernel.launch(gridX, shape.split(), gridZ, shape.threads(), rowMaps.get(address(x)), map, address(with.sums()),
+            kernel.launch(gridX, shape.split(), gridZ, shape.threads(), rowMaps.get(address(x)), with.map(), address(with.sums()),
                     address(with.bias()), address(out), count);
         } else if (isInt8(count)) {
-            Int8 weights = int8.get(product).get(layer);
+            Int8 weights = with.int8();
             kernel.launch(gridX, 1, gridZ, shape.threads(), address(x), address(weights.bytes()), address(weights.scales()),
-                    address(weights.sums()), address(with.bias()), address(out), count);
+                    address(weights.factors()), address(weights.sums()), address(with.bias()), address(out), count);
         } else {
-            kernel.launch(gridX, 1, gridZ, shape.threads(), address(x), address(with.weights()), 0L, address(with.sums()),
+            kernel.launch(gridX, 1, gridZ, shape.threads(), address(x), address(with.weights()), 0L, 0L, address(with.sums()),
                     address(with.bias()), address(out), count);
         }
         return out;

@@ -18,12 +18,14 @@ final class KvCache {
     private final Gpt2Config config;
     private final int pageSize;
     private final int pageCount;
+    private final int elementBytes;
     private final Tensor tensor;
 
     KvCache(Gpt2Config config, int pageSize, int pageCount, Device device, ScalarType dtype) {
         this.config = config;
         this.pageSize = pageSize;
         this.pageCount = pageCount;
+        elementBytes = Libtorch.sizeBytes(dtype);
         tensor = torch.empty(
                 new long[] {config.layerCount(), 2, rows(), config.hiddenSize()},
                 new TensorOptions(dtype).device(new DeviceOptional(device)),
@@ -68,7 +70,7 @@ final class KvCache {
     }
 
     private long address(long plane) {
-        return tensor.data_ptr().address() + plane * rows() * config.hiddenSize() * Libtorch.sizeBytes(tensor.scalar_type());
+        return tensor.data_ptr().address() + plane * rows() * config.hiddenSize() * elementBytes;
     }
 
     /** The row of one of a sequence's tokens. */

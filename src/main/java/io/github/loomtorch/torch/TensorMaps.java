@@ -5,6 +5,7 @@ import org.bytedeco.cuda.cudart.CUtensorMap;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
@@ -21,20 +22,22 @@ final class TensorMaps implements AutoCloseable {
     private static final int BOX_COLUMNS = 64; // 128 bytes, the span of the swizzle
 
     private final Tensor memory; // [most, 128] uint8
+    private final int elementType;
     private final CUstream_st stream;
     private int count;
 
-    /** Room for so many maps of matrices where {@code example} is. */
-    TensorMaps(int most, Tensor example, CUstream_st stream) {
+    /** Room for so many maps of matrices in this dtype, of 16 bits. */
+    TensorMaps(int most, Device device, ScalarType dtype, CUstream_st stream) {
         this.stream = stream;
-        TensorOptions bytes = new TensorOptions(ScalarType.Byte).device(new DeviceOptional(example.device()));
+        elementType = dtype == ScalarType.BFloat16 ? cudart.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : cudart.CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+        TensorOptions bytes = new TensorOptions(ScalarType.Byte).device(new DeviceOptional(device));
         memory = torch.empty(new long[] {most, BYTES}, bytes, null).retainReference();
     }
 
     /**
      * Describes a matrix.
      *
-     * @param matrix [rows, columns] of 16-bit elements, contiguous, columns divisible by 8; its memory must outlive this
+     * @param matrix [rows, columns], contiguous, columns divisible by 8; its memory must outlive this
      * @param boxRows rows that are copied at once, at most 256
      * @return address of the map on the device
      */
@@ -47,9 +50,7 @@ final class TensorMaps implements AutoCloseable {
             Cuda.check(
                     cudart.cuTensorMapEncodeTiled(
                             map,
-                            matrix.scalar_type() == ScalarType.BFloat16
-                                    ? cudart.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                                    : cudart.CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                            elementType,
                             2,
                             matrix.data_ptr(),
                             new long[] {columns, rows},

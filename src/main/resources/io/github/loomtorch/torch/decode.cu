@@ -255,9 +255,8 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
  * Grid (H / HEADS, B); 32 (HEADS + 1) threads; RING 2 PIECE HEADS D elements of shared memory.
  */
 #if __CUDA_ARCH__ >= 900
-template <int HEADS, int RING, int PIECE>
-static __device__ __forceinline__ void attendByRing(const int* __restrict__ input, const T* __restrict__ qkv, T* __restrict__ keys,
-        T* __restrict__ values, float scale, T* __restrict__ out) {
+extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(const int* __restrict__ input, const T* __restrict__ qkv,
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
     constexpr int WIDTH = HEADS * D; // elements of a token that the block reads
     extern __shared__ __align__(128) T pieces[]; // [RING, 2, PIECE, WIDTH]
     __shared__ u64 full[RING], empty[RING];
@@ -422,11 +421,4 @@ static __device__ __forceinline__ void attendByRing(const int* __restrict__ inpu
         }
     }
 }
-
-#define RING_ATTENTION(name, HEADS, RING, PIECE)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) name(const int* __restrict__ input, const T* __restrict__ qkv,     \
-            T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {                                         \
-        attendByRing<HEADS, RING, PIECE>(input, qkv, keys, values, scale, out);                                                       \
-    }
-RING_KERNELS
 #endif

@@ -19,6 +19,22 @@ static __device__ __forceinline__ void mma(float (&c)[4], const uint4& a, const 
     mma(c, a.z, lower.z, a.w, lower.w, b.z, b.w);
 }
 
+/* Products of elements. */
+static __device__ __forceinline__ uint4 times(const uint4& a, const uint4& b) {
+#ifdef BRAIN
+#define MULTIPLY "fma.rn.bf16x2 %0, %1, %2, %3;"
+#else
+#define MULTIPLY "fma.rn.f16x2 %0, %1, %2, %3;"
+#endif
+    uint4 product;
+    const unsigned nothing = 0x80008000; // twice -0
+    asm(MULTIPLY : "=r"(product.x) : "r"(a.x), "r"(b.x), "r"(nothing));
+    asm(MULTIPLY : "=r"(product.y) : "r"(a.y), "r"(b.y), "r"(nothing));
+    asm(MULTIPLY : "=r"(product.z) : "r"(a.z), "r"(b.z), "r"(nothing));
+    asm(MULTIPLY : "=r"(product.w) : "r"(a.w), "r"(b.w), "r"(nothing));
+    return product;
+}
+
 static __device__ __forceinline__ uint4 pack(const float* x) {
     unsigned words[4];
     #pragma unroll
@@ -93,11 +109,11 @@ struct Weights<true> {
  * out [M, N] of x [M, K] and w [N, K]. A block makes 8 TILES columns of 16 rows; its 8 warps share K in steps of 32, of which a thread has 8,
  * and add up through shared memory. Grid: (N / (8 TILES), 1, M / 16), rounded up; 256 threads.
  * Traffic: N K elements of weights, from memory once and from the L2 cache once for each 16 rows; for each block 16 K elements of x from
- * the L2 cache.
+ * the L2 cache. Weights of 8 bits do not hold the norm's factors, which would spread their sizes: the rows are multiplied by `factors`.
  */
 template <int K, int TILES, int EPILOGUE, bool NORMED, bool BYTES>
 static __device__ __forceinline__ void thin(const T* __restrict__ x, const void* __restrict__ w, const float* __restrict__ scales,
-        const float* __restrict__ sums, const T* __restrict__ bias, T* out, int rows, int n) {
+        const T* __restrict__ factors, const float* __restrict__ sums, const T* __restrict__ bias, T* out, int rows, int n) {
     constexpr int WARPS = 8;
     constexpr int ROWS = 16;
     constexpr int STEPS = (K / 32 + WARPS - 1) / WARPS; // of a warp
@@ -119,6 +135,13 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const void*
         for (int j = 0; j < TILES; j++) {
             const int column = firstColumn + j * 8 + g;
             weights[step][j] = kOf(step) < K && column < n ? Weights<BYTES>::load(w, (size_t)column * K + kOf(step)) : Weights<BYTES>::none();
+        }
+    }
+    uint4 factor[BYTES && NORMED ? STEPS : 1];
+    if (BYTES && NORMED) {
+        #pragma unroll
+        for (int step = 0; step < STEPS; step++) {
+            factor[step] = kOf(step) < K ? loadWeights(factors + kOf(step)) : NOTHING;
         }
     }
     T before[OUTPUTS], biases[OUTPUTS];
@@ -158,14 +181,18 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const void*
     float sum[4] = {}, upper[4] = {}, lower[4] = {};
     #pragma unroll
     for (int step = 0; step < STEPS; step++) {
-        #pragma unroll
-        for (int j = 0; j < TILES; j++) {
-            mma(c[j], a[step][0], a[step][1], weights[step][j].elements());
-        }
         if (NORMED) { // rows times ones, and rows times rows, of which the squares are wanted
             mma(sum, a[step][0], a[step][1], make_uint4(ONES, ONES, ONES, ONES));
             mma(upper, a[step][0], a[step][1], a[step][0]);
             mma(lower, a[step][0], a[step][1], a[step][1]);
+        }
+        if (BYTES && NORMED) {
+            a[step][0] = times(a[step][0], factor[step]);
+            a[step][1] = times(a[step][1], factor[step]);
+        }
+        #pragma unroll
+        for (int j = 0; j < TILES; j++) {
+            mma(c[j], a[step][0], a[step][1], weights[step][j].elements());
         }
     }
     #pragma unroll
@@ -205,8 +232,9 @@ static __device__ __forceinline__ void thin(const T* __restrict__ x, const void*
 
 #define THIN(name, K, N, TILES, EPILOGUE, NORMED, BYTES)                                                                              \
     extern "C" __global__ void __launch_bounds__(256, 2) name(const T* __restrict__ x, const void* __restrict__ w,                    \
-            const float* __restrict__ scales, const float* __restrict__ sums, const T* __restrict__ bias, T* out, int rows) {         \
-        thin<K, TILES, EPILOGUE, NORMED, BYTES>(x, w, scales, sums, bias, out, rows, N);                                              \
+            const float* __restrict__ scales, const T* __restrict__ factors, const float* __restrict__ sums,                          \
+            const T* __restrict__ bias, T* out, int rows) {                                                                           \
+        thin<K, TILES, EPILOGUE, NORMED, BYTES>(x, w, scales, factors, sums, bias, out, rows, N);                                     \
     }
 
 THIN_KERNELS

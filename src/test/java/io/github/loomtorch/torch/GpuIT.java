@@ -107,8 +107,8 @@ class GpuIT {
 
     @Test
     void graphsAndSingleLaunchesGiveTheSameTokens() throws IOException {
-        List<int[]> replayed = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, true, false, false));
-        List<int[]> launched = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, false, false, false));
+        List<int[]> replayed = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, true, true, false));
+        List<int[]> launched = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, false, true, false));
         for (int i = 0; i < replayed.size(); i++) {
             assertArrayEquals(launched.get(i), replayed.get(i), "request " + i);
         }
@@ -335,7 +335,7 @@ class GpuIT {
         double rounded = perplexity(true);
         System.out.printf("perplexity in float16: %.3f, with int8 weights: %.3f%n", exact, rounded);
         assertTrue(exact > 1 && rounded != exact, "int8 made no difference to " + exact);
-        assertEquals(1, rounded / exact, 0.02);
+        assertEquals(1, rounded / exact, 0.005);
     }
 
     private static double perplexity(boolean int8Weights) throws IOException {
