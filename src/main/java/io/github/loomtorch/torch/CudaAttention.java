@@ -3,12 +3,16 @@ package io.github.loomtorch.torch;
 import io.github.loomtorch.model.Gpt2Config;
 
 /**
- * Attention of single queries over the paged KV cache, by the kernels of {@code decode.cu}: one whose blocks have a head each, and, for many
- * rows on a GPU of compute capability 9.0 on, one whose blocks have several heads and fetch keys and values through a ring of shared memory.
- * Confined to the engine thread.
+ * Attention of single queries over the paged KV cache, by the kernels of {@code decode.cu}: one whose blocks have a head each, and, on a GPU
+ * of compute capability 9.0 on, one for few rows with long contexts, whose blocks share a head, and one for many rows, whose blocks have
+ * several heads and fetch keys and values through a ring of shared memory. Confined to the engine thread.
  */
 final class CudaAttention {
-    private static final int MANY_BLOCKS = 5; // of the first kernel for each multiprocessor: the other is faster then
+    private static final int FEW_BLOCKS = 48; // of the first kernel: so many can be split
+    private static final int SPLIT_BLOCKS = 4; // as in decode.cu
+    private static final int UNROLL = 8;
+    private static final int MOST_THREADS = 256;
+    private static final int MANY_BLOCKS = 5; // of the first kernel for each multiprocessor: the last is faster then
     private static final int MOST_RING_HEADS = 5; // a few, so that there are enough blocks
     private static final int RING_PIECES = 4;
     private static final int PIECE_TOKENS = 16; // at most
@@ -19,7 +23,8 @@ final class CudaAttention {
     private final int ringHeads;
     private final int manyBlocks;
     private final CudaKernels.Kernel attention;
-    private final CudaKernels.Kernel ringAttention; // null if the GPU does not have what it needs
+    private final CudaKernels.Kernel splitAttention; // null if the GPU does not have what it needs
+    private final CudaKernels.Kernel ringAttention; // likewise
 
     private static int ringHeads(Gpt2Config config) {
         int heads = MOST_RING_HEADS;
@@ -48,27 +53,35 @@ final class CudaAttention {
      * Takes the kernels.
      *
      * @param decode compiled with {@link #macros}
-     * @param rings whether the GPU has what the second kernel needs
+     * @param atLeast90 whether the GPU has what the kernels need that share memory
      */
-    CudaAttention(TorchScriptProgram program, CudaKernels decode, boolean rings, int multiprocessors) {
+    CudaAttention(TorchScriptProgram program, CudaKernels decode, boolean atLeast90, int multiprocessors) {
         this.program = program;
         config = program.config();
         ringHeads = ringHeads(config);
         manyBlocks = MANY_BLOCKS * multiprocessors;
         attention = decode.overlappingKernel("attention");
-        ringAttention = rings
+        splitAttention = atLeast90 ? decode.overlappingKernel("split_attention") : null;
+        ringAttention = atLeast90
                 ? decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program))
                 : null;
+    }
+
+    /** Whether a step of so many rows is faster split, if one of them attends to so many tokens. */
+    boolean splits(int count, int longest) {
+        int keysAtOnce = UNROLL * MOST_THREADS * 16 / (config.headSize() * Libtorch.sizeBytes(program.dtype()));
+        return splitAttention != null && count * config.headCount() <= FEW_BLOCKS && longest > keysAtOnce;
     }
 
     /**
      * Writes the rows' keys and values to the cache and attends to it.
      *
+     * @param longest about how many tokens a row attends to at most: right for any, fastest for this
      * @param input address of the step's rows
      * @param qkv address of [count, 3C]
      * @param attended address of the result, [count, C]
      */
-    void launch(int layer, int count, long input, long qkv, long attended) {
+    void launch(int layer, int count, int longest, long input, long qkv, long attended) {
         long keys = program.cache().keysAddress(layer);
         long values = program.cache().valuesAddress(layer);
         double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
@@ -77,8 +90,10 @@ final class CudaAttention {
         int blocks = count * heads;
         if (ringAttention != null && blocks >= manyBlocks) {
             ringAttention.launch(heads / ringHeads, count, 1, 32 * (ringHeads + 1), input, qkv, keys, values, layerScale, attended);
+        } else if (splits(count, longest)) {
+            splitAttention.launch(heads, count, SPLIT_BLOCKS, MOST_THREADS, input, qkv, keys, values, layerScale, attended);
         } else {
-            int threads = blocks <= 192 ? 256 : blocks <= 768 ? 128 : 64;
+            int threads = blocks <= 192 ? MOST_THREADS : blocks <= 768 ? 128 : 64;
             attention.launch(heads, count, 1, threads, input, qkv, keys, values, layerScale, attended);
         }
     }

@@ -56,6 +56,7 @@ final class CudaGpt2 extends Gpt2 {
     private final StepRows prefillRows; // the last tokens of a large prefill
     private final Staging prefillInput; // PrefillShape's ints
     private final TreeMap<Integer, CUgraphExec_st> graphs = new TreeMap<>(); // by number of rows
+    private final TreeMap<Integer, CUgraphExec_st> longGraphs = new TreeMap<>(); // the same for long contexts, where that makes a difference
     private final List<PrefillGraph> prefillGraphs = new ArrayList<>(); // the first that has room is the best
     private final List<Step> steps; // two, in flight by turns
     private final Deque<Step> inFlight = new ArrayDeque<>();
@@ -198,9 +199,12 @@ final class CudaGpt2 extends Gpt2 {
         long start = System.nanoTime();
         for (int count : rowCounts) {
             try (TensorScope scope = new TensorScope()) {
-                step(count); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
+                step(count, 0); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                 synchronize();
-                graphs.put(count, record(() -> step(count)));
+                graphs.put(count, record(() -> step(count, 0)));
+                if (!options.deterministic() && layers.splitsAttention(count, config.contextLength())) {
+                    longGraphs.put(count, record(() -> step(count, config.contextLength())));
+                }
             }
         }
         LOG.info("recorded {} graphs in {} ms", rowCounts.size(), (System.nanoTime() - start) / 1_000_000);
@@ -278,8 +282,8 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** A step of the first {@code count} rows, from those on the device to the tokens in host memory. */
-    private void step(int count) {
-        Tensor logits = layers.step(rows, count, sampler.tokensAddress()); // [count, VP]
+    private void step(int count, int longest) {
+        Tensor logits = layers.step(rows, count, longest, sampler.tokensAddress()); // [count, VP]
         if (layers.includes(CudaLayers.Part.SAMPLING)) {
             sampler.launch(rows, count, logits);
         }
@@ -318,7 +322,7 @@ final class CudaGpt2 extends Gpt2 {
         }
         Cuda.check(cudart.cudaEventRecord(step.begun, stream), "cudaEventRecord");
         if (!step.stepping.isEmpty()) {
-            launchStep(step.rows, rowCount);
+            launchStep(step, rowCount);
         }
         if (!step.prefilling.isEmpty()) {
             launchPrefill(step);
@@ -346,17 +350,19 @@ final class CudaGpt2 extends Gpt2 {
         return chunk.count() == 1 || chunk.count() <= PREFILL_ROWS && !options.deterministic();
     }
 
-    private void launchStep(StepRows.Host host, int rowCount) {
-        Map.Entry<Integer, CUgraphExec_st> graph = graphs.ceilingEntry(rowCount);
-        if (graph != null) {
-            host.upload(graph.getKey());
-            Cuda.check(cudart.cudaGraphLaunch(graph.getValue(), stream), "cudaGraphLaunch");
+    private void launchStep(Step step, int rowCount) {
+        int longest = options.deterministic() ? 0 : step.stepping.stream().mapToInt(Chunk::end).max().getAsInt(); // 0: one way always
+        Integer recorded = graphs.ceilingKey(rowCount);
+        if (recorded != null) {
+            step.rows.upload(recorded);
+            CUgraphExec_st graph = (layers.splitsAttention(recorded, longest) ? longGraphs : graphs).get(recorded);
+            Cuda.check(cudart.cudaGraphLaunch(graph, stream), "cudaGraphLaunch");
             return;
         }
         int count = options.deterministic() ? maxRows : rowCount;
-        host.upload(count);
+        step.rows.upload(count);
         try (TensorScope scope = new TensorScope()) {
-            step(count);
+            step(count, longest);
         }
     }
 
@@ -449,24 +455,24 @@ final class CudaGpt2 extends Gpt2 {
         beginProfiling();
         finished.rows.fillMadeUp(batchSize, contextLength, pageCount());
         List<StepProfile.Part> parts = new ArrayList<>();
-        double whole = stepMicros(batchSize, null);
+        double whole = stepMicros(batchSize, contextLength, null);
         for (CudaLayers.Part part : CudaLayers.Part.values()) {
             parts.add(new StepProfile.Part(
                     part.name().toLowerCase(Locale.ROOT),
                     layers.launches(part, batchSize),
-                    Math.max(0, whole - stepMicros(batchSize, part)),
+                    Math.max(0, whole - stepMicros(batchSize, contextLength, part)),
                     layers.bytes(part, batchSize, contextLength)));
         }
         return new StepProfile(batchSize, contextLength, whole, copyBytesPerSecond(), parts);
     }
 
-    private double stepMicros(int count, CudaLayers.Part without) {
+    private double stepMicros(int count, int contextLength, CudaLayers.Part without) {
         try (TensorScope scope = new TensorScope()) {
             layers.without(without);
             finished.rows.upload(count);
-            step(count);
+            step(count, contextLength);
             synchronize();
-            CUgraphExec_st graph = record(() -> step(count));
+            CUgraphExec_st graph = record(() -> step(count, contextLength));
             return medianMicros(50, () -> {
                 finished.rows.upload(count);
                 Cuda.check(cudart.cudaGraphLaunch(graph, stream), "cudaGraphLaunch");

@@ -195,6 +195,11 @@ final class CudaLayers implements AutoCloseable {
         return prompts * (promptLength * perToken * config.layerCount() + 2 * c * config.vocabSize());
     }
 
+    /** Whether a step of so many rows is another if one of them attends to so many tokens. */
+    boolean splitsAttention(int count, int longest) {
+        return attention.splits(count, longest);
+    }
+
     /** Whether steps allocate nothing and large prefills run here. */
     boolean isFused() {
         return fused;
@@ -203,17 +208,18 @@ final class CudaLayers implements AutoCloseable {
     /**
      * The first rows' logits [count, VP].
      *
+     * @param longest about how many tokens a row attends to at most: right for any, fastest for this
      * @param sampled address of the tokens that the step before sampled
      */
-    Tensor step(StepRows rows, int count, long sampled) {
+    Tensor step(StepRows rows, int count, int longest, long sampled) {
         if (!fused) {
-            return unfusedStep(rows, count, sampled);
+            return unfusedStep(rows, count, longest, sampled);
         }
         Buffers buffers = stepBuffers.first(count);
         embed(rows, count, sampled, buffers.x());
         Tensor attended = stepAttended.narrow(0, 0, count);
         long pending = layers(buffers, count, layer -> {
-            attend(rows, count, buffers.qkv(), layer, attended);
+            attend(rows, count, longest, buffers.qkv(), layer, attended);
             return attended;
         });
         Tensor logits = stepLogits.narrow(0, 0, count);
@@ -225,13 +231,13 @@ final class CudaLayers implements AutoCloseable {
         return logits;
     }
 
-    private Tensor unfusedStep(StepRows rows, int count, long sampled) {
+    private Tensor unfusedStep(StepRows rows, int count, int longest, long sampled) {
         Tensor x = rows(count, config.hiddenSize());
         embed(rows, count, sampled, x);
         for (int layer = 0; layer < config.layerCount(); layer++) {
             Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [rows, 3C]
             Tensor attended = rows(count, config.hiddenSize());
-            attend(rows, count, projected, layer, attended);
+            attend(rows, count, longest, projected, layer, attended);
             x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer))).toTensor();
         }
         return head.apply(new IValueVector(new IValue(x))).toTensor();
@@ -243,11 +249,11 @@ final class CudaLayers implements AutoCloseable {
         }
     }
 
-    private void attend(StepRows rows, int count, Tensor qkv, int layer, Tensor attended) {
+    private void attend(StepRows rows, int count, int longest, Tensor qkv, int layer, Tensor attended) {
         if (!includes(Part.ATTENTION)) {
             return;
         }
-        attention.launch(layer, count, rows.inputAddress(), address(qkv), address(attended));
+        attention.launch(layer, count, longest, rows.inputAddress(), address(qkv), address(attended));
     }
 
     /** What all layers made of a prefill's tokens, [N, C], and the address of a bias that is still to be added to it, or 0. */

@@ -61,7 +61,8 @@ extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restric
  * qkv [B, 3C] holds the new tokens' queries, keys and values. What the sequence's earlier new tokens add to the cache in this very launch
  * is read from their rows of qkv, as the blocks run in no order. Grid (H, B); blockDim a multiple of 32, at most 256. LANES threads hold one
  * row of a head, 16 bytes each, so a warp reads 32 / LANES rows at once, and each group of LANES keeps its own running maximum, sum and
- * output (online softmax [1]); the groups are merged at the end. UNROLL rows a group are in flight.
+ * output (online softmax [1]); the groups are merged at the end. UNROLL rows a group are in flight. SPLIT blocks, a cluster, take turns at a
+ * long context: grid (H, B, SPLIT).
  * Traffic: 2 (n - 1) C + 6 C elements a sequence of n tokens, and its n / PAGE page numbers H times.
  *
  * [1] Milakov and Gimelshein, "Online normalizer calculation for softmax", https://arxiv.org/abs/1805.02867
@@ -88,9 +89,12 @@ static __device__ __forceinline__ void mergeGroups(float& most, float& sum, floa
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) attention(const int* __restrict__ input, const T* __restrict__ qkv,
-        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
+template <int SPLIT>
+static __device__ __forceinline__ void attend(const int* __restrict__ input, const T* __restrict__ qkv, T* __restrict__ keys,
+        T* __restrict__ values, float scale, T* __restrict__ out) {
     __shared__ float merged[256 / 32][D + 2];
+    __shared__ float4 landing[SPLIT][D / 4 + 1]; // of the other blocks of the cluster: output; maximum and sum
+    __shared__ u64 landed;
     const int head = blockIdx.x;
     const int* row = input + (size_t)blockIdx.y * ROW;
     const int n = row[LENGTH];
@@ -101,7 +105,23 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
     const int stored = n == 0 ? 0 : row[FIRST]; // tokens that the cache holds already
     const int group = threadIdx.x / LANES;
     const int groups = blockDim.x / LANES;
+    const int turn = groups * UNROLL; // keys
+    const int part = SPLIT > 1 ? blockIdx.z : 0;
+    const int parts = n - 1 <= turn ? 1 : min(SPLIT, (n - 2 + turn) / turn); // that have a turn
     scale *= 1.44269504f; // exp2 below
+#if __CUDA_ARCH__ >= 900
+    if (SPLIT > 1) {
+        if (threadIdx.x == 0) {
+            initBarrier(&landed, 1);
+            publishBarriers();
+            expectBytes(&landed, (parts - 1) * (D / 4 + 1) * 16);
+        }
+        asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+        if (part >= parts) {
+            return;
+        }
+    }
+#endif
 
     uint4 kraw[UNROLL], vraw[UNROLL];
     auto loadStored = [&](int first) {
@@ -127,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
             }
         }
     };
-    loadStored(0);
+    loadStored(part * turn);
     releaseNext();
     awaitPrevious();
     if (n == 0) {
@@ -136,7 +156,7 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
         }
         return;
     }
-    loadNew(0);
+    loadNew(part * turn);
 
     float q[VEC], k[VEC], v[VEC], o[VEC];
     expand(loadFresh(mine), q);
@@ -147,7 +167,7 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
     }
     float most = -INFINITY, sum = 0;
 
-    if (group == 0) { // the row's own token
+    if (part == 0 && group == 0) { // the row's own token
         const uint4 newKey = loadFresh(mine + C);
         const uint4 newValue = loadFresh(mine + 2 * C);
         expand(newKey, k);
@@ -170,8 +190,8 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
     }
 
     // Every group of a warp makes the same number of turns, so that the whole warp meets at the shuffles.
-    for (int first = 0; first < n - 1; first += groups * UNROLL) {
-        if (first > 0) {
+    for (int first = part * turn; first < n - 1; first += SPLIT * turn) {
+        if (first > part * turn) {
             loadStored(first);
             loadNew(first);
         }
@@ -233,20 +253,70 @@ extern "C" __global__ void __launch_bounds__(256) attention(const int* __restric
         }
     }
     __syncthreads();
-    for (int d = threadIdx.x; d < D; d += blockDim.x) {
+#if __CUDA_ARCH__ >= 900
+    if (SPLIT > 1) {
+        asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); // the first block's barrier is there
+    }
+#endif
+    for (int four = threadIdx.x; four < D / 4; four += blockDim.x) { // columns
         float top = -INFINITY;
         for (int w = 0; w < blockDim.x / 32; w++) {
             top = fmaxf(top, merged[w][D]);
         }
-        float total = 0, value = 0;
+        float total = 0, value[4] = {};
         for (int w = 0; w < blockDim.x / 32; w++) {
             const float weight = merged[w][D] == -INFINITY ? 0 : exp2f(merged[w][D] - top);
             total += merged[w][D + 1] * weight;
-            value += merged[w][d] * weight;
+            #pragma unroll
+            for (int i = 0; i < 4; i++) {
+                value[i] += merged[w][4 * four + i] * weight;
+            }
         }
-        out[(size_t)blockIdx.y * C + head * D + d] = narrow(value / total);
+#if __CUDA_ARCH__ >= 900
+        if (SPLIT > 1 && part > 0) {
+            const unsigned barrier = ofBlock(&landed, 0);
+            push(ofBlock(&landing[part][four], 0), value[0], value[1], value[2], value[3], barrier);
+            if (four == 0) {
+                push(ofBlock(&landing[part][D / 4], 0), top, total, 0, 0, barrier);
+            }
+            continue;
+        }
+        if (SPLIT > 1 && parts > 1) {
+            waitFor(&landed, 0);
+            for (int other = 1; other < parts; other++) {
+                const float4 state = landing[other][D / 4];
+                const float4 more = landing[other][four];
+                const float now = fmaxf(top, state.x);
+                const float mineWeight = exp2f(top - now);
+                const float otherWeight = exp2f(state.x - now);
+                top = now;
+                total = total * mineWeight + state.y * otherWeight;
+                value[0] = value[0] * mineWeight + more.x * otherWeight;
+                value[1] = value[1] * mineWeight + more.y * otherWeight;
+                value[2] = value[2] * mineWeight + more.z * otherWeight;
+                value[3] = value[3] * mineWeight + more.w * otherWeight;
+            }
+        }
+#endif
+        #pragma unroll
+        for (int i = 0; i < 4; i++) {
+            out[(size_t)blockIdx.y * C + head * D + 4 * four + i] = narrow(value[i] / total);
+        }
     }
 }
+
+extern "C" __global__ void __launch_bounds__(256) attention(const int* __restrict__ input, const T* __restrict__ qkv,
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
+    attend<1>(input, qkv, keys, values, scale, out);
+}
+
+#if __CUDA_ARCH__ >= 900
+#define SPLIT_BLOCKS 4
+extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds__(256) split_attention(const int* __restrict__ input,
+        const T* __restrict__ qkv, T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
+    attend<SPLIT_BLOCKS>(input, qkv, keys, values, scale, out);
+}
+#endif
 
 /*
  * The same for many sequences (compute capability 9.0 on): a block reads HEADS heads of a token at once, as they lie in memory, by the copy

@@ -1,6 +1,8 @@
 /*
- * A ring of pieces of shared memory (compute capability 9.0 on): the copy engine fills a piece and completes its `full` barrier; who has
- * read it arrives at its `empty` barrier. Both count phases: the n-th use of a piece waits for parity n % 2.
+ * What blocks do with shared memory and barriers in it (compute capability 9.0 on).
+ *
+ * A ring of pieces: the copy engine fills a piece and completes its `full` barrier; who has read it arrives at its `empty` barrier. Both
+ * count phases: the n-th use of a piece waits for parity n % 2. And blocks of a cluster, which store in each other's memory.
  */
 static __device__ __forceinline__ unsigned sharedAddress(const void* p) {
     return (unsigned)__cvta_generic_to_shared(p);
@@ -33,5 +35,18 @@ static __device__ __forceinline__ void waitFor(u64* barrier, int parity) {
 static __device__ __forceinline__ void copyBytes(void* to, const void* from, int bytes, u64* barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
                  :: "r"(sharedAddress(to)), "l"(from), "r"(bytes), "r"(sharedAddress(barrier)) : "memory");
+}
+
+/* An address in the shared memory of another block of the cluster, where `own` is in this one's. */
+static __device__ __forceinline__ unsigned ofBlock(const void* own, int block) {
+    unsigned at;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(at) : "r"(sharedAddress(own)), "r"(block));
+    return at;
+}
+
+/* Stores in another block's shared memory, which that block's barrier counts. */
+static __device__ __forceinline__ void push(unsigned to, float a, float b, float c, float d, unsigned barrier) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
+                 :: "r"(to), "f"(a), "f"(b), "f"(c), "f"(d), "r"(barrier) : "memory");
 }
 #endif

@@ -65,19 +65,6 @@ static __device__ __forceinline__ unsigned loadTwoFresh(const T* from) {
     return x;
 }
 
-/* An address in the shared memory of another block of the cluster, where `own` is in this one's. */
-static __device__ __forceinline__ unsigned ofBlock(const void* own, int block) {
-    unsigned at;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(at) : "r"(sharedAddress(own)), "r"(block));
-    return at;
-}
-
-/* Stores in another block's shared memory, which that block's barrier counts. */
-static __device__ __forceinline__ void push(unsigned to, float a, float b, float c, float d, unsigned barrier) {
-    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
-                 :: "r"(to), "f"(a), "f"(b), "f"(c), "f"(d), "r"(barrier) : "memory");
-}
-
 /*
  * xMap and wMap describe x and w to the copy engine, in boxes of 64 and of COLUMNS rows by 64 of K. Grid: (N / COLUMNS, SPLIT, M / 64),
  * rounded up; 160 threads, with NORMED 288. Shared memory: 1 KB, STAGES (COLUMNS + 64) 128 bytes and (SPLIT - 1) COLUMNS 256 / SPLIT bytes.

@@ -135,9 +135,10 @@ class CudaLayersIT {
                 host.upload(count);
                 Tensor wte = program.parameter("wte");
                 wte.fill_(new Scalar(Double.NaN)); // makes all that a step writes NaN
-                layers.step(rows, count, 0);
+                int longest = chunks.stream().mapToInt(Chunk::end).max().getAsInt();
+                layers.step(rows, count, longest, 0);
                 wte.copy_(embeddings);
-                Tensor logits = layers.step(rows, count, 0).to(ScalarType.Float);
+                Tensor logits = layers.step(rows, count, longest, 0).to(ScalarType.Float);
                 Tensor finished = logits.cpu(); // waits
 
                 exact.configureThread();
