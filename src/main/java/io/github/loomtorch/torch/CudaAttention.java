@@ -9,7 +9,7 @@ import io.github.loomtorch.model.Gpt2Config;
  */
 final class CudaAttention {
     private static final int FEW_BLOCKS = 48; // of the first kernel: so many can be split
-    private static final int SPLIT_BLOCKS = 4; // as in decode.cu
+    private static final int SPLIT_BLOCKS = 4;
     private static final int UNROLL = 8;
     private static final int MOST_THREADS = 256;
     private static final int MANY_BLOCKS = 5; // of the first kernel for each multiprocessor: the last is faster then
@@ -46,7 +46,14 @@ final class CudaAttention {
 
     /** The options that {@code decode.cu} takes for a program. */
     static String[] macros(TorchScriptProgram program) {
-        return new String[] {"-DHEADS=" + ringHeads(program.config()), "-DRING=" + RING_PIECES, "-DPIECE=" + pieceTokens(program)};
+        return new String[] {
+            "-DTHREADS=" + MOST_THREADS,
+            "-DUNROLL=" + UNROLL,
+            "-DSPLIT_BLOCKS=" + SPLIT_BLOCKS,
+            "-DHEADS=" + ringHeads(program.config()),
+            "-DRING=" + RING_PIECES,
+            "-DPIECE=" + pieceTokens(program)
+        };
     }
 
     /**

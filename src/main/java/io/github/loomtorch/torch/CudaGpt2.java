@@ -122,7 +122,6 @@ final class CudaGpt2 extends Gpt2 {
             macros.put("BRAIN", 1);
         }
         macros.put("C", config.hiddenSize());
-        macros.put("H", config.headCount());
         macros.put("D", config.headSize());
         macros.put("PAGE", program.cache().pageSize());
         macros.put("F", config.innerSize());
@@ -172,7 +171,7 @@ final class CudaGpt2 extends Gpt2 {
                 recordPrefills();
                 recordGraphs(options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed());
             }
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             closeOwn();
             throw e;
         }
@@ -558,12 +557,12 @@ final class CudaGpt2 extends Gpt2 {
 
     @Override
     public void close() {
-        cudart.cudaStreamSynchronize(stream); // a step may be in flight
         closeOwn();
         super.close();
     }
 
     private void closeOwn() {
+        cudart.cudaStreamSynchronize(program.stream().stream()); // a step may be in flight
         while (!closers.isEmpty()) {
             closers.pop().run();
         }

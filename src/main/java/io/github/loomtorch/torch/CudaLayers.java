@@ -128,7 +128,7 @@ final class CudaLayers implements AutoCloseable {
                         program, stream, architecture, macros, List.of(stepBuffers.x(), stepAttended, stepBuffers.inner()), int8);
                 closers.push(linear::close);
             }
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             close();
             throw e;
         }

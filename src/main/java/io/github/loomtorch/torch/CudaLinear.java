@@ -145,10 +145,10 @@ final class CudaLinear implements AutoCloseable {
      *
      * @param bytes [N, K]
      * @param scales of the rows, [N] float32
-     * @param factors of the norm before, [K], which these weights do not hold
-     * @param sums of the rows, with scales and factors, [N] float32
+     * @param factors address of those of the norm before, [K], which these weights do not hold, or 0
+     * @param sums address of the sums of the rows, with scales and factors, [N] float32, or 0 without a norm
      */
-    private record Int8(Tensor bytes, Tensor scales, Tensor factors, Tensor sums) {}
+    private record Int8(Tensor bytes, Tensor scales, long factors, long sums) {}
 
     /**
      * What a layer's product takes beside its rows.
@@ -231,8 +231,7 @@ final class CudaLinear implements AutoCloseable {
             if (hopper) {
                 load("wide.cu", architecture + "a", stream, macros, "WIDE_KERNELS", List.of(tile, tiles));
             }
-            Tensor lastFactors = program.parameter("lnf_w");
-            lastNorm = new Norm(address(lastFactors), address(program.parameter("lnf_b")));
+            lastNorm = new Norm(address(program.parameter("lnf_w")), address(program.parameter("lnf_b")));
             headWeights = kept(program.parameter(config.tieWordEmbeddings() ? "wte" : "lm_head"));
             headTransposed = kept(headWeights.t());
             TensorMaps maps = hopper ? maps(multiplied, stream) : null;
@@ -244,11 +243,9 @@ final class CudaLinear implements AutoCloseable {
                 operands.put(product, layers);
             }
             if (int8Weights) {
-                try (TensorScope scope = new TensorScope()) {
-                    int8Head = quantised(headWeights, torch.ones_like(lastFactors));
-                }
+                int8Head = quantised(headWeights, List.of());
             }
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             close();
             throw e;
         }
@@ -279,15 +276,13 @@ final class CudaLinear implements AutoCloseable {
         try (TensorScope scope = new TensorScope()) {
             Tensor weights = kept(program.parameter(product.weight).select(0, layer));
             Tensor bias = kept(program.parameter(product.bias).select(0, layer));
-            Tensor factors = product.isNormed()
-                    ? program.parameter(product.norm + "_w").select(0, layer)
-                    : torch.ones_like(weights.select(0, 0));
+            List<Tensor> factors = product.isNormed() ? List.of(program.parameter(product.norm + "_w").select(0, layer)) : List.of();
             Int8 int8 = int8Weights ? quantised(weights, factors) : null;
             Norm norm = null;
             if (product.isNormed()) {
                 Tensor offsets = program.parameter(product.norm + "_b").select(0, layer);
-                takeOver(factors, offsets, weights, bias);
-                norm = new Norm(address(factors), address(offsets));
+                takeOver(factors.get(0), offsets, weights, bias);
+                norm = new Norm(address(factors.get(0)), address(offsets));
             }
             Tensor sums = kept(weights.to(ScalarType.Float).sum(1));
             return new Operands(
@@ -301,7 +296,10 @@ final class CudaLinear implements AutoCloseable {
         }
     }
 
-    /** {@code w (factor n + offset) + b} is {@code (w factor) n + (w offset + b)}: the norm is left with 1 and 0. */
+    /**
+     * {@code w (factor n + offset) + b} is {@code (w factor) n + (w offset + b)}: the norm is left with 1 and 0. Computed in float32 and
+     * rounded, as the weights were once.
+     */
     private static void takeOver(Tensor factors, Tensor offsets, Tensor weights, Tensor bias) {
         Tensor wide = weights.to(ScalarType.Float);
         bias.copy_(bias.to(ScalarType.Float).addmv(wide, offsets.to(ScalarType.Float)));
@@ -316,14 +314,23 @@ final class CudaLinear implements AutoCloseable {
         return config.parameterCount() + head + 3 * Float.BYTES * head; // the head last, by three tensors of float32
     }
 
-    /** Weights [N, K] rounded to 8 bits, so that the largest of a row is 127 times its scale; stored with 128 added. */
-    private Int8 quantised(Tensor weights, Tensor factors) {
+    /**
+     * Weights [N, K] rounded to 8 bits, so that the largest of a row is 127 times its scale; stored with 128 added.
+     *
+     * @param factors of the norm before, [K], if there is one
+     */
+    private Int8 quantised(Tensor weights, List<Tensor> factors) {
         try (TensorScope scope = new TensorScope()) {
             Tensor wide = weights.to(ScalarType.Float);
             Tensor scales = wide.abs().amax(new long[] {1}, true).div_(new Scalar(127)).clamp_min(new Scalar(Float.MIN_NORMAL)); // [N, 1]
             Tensor rounded = wide.div(scales).round_();
-            Tensor sums = kept(rounded.mv(factors.to(ScalarType.Float)).mul_(scales.squeeze(1)));
-            return new Int8(kept(rounded.add_(new Scalar(128)).to(ScalarType.Byte)), kept(scales), kept(factors.clone()), sums);
+            long ownFactors = 0;
+            long sums = 0;
+            for (Tensor own : factors) {
+                ownFactors = address(kept(own.clone()));
+                sums = address(kept(rounded.mv(own.to(ScalarType.Float)).mul_(scales.squeeze(1))));
+            }
+            return new Int8(kept(rounded.add_(new Scalar(128)).to(ScalarType.Byte)), kept(scales), ownFactors, sums);
         }
     }
 
@@ -388,7 +395,7 @@ final class CudaLinear implements AutoCloseable {
         } else if (isInt8(count)) {
             Int8 weights = with.int8();
             kernel.launch(gridX, 1, gridZ, shape.threads(), address(x), address(weights.bytes()), address(weights.scales()),
-                    address(weights.factors()), address(weights.sums()), address(with.bias()), address(out), count);
+                    weights.factors(), weights.sums(), address(with.bias()), address(out), count);
         } else {
             kernel.launch(gridX, 1, gridZ, shape.threads(), address(x), address(with.weights()), 0L, 0L, address(with.sums()),
                     address(with.bias()), address(out), count);

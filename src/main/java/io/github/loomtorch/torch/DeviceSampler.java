@@ -53,17 +53,17 @@ final class DeviceSampler implements AutoCloseable {
         this.vocabSize = vocabSize;
         staging = new Staging(stream);
         closers.push(staging::close);
-        sample = kernel(architecture, stream, macros, THREADS);
-        sampleMany = kernel(architecture, stream, macros, THREADS_OF_MANY);
         multiprocessors = torch_cuda.getDeviceProperties(device.index()).multiProcessorCount();
         biasOf = new Sequence[slots];
         countsOf = new Sequence[slots];
         counted = new int[slots];
         try {
+            sample = kernel(architecture, stream, macros, THREADS);
+            sampleMany = kernel(architecture, stream, macros, THREADS_OF_MANY);
             bias = table(ScalarType.Float, device, slots, vocabSize);
             counts = table(ScalarType.Short, device, slots, vocabSize);
             tokens = table(ScalarType.Int, device, slots);
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             close();
             throw e;
         }

@@ -54,8 +54,13 @@ final class Staging implements AutoCloseable {
         final CUevent_st copied = new CUevent_st();
 
         Buffer(long size) {
-            memory = new PinnedMemory(size);
             Cuda.check(cudart.cudaEventCreateWithFlags(copied, cudart.cudaEventDisableTiming), "cudaEventCreateWithFlags");
+            try {
+                memory = new PinnedMemory(size);
+            } catch (RuntimeException e) {
+                cudart.cudaEventDestroy(copied);
+                throw e;
+            }
         }
 
         boolean isBeingRead() {

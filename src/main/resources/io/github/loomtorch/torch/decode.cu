@@ -2,7 +2,8 @@
  * What libtorch has no operator for: the embedding of tokens, attention of one query over a paged KV cache, and the writing of a prefill's
  * keys and values to it. Compiled by NVRTC for one model; the macros below are its shape.
  *
- *   C hidden size, H heads, D = C / H (head size), PAGE tokens in a page, ROW ints of one row of the step's input (see StepInput.java)
+ *   C hidden size, D head size, H = C / D heads, PAGE tokens in a page, ROW ints of one row of the step's input (see StepInput.java)
+ *   THREADS, UNROLL, SPLIT_BLOCKS, HEADS, RING, PIECE: see the kernels; CudaAttention.java chooses them
  *   T element type of weights, cache and activations: float, __half or __nv_bfloat16 as raw bits
  *
  * A row (blockIdx.y, or blockIdx.x of `embed`) is one token: a sequence's newest, or one of several new ones, which then stand in
@@ -59,7 +60,7 @@ extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restric
  * out [B, C] = softmax(q K^T scale) V over the sequence's rows of the cache [R, C], and the new key and value written to it.
  *
  * qkv [B, 3C] holds the new tokens' queries, keys and values. What the sequence's earlier new tokens add to the cache in this very launch
- * is read from their rows of qkv, as the blocks run in no order. Grid (H, B); blockDim a multiple of 32, at most 256. LANES threads hold one
+ * is read from their rows of qkv, as the blocks run in no order. Grid (H, B); blockDim a multiple of 32, at most THREADS. LANES threads hold one
  * row of a head, 16 bytes each, so a warp reads 32 / LANES rows at once, and each group of LANES keeps its own running maximum, sum and
  * output (online softmax [1]); the groups are merged at the end. UNROLL rows a group are in flight. SPLIT blocks, a cluster, take turns at a
  * long context: grid (H, B, SPLIT).
@@ -69,7 +70,6 @@ extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restric
  */
 #define LANES (D / VEC)
 #define GROUPS_PER_WARP (32 / LANES)
-#define UNROLL 8
 
 /* A warp's groups become one: each has the maximum, the sum and the output of all. */
 static __device__ __forceinline__ void mergeGroups(float& most, float& sum, float (&o)[VEC]) {
@@ -92,7 +92,7 @@ static __device__ __forceinline__ void mergeGroups(float& most, float& sum, floa
 template <int SPLIT>
 static __device__ __forceinline__ void attend(const int* __restrict__ input, const T* __restrict__ qkv, T* __restrict__ keys,
         T* __restrict__ values, float scale, T* __restrict__ out) {
-    __shared__ float merged[256 / 32][D + 2];
+    __shared__ float merged[THREADS / 32][D + 2];
     __shared__ float4 landing[SPLIT][D / 4 + 1]; // of the other blocks of the cluster: output; maximum and sum
     __shared__ u64 landed;
     const int head = blockIdx.x;
@@ -116,6 +116,7 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
             publishBarriers();
             expectBytes(&landed, (parts - 1) * (D / 4 + 1) * 16);
         }
+        __syncwarp();
         asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
         if (part >= parts) {
             return;
@@ -282,7 +283,7 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
             continue;
         }
         if (SPLIT > 1 && parts > 1) {
-            waitFor(&landed, 0);
+            waitForBlocks(&landed, 0);
             for (int other = 1; other < parts; other++) {
                 const float4 state = landing[other][D / 4];
                 const float4 more = landing[other][four];
@@ -305,14 +306,13 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) attention(const int* __restrict__ input, const T* __restrict__ qkv,
+extern "C" __global__ void __launch_bounds__(THREADS) attention(const int* __restrict__ input, const T* __restrict__ qkv,
         T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
     attend<1>(input, qkv, keys, values, scale, out);
 }
 
 #if __CUDA_ARCH__ >= 900
-#define SPLIT_BLOCKS 4
-extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds__(256) split_attention(const int* __restrict__ input,
+extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds__(THREADS) split_attention(const int* __restrict__ input,
         const T* __restrict__ qkv, T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
     attend<SPLIT_BLOCKS>(input, qkv, keys, values, scale, out);
 }

@@ -3,7 +3,7 @@
  * on). All matrices are row-major with K contiguous: activations x [M, K], weights w [N, K], so that out = x w^T.
  *
  *   C hidden size, F inner size, VP padded vocabulary, EPSILON_BITS of the layer norm (a float's bits), ACTIVATION 0 tanh GELU, 1 erf GELU,
- *   2 ReLU; INT8 whether the head reads 8-bit weights; THIN_KERNELS, the products by their sizes: CudaLayers.java chooses them
+ *   2 ReLU; INT8 whether the head reads 8-bit weights; THIN_KERNELS, the products by their sizes: CudaLinear.java chooses them
  *
  * With few rows a product costs what reading its weights costs. Its blocks ask for them, straight into registers, before they wait for the
  * kernel before theirs (programmatic dependent launch [2]), so that memory is at work across kernels.
@@ -60,7 +60,6 @@ static __device__ __forceinline__ float warpSum(float x) {
 }
 
 #define NOTHING make_uint4(0, 0, 0, 0)
-#define EPSILON __int_as_float(EPSILON_BITS)
 
 /* Weights are read once a step: past the first-level cache. */
 static __device__ __forceinline__ uint4 loadWeights(const T* from) {
@@ -273,7 +272,7 @@ static __device__ __forceinline__ void normRow(const uint4 (&own)[PARTS], Weight
             square += OWN_K(p) < C ? (v[i] - mean) * (v[i] - mean) : 0;
         }
     }
-    const float inverse = rsqrtf(warpSum(square) / C + EPSILON);
+    const float inverse = rsqrtf(warpSum(square) / C + __int_as_float(EPSILON_BITS));
     #pragma unroll
     for (int p = 0; p < PARTS; p++) {
         if (OWN_K(p) < C) {

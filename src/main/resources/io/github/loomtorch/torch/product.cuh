@@ -6,7 +6,7 @@
  *   norm(x) w^T = (x w^T - mean sums) / deviation
  *
  * so that mean and deviation, which the blocks find out beside the product, are needed at its end only. Weights, biases and sums are
- * made so when the model is loaded: see CudaLayers.java.
+ * made so when the model is loaded: see CudaLinear.java.
  */
 #include "element.cuh"
 

@@ -31,6 +31,12 @@ static __device__ __forceinline__ void waitFor(u64* barrier, int parity) {
                  :: "r"(sharedAddress(barrier)), "r"(parity) : "memory");
 }
 
+/* The same for a barrier that other blocks complete, whose stores are read then. */
+static __device__ __forceinline__ void waitForBlocks(u64* barrier, int parity) {
+    asm volatile("{\n .reg .pred done;\n again:\n mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+                 " @!done bra again;\n}" :: "r"(sharedAddress(barrier)), "r"(parity) : "memory");
+}
+
 /* Contiguous memory, 16 bytes times anything. */
 static __device__ __forceinline__ void copyBytes(void* to, const void* from, int bytes, u64* barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"

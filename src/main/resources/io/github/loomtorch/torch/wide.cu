@@ -3,7 +3,7 @@
  * elements. All matrices are row-major with K contiguous: activations x [M, K], weights w [N, K], so that out = x w^T.
  *
  *   C hidden size, F inner size, EPSILON_BITS of the layer norm (a float's bits), ACTIVATION 0 tanh GELU, 1 erf GELU, 2 ReLU;
- *   WIDE_KERNELS, the products by their sizes: CudaLayers.java chooses them
+ *   WIDE_KERNELS, the products by their sizes: CudaLinear.java chooses them
  *
  * A block multiplies 64 rows by COLUMNS columns over a part of K; SPLIT blocks, a cluster, share K. Each sends the others their columns of
  * its sums, by stores that count themselves at the receiver's barrier [2], and finishes its own. The copy engine (TMA [3]) brings 64 of K
@@ -20,6 +20,11 @@
 #define TILE_ROWS 64
 #define TILE_K 64       /* 128 bytes, the span of the swizzle */
 #define MULTIPLIERS 4   /* warps, a warpgroup; then a warp that copies, and with NORMED as many that sum up rows */
+
+/* Before the thread that copies uses a map that the host wrote: what the copy engine knows of other maps at its address is forgotten. */
+static __device__ __forceinline__ void useMap(const void* map) {
+    asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" :: "l"(map) : "memory");
+}
 
 /* A box of a matrix [rows, K], from column k and a row on, to shared memory; what lies beyond the edges is zero. */
 static __device__ __forceinline__ void copy(const void* map, int k, int row, unsigned to, u64* barrier) {
@@ -98,7 +103,9 @@ static __device__ __forceinline__ void wide(const void* xMap, const void* wMap, 
         initBarrier(&landed, NORMED ? 1 + MULTIPLIERS : 1);
         publishBarriers();
         expectBytes(&landed, (SPLIT - 1) * (MULTIPLIERS * EIGHTS * 32 + (NORMED ? TILE_ROWS : 0)) * 16);
-        asm volatile("prefetch.tensormap [%0];" :: "l"(xMap) : "memory"); // it is waited for later than the map of w
+        useMap(wMap);
+        useMap(xMap);
+        asm volatile("prefetch.tensormap [%0];" :: "l"(xMap) : "memory"); // it is used later than the map of w
     }
     __syncthreads();
     if (SPLIT > 1) {
@@ -267,7 +274,7 @@ static __device__ __forceinline__ void wide(const void* xMap, const void* wMap, 
         }
     }
     if (SPLIT > 1 || NORMED) {
-        waitFor(&landed, 0);
+        waitForBlocks(&landed, 0);
     }
     #pragma unroll
     for (int from = 0; from < SPLIT - 1; from++) {
