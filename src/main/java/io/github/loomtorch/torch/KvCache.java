@@ -75,6 +75,11 @@ final class KvCache {
 
     /** The row of one of a sequence's tokens. */
     long row(Sequence sequence, int position) {
+        return row(sequence, position, pageSize);
+    }
+
+    /** The same for a cache with pages of that size. */
+    static long row(Sequence sequence, int position, int pageSize) {
         return (long) sequence.page(position / pageSize) * pageSize + position % pageSize;
     }
 

@@ -114,11 +114,11 @@ record PrefillShape(int tokens, int sequences, int longest, int readRows, int lo
             Sequence sequence = chunk.sequence();
             int end = chunk.end();
             for (int position = chunk.start(); position < end; position++) {
-                putToken(buffer, token++, sequence.tokens()[position], position, row(sequence, position, pageSize));
+                putToken(buffer, token++, sequence.tokens()[position], position, (int) KvCache.row(sequence, position, pageSize));
             }
             if (readRows > 0) {
                 for (int position = 0; position < end; position++) {
-                    buffer.put(readRowsAt() + read + position, row(sequence, position, pageSize));
+                    buffer.put(readRowsAt() + read + position, (int) KvCache.row(sequence, position, pageSize));
                 }
             }
             read += end;
@@ -144,10 +144,6 @@ record PrefillShape(int tokens, int sequences, int longest, int readRows, int lo
             buffer.put(lastAt() + i, token - 1);
         }
         pad(buffer, token, prompts);
-    }
-
-    private static int row(Sequence sequence, int position, int pageSize) {
-        return sequence.page(position / pageSize) * pageSize + position % pageSize;
     }
 
     private void putToken(IntBuffer buffer, int token, int id, int position, int row) {

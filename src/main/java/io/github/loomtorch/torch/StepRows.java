@@ -2,6 +2,8 @@ package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
 import java.nio.IntBuffer;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.List;
 import java.util.function.ToIntFunction;
 import org.bytedeco.cuda.cudart.CUstream_st;
@@ -28,6 +30,7 @@ final class StepRows implements AutoCloseable {
     private final PinnedMemory hostResults;
     private final IntBuffer results; // [2 maxRows, RESULT]
     private final List<Host> hosts;
+    private final Deque<Runnable> closers = new ArrayDeque<>();
 
     StepRows(int maxRows, int rowSize, int pageSize, Device device, CUstream_st stream) {
         this.maxRows = maxRows;
@@ -36,10 +39,22 @@ final class StepRows implements AutoCloseable {
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
         deviceInput = torch.zeros(new long[] {maxRows, rowSize}, options).retainReference(); // all padding
+        closers.push(deviceInput::releaseReference);
         deviceMemory = deviceInput.data_ptr();
-        hostResults = new PinnedMemory(2L * maxRows * StepInput.RESULT * Integer.BYTES);
-        results = hostResults.bytes().asIntBuffer();
-        hosts = List.of(new Host(0), new Host(maxRows));
+        try {
+            hostResults = pinned(2L * maxRows * StepInput.RESULT * Integer.BYTES);
+            results = hostResults.bytes().asIntBuffer();
+            hosts = List.of(new Host(0), new Host(maxRows));
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
+    }
+
+    private PinnedMemory pinned(long size) {
+        PinnedMemory memory = new PinnedMemory(size);
+        closers.push(memory::close);
+        return memory;
     }
 
     /** What step 0 or step 1 of those in flight has in host memory. */
@@ -56,7 +71,7 @@ final class StepRows implements AutoCloseable {
 
         private Host(int firstResult) {
             this.firstResult = firstResult;
-            memory = new PinnedMemory(bytes(maxRows));
+            memory = pinned(bytes(maxRows));
             input = memory.bytes().asIntBuffer();
             for (int row = 0; row < maxRows; row++) {
                 StepInput.clear(input, row * rowSize);
@@ -128,8 +143,8 @@ final class StepRows implements AutoCloseable {
 
     @Override
     public void close() {
-        hosts.forEach(host -> host.memory.close());
-        hostResults.close();
-        deviceInput.releaseReference();
+        while (!closers.isEmpty()) {
+            closers.pop().run();
+        }
     }
 }
