@@ -241,7 +241,7 @@ final class CudaKernels implements AutoCloseable {
         /**
          * Launches.
          *
-         * @param arguments device addresses as {@link Long}, {@link Float} or {@link Integer}
+         * @param arguments device addresses as {@link Long}, {@link Float}, {@link Integer}, or a {@link Pointer} to what is taken by value
          */
         void launch(int gridX, int gridY, int gridZ, int block, Object... arguments) {
             for (int i = 0; i < arguments.length; i++) {
@@ -249,6 +249,7 @@ final class CudaKernels implements AutoCloseable {
                 switch (arguments[i]) {
                     case Float value -> values.putFloat(at, value);
                     case Integer value -> values.putInt(at, value);
+                    case Pointer value -> pointers.put(i, value);
                     default -> values.putLong(at, (Long) arguments[i]);
                 }
             }

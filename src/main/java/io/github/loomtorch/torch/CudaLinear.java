@@ -157,12 +157,12 @@ final class CudaLinear implements AutoCloseable {
      * @param bias [N]
      * @param transposed the weights as [K, N]
      * @param sums of the rows of the weights, [N] float32
-     * @param map of the weights: an address on the device, 0 without {@code wide.cu}
+     * @param map of the weights; null without {@code wide.cu}
      * @param norm of the rows; null if there is none
      * @param int8 the weights in 8 bits; null without the option
      */
     private record Operands(
-            Tensor weights, Tensor bias, Tensor transposed, Tensor sums, long map, Norm norm, Int8 int8) {}
+            Tensor weights, Tensor bias, Tensor transposed, Tensor sums, TensorMap map, Norm norm, Int8 int8) {}
 
     /** Addresses of a layer norm's factors and offsets, [C]. */
     private record Norm(long factors, long offsets) {}
@@ -180,7 +180,7 @@ final class CudaLinear implements AutoCloseable {
     private final Map<Product, Shape> tiles = new EnumMap<>(Product.class); // more than one
     private final Map<Shape, CudaKernels.Kernel> kernels = new HashMap<>();
     private final Map<Product, List<Operands>> operands = new EnumMap<>(Product.class); // by layer
-    private final Map<Long, Long> rowMaps = new HashMap<>(); // of what steps multiply: by its address, that of its map
+    private final Map<Long, TensorMap> rowMaps = new HashMap<>(); // of what steps multiply, by its address
     private final Norm lastNorm;
     private final Tensor headWeights; // [VP, C]
     private final Tensor headTransposed; // [C, VP]
@@ -234,11 +234,13 @@ final class CudaLinear implements AutoCloseable {
             lastNorm = new Norm(address(program.parameter("lnf_w")), address(program.parameter("lnf_b")));
             headWeights = kept(program.parameter(config.tieWordEmbeddings() ? "wte" : "lm_head"));
             headTransposed = kept(headWeights.t());
-            TensorMaps maps = hopper ? maps(multiplied, stream) : null;
+            if (hopper) {
+                multiplied.forEach(rows -> rowMaps.put(address(rows), map(rows, TILE_ROWS)));
+            }
             for (Product product : Product.values()) {
                 List<Operands> layers = new ArrayList<>();
                 for (int layer = 0; layer < config.layerCount(); layer++) {
-                    layers.add(operands(product, layer, maps, int8Weights));
+                    layers.add(operands(product, layer, int8Weights));
                 }
                 operands.put(product, layers);
             }
@@ -264,15 +266,13 @@ final class CudaLinear implements AutoCloseable {
         return loaded;
     }
 
-    private TensorMaps maps(List<Tensor> multiplied, CUstream_st stream) {
-        TensorMaps maps = new TensorMaps(
-                multiplied.size() + Product.values().length * config.layerCount(), program.device(), program.dtype(), stream);
-        closers.push(maps::close);
-        multiplied.forEach(rows -> rowMaps.put(address(rows), maps.add(rows, TILE_ROWS)));
-        return maps;
+    private TensorMap map(Tensor matrix, int boxRows) {
+        TensorMap map = new TensorMap(matrix, program.dtype(), boxRows);
+        closers.push(map::close);
+        return map;
     }
 
-    private Operands operands(Product product, int layer, TensorMaps maps, boolean int8Weights) {
+    private Operands operands(Product product, int layer, boolean int8Weights) {
         try (TensorScope scope = new TensorScope()) {
             Tensor weights = kept(program.parameter(product.weight).select(0, layer));
             Tensor bias = kept(program.parameter(product.bias).select(0, layer));
@@ -290,7 +290,7 @@ final class CudaLinear implements AutoCloseable {
                     bias,
                     kept(weights.t()),
                     sums,
-                    maps == null ? 0 : maps.add(weights, product.columns),
+                    tiles.isEmpty() ? null : map(weights, product.columns),
                     norm,
                     int8);
         }
@@ -390,8 +390,8 @@ final class CudaLinear implements AutoCloseable {
         int gridX = Math.ceilDiv(shape.n(), shape.columns());
         int gridZ = Math.ceilDiv(count, shape.rows());
         if (shape.wide()) {
-            kernel.launch(gridX, shape.split(), gridZ, shape.threads(), rowMaps.get(address(x)), with.map(), address(with.sums()),
-                    address(with.bias()), address(out), count);
+            kernel.launch(gridX, shape.split(), gridZ, shape.threads(), rowMaps.get(address(x)).pointer(), with.map().pointer(),
+                    address(with.sums()), address(with.bias()), address(out), count);
         } else if (isInt8(count)) {
             Int8 weights = with.int8();
             kernel.launch(gridX, 1, gridZ, shape.threads(), address(x), address(weights.bytes()), address(weights.scales()),

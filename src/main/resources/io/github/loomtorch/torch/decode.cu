@@ -117,7 +117,7 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
             expectBytes(&landed, (parts - 1) * (D / 4 + 1) * 16);
         }
         __syncwarp();
-        asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+        arriveAtCluster();
         if (part >= parts) {
             return;
         }
@@ -256,7 +256,7 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
     __syncthreads();
 #if __CUDA_ARCH__ >= 900
     if (SPLIT > 1) {
-        asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); // the first block's barrier is there
+        awaitCluster(); // the first block's barrier is there
     }
 #endif
     for (int four = threadIdx.x; four < D / 4; four += blockDim.x) { // columns

@@ -43,6 +43,15 @@ static __device__ __forceinline__ void copyBytes(void* to, const void* from, int
                  :: "r"(sharedAddress(to)), "l"(from), "r"(bytes), "r"(sharedAddress(barrier)) : "memory");
 }
 
+/* All threads of a cluster's blocks arrive, once, those that made barriers after publishBarriers(); then the others' barriers are there. */
+static __device__ __forceinline__ void arriveAtCluster() {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+
+static __device__ __forceinline__ void awaitCluster() {
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
 /* An address in the shared memory of another block of the cluster, where `own` is in this one's. */
 static __device__ __forceinline__ unsigned ofBlock(const void* own, int block) {
     unsigned at;

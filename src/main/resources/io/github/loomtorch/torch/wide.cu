@@ -21,19 +21,19 @@
 #define TILE_K 64       /* 128 bytes, the span of the swizzle */
 #define MULTIPLIERS 4   /* warps, a warpgroup; then a warp that copies, and with NORMED as many that sum up rows */
 
-/* Before the thread that copies uses a map that the host wrote: what the copy engine knows of other maps at its address is forgotten. */
-static __device__ __forceinline__ void useMap(const void* map) {
-    asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" :: "l"(map) : "memory");
-}
+/* What the copy engine is told of a matrix: see TensorMap.java. */
+struct __align__(64) Map {
+    u64 opaque[16];
+};
 
 /* A box of a matrix [rows, K], from column k and a row on, to shared memory; what lies beyond the edges is zero. */
-static __device__ __forceinline__ void copy(const void* map, int k, int row, unsigned to, u64* barrier) {
+static __device__ __forceinline__ void copy(const Map* map, int k, int row, unsigned to, u64* barrier) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];"
                  :: "r"(to), "l"(map), "r"(k), "r"(row), "r"(sharedAddress(barrier)) : "memory");
 }
 
 /* The same, to the L2 cache only. */
-static __device__ __forceinline__ void prefetch(const void* map, int k, int row) {
+static __device__ __forceinline__ void prefetch(const Map* map, int k, int row) {
     asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" :: "l"(map), "r"(k), "r"(row) : "memory");
 }
 
@@ -77,7 +77,7 @@ static __device__ __forceinline__ unsigned loadTwoFresh(const T* from) {
  * cache; M N 4 (SPLIT - 1) / SPLIT bytes between blocks.
  */
 template <int K, int COLUMNS, int SPLIT, int STAGES, int EPILOGUE, bool NORMED>
-static __device__ __forceinline__ void wide(const void* xMap, const void* wMap, const float* __restrict__ sums, const T* __restrict__ bias,
+static __device__ __forceinline__ void wide(const Map* xMap, const Map* wMap, const float* __restrict__ sums, const T* __restrict__ bias,
         T* out, int rows, int n) {
     constexpr int PIECES = (K + TILE_K - 1) / TILE_K;
     constexpr int OWN = PIECES / SPLIT; // of a block
@@ -103,17 +103,15 @@ static __device__ __forceinline__ void wide(const void* xMap, const void* wMap, 
         initBarrier(&landed, NORMED ? 1 + MULTIPLIERS : 1);
         publishBarriers();
         expectBytes(&landed, (SPLIT - 1) * (MULTIPLIERS * EIGHTS * 32 + (NORMED ? TILE_ROWS : 0)) * 16);
-        useMap(wMap);
-        useMap(xMap);
         asm volatile("prefetch.tensormap [%0];" :: "l"(xMap) : "memory"); // it is used later than the map of w
     }
     __syncthreads();
     if (SPLIT > 1) {
-        asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+        arriveAtCluster();
     }
     auto clusterIsReady = [&]() {
         if (SPLIT > 1) {
-            asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+            awaitCluster();
         }
     };
     auto release = [&](int piece) { // by each warp that is done with it
@@ -326,9 +324,10 @@ static __device__ __forceinline__ void wide(const void* xMap, const void* wMap, 
 }
 
 #define WIDE(name, K, N, COLUMNS, SPLIT, STAGES, EPILOGUE, NORMED)                                                                     \
-    extern "C" __global__ void __cluster_dims__(1, SPLIT, 1) __launch_bounds__(NORMED ? 288 : 160) name(const void* xMap,             \
-            const void* wMap, const float* __restrict__ sums, const T* __restrict__ bias, T* out, int rows) {                         \
-        wide<K, COLUMNS, SPLIT, STAGES, EPILOGUE, NORMED>(xMap, wMap, sums, bias, out, rows, N);                                      \
+    extern "C" __global__ void __cluster_dims__(1, SPLIT, 1) __launch_bounds__(NORMED ? 288 : 160) name(                              \
+            const __grid_constant__ Map xMap, const __grid_constant__ Map wMap, const float* __restrict__ sums,                       \
+            const T* __restrict__ bias, T* out, int rows) {                                                                           \
+        wide<K, COLUMNS, SPLIT, STAGES, EPILOGUE, NORMED>(&xMap, &wMap, sums, bias, out, rows, N);                                    \
     }
 
 WIDE_KERNELS
