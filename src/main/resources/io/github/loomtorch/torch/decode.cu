@@ -10,7 +10,7 @@
  * neighbouring rows. Rows of length 0 are padding: they write zeros and touch no page.
  */
 #include "element.cuh"
-#include "ring.cuh"
+#include "barriers.cuh"
 
 static __device__ __forceinline__ void embedToken(int id, int place, const T* __restrict__ wte, const T* __restrict__ wpe,
         T* __restrict__ out) {

@@ -15,7 +15,7 @@
  * [3] PTX ISA, "cp.async.bulk.tensor"
  */
 #include "product.cuh"
-#include "ring.cuh"
+#include "barriers.cuh"
 
 #define TILE_ROWS 64
 #define TILE_K 64       /* 128 bytes, the span of the swizzle */

@@ -1,8 +1,8 @@
 /*
- * What blocks do with shared memory and barriers in it (compute capability 9.0 on).
+ * Barriers in shared memory (mbarrier, compute capability 9.0 on), which count arrivals and bytes: of the copy engine, and of the stores of
+ * other blocks of a cluster. They count phases too: who waits for the n-th completion waits for parity n % 2, n from 0.
  *
- * A ring of pieces: the copy engine fills a piece and completes its `full` barrier; who has read it arrives at its `empty` barrier. Both
- * count phases: the n-th use of a piece waits for parity n % 2. And blocks of a cluster, which store in each other's memory.
+ * In a ring of pieces of shared memory each has two: the copy engine completes `full`, and who has read the piece arrives at `empty`.
  */
 static __device__ __forceinline__ unsigned sharedAddress(const void* p) {
     return (unsigned)__cvta_generic_to_shared(p);
