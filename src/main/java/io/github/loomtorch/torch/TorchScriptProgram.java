@@ -4,13 +4,16 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
 import java.io.IOException;
+import java.nio.IntBuffer;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.stream.LongStream;
 import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.SizeTPointer;
@@ -236,48 +239,21 @@ final class TorchScriptProgram implements AutoCloseable {
      * @return [M, VP] dtype, on the device, a row for each chunk that samples; owned by the caller's scope
      */
     Tensor prefill(List<Chunk> chunks) {
-        int n = 0;
-        int s = 0;
-        int sampling = 0;
-        for (Chunk chunk : chunks) {
-            n += chunk.count();
-            s += chunk.end();
-            sampling += chunk.samples() ? 1 : 0;
-        }
-        long[] ids = new long[n];
-        long[] positions = new long[n];
-        long[] writeRows = new long[n];
-        long[] readRows = new long[s];
-        long[] lengths = new long[2 * chunks.size()];
-        long[] last = new long[sampling];
-        int token = 0;
-        int read = 0;
-        int sampled = 0;
-        for (int i = 0; i < chunks.size(); i++) {
-            Chunk chunk = chunks.get(i);
-            Sequence sequence = chunk.sequence();
-            int end = chunk.end();
-            for (int position = chunk.start(); position < end; position++) {
-                ids[token] = sequence.tokens()[position];
-                positions[token] = position;
-                writeRows[token++] = cache.row(sequence, position);
-            }
-            for (int position = 0; position < end; position++) {
-                readRows[read++] = cache.row(sequence, position);
-            }
-            lengths[2 * i] = chunk.count();
-            lengths[2 * i + 1] = end;
-            if (chunk.samples()) {
-                last[sampled++] = token - 1;
-            }
-        }
+        PrefillShape shape = PrefillShape.of(chunks);
+        int[] ints = new int[shape.ints()];
+        shape.put(IntBuffer.wrap(ints), chunks, cache.pageSize());
+        Tensor told = torch.from_blob(new IntPointer(ints), new long[] {ints.length}, new TensorOptions(ScalarType.Int))
+                .to(device, ScalarType.Long);
+        IValue writeRows = new IValue(told.narrow(0, shape.writeRowsAt(), shape.tokens()));
+        long[] lengths = chunks.stream().flatMapToLong(chunk -> LongStream.of(chunk.count(), chunk.end())).toArray();
+        // Without rows to read, all is read that is written.
         return prefill.apply(new IValueVector(
-                        input(ids, n),
-                        input(positions, n),
-                        input(writeRows, n),
-                        input(readRows, s),
+                        new IValue(told.narrow(0, 0, shape.tokens())),
+                        new IValue(told.narrow(0, shape.positionsAt(), shape.tokens())),
+                        writeRows,
+                        shape.readRows() == 0 ? writeRows : new IValue(told.narrow(0, shape.readRowsAt(), shape.readRows())),
                         new IValue(hostTensor(lengths, chunks.size(), 2)),
-                        input(last, sampling),
+                        new IValue(told.narrow(0, shape.lastAt(), chunks.stream().filter(Chunk::samples).count())),
                         new IValue(cache.tensor()),
                         new IValue(flash)))
                 .toTensor();

@@ -36,7 +36,7 @@
  * with {@code sample.cu}; {@code CudaGpt2} records it as a CUDA graph for each number of rows, and the layers of a large prefill for some
  * numbers of tokens, and launches the next step before one has ended. {@code CudaLinear} has the weights that follow a norm take its factors
  * and offsets over, in the program's own parameters. {@code StepInput} is the layout that Java and the kernels share, {@code PrefillShape}
- * what a large prefill is told. Without a kernel, {@code TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
+ * what a prefill is told. Without a kernel, {@code TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
  *
  * <p>Native objects belong to a {@code TensorScope}, or are retained by the class that owns them.
  */

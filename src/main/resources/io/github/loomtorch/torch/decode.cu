@@ -71,6 +71,20 @@ extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restric
 #define LANES (D / VEC)
 #define GROUPS_PER_WARP (32 / LANES)
 
+/* q k of a head, for each of the LANES threads that hold a part of it; mask: the threads of the warp that call this. */
+static __device__ __forceinline__ float score(const float (&q)[VEC], const float (&k)[VEC], unsigned mask) {
+    float s = 0;
+    #pragma unroll
+    for (int i = 0; i < VEC; i++) {
+        s += q[i] * k[i];
+    }
+    #pragma unroll
+    for (int step = LANES / 2; step > 0; step /= 2) {
+        s += __shfl_xor_sync(mask, s, step);
+    }
+    return s;
+}
+
 /* A warp's groups become one: each has the maximum, the sum and the output of all. */
 static __device__ __forceinline__ void mergeGroups(float& most, float& sum, float (&o)[VEC]) {
     #pragma unroll
@@ -176,17 +190,11 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
         const size_t at = ((size_t)pages[(n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + column;
         *(uint4*)(keys + at) = newKey;
         *(uint4*)(values + at) = newValue;
-        float s = 0;
         #pragma unroll
         for (int i = 0; i < VEC; i++) {
-            s += q[i] * k[i];
             o[i] = v[i];
         }
-        #pragma unroll
-        for (int step = LANES / 2; step > 0; step /= 2) {
-            s += __shfl_xor_sync(LANES == 32 ? 0xffffffffu : ((1u << LANES) - 1) << (threadIdx.x % 32 / LANES * LANES), s, step);
-        }
-        most = s;
+        most = score(q, k, LANES == 32 ? 0xffffffffu : ((1u << LANES) - 1) << (threadIdx.x % 32 / LANES * LANES));
         sum = 1;
     }
 
@@ -200,15 +208,7 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
         #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
             expand(kraw[u], k);
-            s[u] = 0;
-            #pragma unroll
-            for (int i = 0; i < VEC; i++) {
-                s[u] += q[i] * k[i];
-            }
-            #pragma unroll
-            for (int step = LANES / 2; step > 0; step /= 2) {
-                s[u] += __shfl_xor_sync(0xffffffffu, s[u], step);
-            }
+            s[u] = score(q, k, 0xffffffffu);
             if (first + u * groups + group >= n - 1) {
                 s[u] = -INFINITY;
             }
@@ -405,17 +405,10 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
     if (n > 0) { // the row's own token
         const uint4 newKey = loadFresh(mine + C + column);
         const uint4 newValue = loadFresh(mine + 2 * C + column);
-        float k[VEC], v[VEC], s = 0;
+        float k[VEC], v[VEC];
         expand(newKey, k);
         expand(newValue, v);
-        #pragma unroll
-        for (int i = 0; i < VEC; i++) {
-            s += q[i] * k[i];
-        }
-        #pragma unroll
-        for (int step = LANES / 2; step > 0; step /= 2) {
-            s += __shfl_xor_sync(0xffffffffu, s, step);
-        }
+        const float s = score(q, k, 0xffffffffu);
         if (group == 0) {
             const size_t at = ((size_t)row[PAGES + (n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + firstColumn + column;
             *(uint4*)(keys + at) = newKey;
@@ -444,15 +437,7 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
             float k[VEC];
             load(from + min(i, PIECE - 1) * WIDTH, k);
             vraw[u] = *(const uint4*)(from + (PIECE + min(i, PIECE - 1)) * WIDTH);
-            s[u] = 0;
-            #pragma unroll
-            for (int j = 0; j < VEC; j++) {
-                s[u] += q[j] * k[j];
-            }
-            #pragma unroll
-            for (int step = LANES / 2; step > 0; step /= 2) {
-                s[u] += __shfl_xor_sync(0xffffffffu, s[u], step);
-            }
+            s[u] = score(q, k, 0xffffffffu);
             s[u] = i < count ? s[u] : -INFINITY;
             now = fmaxf(now, s[u]);
         }

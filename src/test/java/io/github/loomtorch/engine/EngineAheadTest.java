@@ -10,11 +10,9 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine.Admission;
-import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
 import io.github.loomtorch.testing.FakeTokenizer;
@@ -325,19 +323,7 @@ class EngineAheadTest {
 
     @Test
     void throwingListenerEndsBothStepsInFlight() {
-        Sequence throwing = sequence(request(9, 8), new SequenceListener() {
-            @Override
-            public void onToken(TokenEvent event) {
-                throw new IllegalStateException("listener");
-            }
-
-            @Override
-            public void onFinished(Completion completion) {}
-
-            @Override
-            public void onFailed(RuntimeException cause) {}
-        });
-        engine.tryAdmit(throwing);
+        admitted(request(9, 8), new ThrowingListener());
         admitted(request(4, 8));
         engine.step();
         engine.step();

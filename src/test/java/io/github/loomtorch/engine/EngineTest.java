@@ -778,32 +778,10 @@ class EngineTest {
         }
     }
 
-    /** Throws when it is told of a token or a failure. */
-    private static class ThrowingListener implements SequenceListener {
-        private int failures;
-
-        @Override
-        public void onToken(TokenEvent event) {
-            throw new IllegalStateException("listener");
-        }
-
-        @Override
-        public void onFinished(Completion completion) {}
-
-        @Override
-        public void onFailed(RuntimeException cause) {
-            failures++;
-            throw new IllegalStateException("listener");
-        }
-    }
-
     @Test
     void awaitsTheStepInFlightThoughPublishingFails() {
         Run good = admitted(request(4, 3));
-        engine.tryAdmit(engine.newSequence(request(3, 3), new ThrowingListener() {
-            @Override
-            public void onFailed(RuntimeException cause) {}
-        }));
+        engine.tryAdmit(engine.newSequence(request(3, 3), new ThrowingListener()));
         step();
         step();
         assertEquals("listener", good.listener.failure().getMessage());
@@ -814,10 +792,16 @@ class EngineTest {
 
     @Test
     void closesTheModelThoughAListenerThrows() {
-        ThrowingListener listener = new ThrowingListener();
-        engine.tryAdmit(engine.newSequence(request(3, 3), listener));
+        int[] failures = {0};
+        engine.tryAdmit(engine.newSequence(request(3, 3), new ThrowingListener() {
+            @Override
+            public void onFailed(RuntimeException cause) {
+                failures[0]++;
+                throw cause;
+            }
+        }));
         assertThrows(IllegalStateException.class, engine::close);
-        assertEquals(1, listener.failures);
+        assertEquals(1, failures[0]);
         assertEquals(1, lm.closes());
     }
 

@@ -2,7 +2,6 @@ package io.github.loomtorch.torch;
 
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.EngineConfig;
@@ -77,25 +76,27 @@ class CudaLayersIT {
     }
 
     /** Gives each sequence the program's most probable token, and notes how far the kernels' logits are from the program's. */
-    private static final class ComparingLm implements CausalLm {
+    private static final class ComparingLm extends Gpt2 {
         private static final List<String> WEIGHTS = List.of("wte", "wpe", "qkv_w", "proj_w", "fc_w", "out_w");
         private static final List<String> FACTORS = List.of("ln1_w", "ln2_w", "lnf_w");
         private static final List<String> OFFSETS = List.of("ln1_b", "qkv_b", "proj_b", "ln2_b", "fc_b", "out_b", "lnf_b");
 
-        private final int batch;
         private final List<Double> errors;
         private final Deque<AutoCloseable> closers = new ArrayDeque<>();
         private final TorchScriptProgram exact;
-        private final TorchScriptProgram program;
         private final CudaLayers layers;
         private final StepRows rows;
         private final Tensor embeddings;
 
         ComparingLm(Gpt2Config config, Dtype dtype, int pageSize, int batch, long seed, List<Double> errors) throws IOException {
-            this.batch = batch;
+            this(config, new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false), seed, errors);
+        }
+
+        private ComparingLm(Gpt2Config config, TorchOptions options, long seed, List<Double> errors) throws IOException {
+            super(program(config, options, seed), options);
             this.errors = errors;
-            program = program(config, dtype, pageSize, batch, seed);
-            exact = program(config, Dtype.FLOAT32, pageSize, batch, seed);
+            exact = program(config, new TorchOptions("cuda", Dtype.FLOAT32, maxBatchSize(), pageSize(), 0.4, false, false, false), seed);
+            closers.push(exact);
             try (TensorScope scope = new TensorScope()) {
                 FACTORS.forEach(name -> program.parameter(name).normal_(1, 0.2, null));
                 OFFSETS.forEach(name -> program.parameter(name).normal_(0, 0.1, null));
@@ -104,7 +105,7 @@ class CudaLayersIT {
                 }
                 program.cache().tensor().zero_();
                 exact.cache().tensor().zero_();
-                int maxRows = batch + PREFILL_TOKENS;
+                int maxRows = maxBatchSize() + PREFILL_TOKENS;
                 var properties = torch_cuda.getDeviceProperties(program.device().index());
                 embeddings = program.parameter("wte").clone().retainReference();
                 layers = new CudaLayers(
@@ -119,13 +120,9 @@ class CudaLayersIT {
             }
         }
 
-        private TorchScriptProgram program(Gpt2Config config, Dtype dtype, int pageSize, int batch, long seed) throws IOException {
-            TorchScriptProgram made = new TorchScriptProgram(
-                    config,
-                    new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false),
-                    (device, type) -> TorchScriptExporter.random(config, seed, device, type));
-            closers.push(made);
-            return made;
+        private static TorchScriptProgram program(Gpt2Config config, TorchOptions options, long seed) throws IOException {
+            return new TorchScriptProgram(
+                    config, options, (device, type) -> TorchScriptExporter.random(config, seed, device, type));
         }
 
         @Override
@@ -192,31 +189,6 @@ class CudaLayersIT {
         public void await() {}
 
         @Override
-        public int vocabSize() {
-            return program.config().vocabSize();
-        }
-
-        @Override
-        public int contextLength() {
-            return program.config().contextLength();
-        }
-
-        @Override
-        public int endOfTextId() {
-            return -1;
-        }
-
-        @Override
-        public int maxBatchSize() {
-            return batch;
-        }
-
-        @Override
-        public int pageSize() {
-            return program.cache().pageSize();
-        }
-
-        @Override
         public int pageCount() {
             return Math.min(program.cache().pageCount(), exact.cache().pageCount());
         }
@@ -237,6 +209,7 @@ class CudaLayersIT {
                     throw new IllegalStateException(e);
                 }
             }
+            super.close();
         }
     }
 }

@@ -1,0 +1,18 @@
+package io.github.loomtorch.engine;
+
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.TokenEvent;
+
+/** Throws when it is told of a token. */
+class ThrowingListener implements SequenceListener {
+    @Override
+    public void onToken(TokenEvent event) {
+        throw new IllegalStateException("listener");
+    }
+
+    @Override
+    public void onFinished(Completion completion) {}
+
+    @Override
+    public void onFailed(RuntimeException cause) {}
+}
