@@ -25,6 +25,7 @@ final class CudaAttention {
     private final CudaKernels.Kernel attention;
     private final CudaKernels.Kernel splitAttention; // null if the GPU does not have what it needs
     private final CudaKernels.Kernel ringAttention; // likewise
+    private final int ringBlocks; // of it that run at once
 
     private static int ringHeads(Gpt2Config config) {
         int heads = MOST_RING_HEADS;
@@ -72,6 +73,11 @@ final class CudaAttention {
         ringAttention = atLeast90
                 ? decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program))
                 : null;
+        ringBlocks = atLeast90 ? multiprocessors * ringAttention.blocksPerMultiprocessor(ringThreads()) : 0;
+    }
+
+    private int ringThreads() {
+        return 32 * (ringHeads + 1);
     }
 
     /** Whether a step of so many rows is faster split, if one of them attends to so many tokens. */
@@ -96,7 +102,9 @@ final class CudaAttention {
         int heads = config.headCount();
         int blocks = count * heads;
         if (ringAttention != null && blocks >= manyBlocks) {
-            ringAttention.launch(heads / ringHeads, count, 1, 32 * (ringHeads + 1), input, qkv, keys, values, layerScale, attended);
+            int shares = blocks / ringHeads;
+            ringAttention.launch(
+                    Math.min(shares, ringBlocks), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, shares);
         } else if (splits(count, longest)) {
             splitAttention.launch(heads, count, SPLIT_BLOCKS, MOST_THREADS, input, qkv, keys, values, layerScale, attended);
         } else {

@@ -238,6 +238,15 @@ final class CudaKernels implements AutoCloseable {
             return this;
         }
 
+        /** How many of its blocks, of so many threads, a multiprocessor runs at once, if it runs nothing else. */
+        int blocksPerMultiprocessor(int threads) {
+            int[] blocks = new int[1];
+            Cuda.check(
+                    cudart.cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, function, threads, launch.sharedMemBytes()),
+                    "cuOccupancyMaxActiveBlocksPerMultiprocessor of " + name);
+            return blocks[0];
+        }
+
         /**
          * Launches.
          *

@@ -37,10 +37,17 @@ static __device__ __forceinline__ void waitForBlocks(u64* barrier, int parity) {
                  " @!done bra again;\n}" :: "r"(sharedAddress(barrier)), "r"(parity) : "memory");
 }
 
-/* Contiguous memory, 16 bytes times anything. */
-static __device__ __forceinline__ void copyBytes(void* to, const void* from, int bytes, u64* barrier) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-                 :: "r"(sharedAddress(to)), "l"(from), "r"(bytes), "r"(sharedAddress(barrier)) : "memory");
+/* For what is not read again soon: it leaves the L2 cache first. */
+static __device__ __forceinline__ u64 evictFirst() {
+    u64 policy;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+
+/* Contiguous memory, 16 bytes times anything; `policy` of the L2 cache. */
+static __device__ __forceinline__ void copyBytes(void* to, const void* from, int bytes, u64* barrier, u64 policy) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
+                 :: "r"(sharedAddress(to)), "l"(from), "r"(bytes), "r"(sharedAddress(barrier)), "l"(policy) : "memory");
 }
 
 /* All threads of a cluster's blocks arrive, once, those that made barriers after publishBarriers(); then the others' barriers are there. */

@@ -6,8 +6,8 @@
  *   THREADS, UNROLL, SPLIT_BLOCKS, HEADS, RING, PIECE: see the kernels; CudaAttention.java chooses them
  *   T element type of weights, cache and activations: float, __half or __nv_bfloat16 as raw bits
  *
- * A row (blockIdx.y, or blockIdx.x of `embed`) is one token: a sequence's newest, or one of several new ones, which then stand in
- * neighbouring rows. Rows of length 0 are padding: they write zeros and touch no page.
+ * A row is one token: a sequence's newest, or one of several new ones, which then stand in neighbouring rows. Rows of length 0 are padding:
+ * they write zeros and touch no page.
  */
 #include "element.cuh"
 #include "barriers.cuh"
@@ -60,7 +60,7 @@ extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restric
  * out [B, C] = softmax(q K^T scale) V over the sequence's rows of the cache [R, C], and the new key and value written to it.
  *
  * qkv [B, 3C] holds the new tokens' queries, keys and values. What the sequence's earlier new tokens add to the cache in this very launch
- * is read from their rows of qkv, as the blocks run in no order. Grid (H, B); blockDim a multiple of 32, at most THREADS. LANES threads hold one
+ * is read from their rows of qkv, as the blocks run in no order. Grid (H, B), a head and a row a block; blockDim a multiple of 32, at most THREADS. LANES threads hold one
  * row of a head, 16 bytes each, so a warp reads 32 / LANES rows at once, and each group of LANES keeps its own running maximum, sum and
  * output (online softmax [1]); the groups are merged at the end. UNROLL rows a group are in flight. SPLIT blocks, a cluster, take turns at a
  * long context: grid (H, B, SPLIT).
@@ -68,6 +68,7 @@ extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restric
  *
  * [1] Milakov and Gimelshein, "Online normalizer calculation for softmax", https://arxiv.org/abs/1805.02867
  */
+#define H (C / D)
 #define LANES (D / VEC)
 #define GROUPS_PER_WARP (32 / LANES)
 
@@ -319,29 +320,51 @@ extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds_
 #endif
 
 /*
- * The same for many sequences (compute capability 9.0 on): a block reads HEADS heads of a token at once, as they lie in memory, by the copy
- * engine through a ring of pieces of PIECE tokens' keys and values. A warp has a head; one more warp copies. What the cache holds is asked
- * for before the wait for the kernel before.
- * Grid (H / HEADS, B); 32 (HEADS + 1) threads; RING 2 PIECE HEADS D elements of shared memory.
+ * The same for many sequences (compute capability 9.0 on). The work is in shares, HEADS heads of a row each; a block takes every
+ * gridDim.x-th. It reads its heads of a token at once, as they lie in memory, by the copy engine through a ring of pieces of PIECE tokens'
+ * keys and values, which goes on from share to share. A warp has a head; one more warp copies. What the cache holds is asked for before the
+ * wait for the kernel before, and leaves the L2 cache first, so that weights and activations stay.
+ * Grid: at most the shares, best the blocks that run at once; 32 (HEADS + 1) threads; RING 2 PIECE HEADS D elements of shared memory.
  */
 #if __CUDA_ARCH__ >= 900
+struct Share {
+    const int* row; // of the step's input
+    const T* own; // the row of qkv, from the first head on
+    int firstColumn;
+    int n;
+    int stored; // tokens that the cache holds already
+    int storedPieces;
+    int pieces;
+
+    __device__ __forceinline__ Share(const int* input, const T* qkv, int share) {
+        const int line = share / (H / HEADS);
+        firstColumn = share % (H / HEADS) * HEADS * D;
+        row = input + (size_t)line * ROW;
+        own = qkv + (size_t)line * 3 * C + firstColumn;
+        n = row[LENGTH];
+        stored = n == 0 ? 0 : row[FIRST];
+        const int fresh = n == 0 ? 0 : n - 1 - stored; // that stand before this row in qkv
+        storedPieces = (stored + PIECE - 1) / PIECE;
+        pieces = storedPieces + (fresh + PIECE - 1) / PIECE;
+    }
+
+    __device__ __forceinline__ int beginOf(int piece) const {
+        return piece < storedPieces ? piece * PIECE : stored + (piece - storedPieces) * PIECE;
+    }
+
+    __device__ __forceinline__ int countOf(int piece) const {
+        return min(PIECE, (piece < storedPieces ? stored : n - 1) - beginOf(piece));
+    }
+};
+
 extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(const int* __restrict__ input, const T* __restrict__ qkv,
-        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out, int shares) {
     constexpr int WIDTH = HEADS * D; // elements of a token that the block reads
     extern __shared__ __align__(128) T pieces[]; // [RING, 2, PIECE, WIDTH]
     __shared__ u64 full[RING], empty[RING];
-    const int* row = input + (size_t)blockIdx.y * ROW;
-    const int n = row[LENGTH];
-    const int stored = n == 0 ? 0 : row[FIRST]; // tokens that the cache holds already
-    const int fresh = n == 0 ? 0 : n - 1 - stored; // that stand before this row in qkv
-    const int storedPieces = (stored + PIECE - 1) / PIECE;
-    const int all = storedPieces + (fresh + PIECE - 1) / PIECE;
     const int head = threadIdx.x / 32;
     const int lane = threadIdx.x % 32;
-    const int firstColumn = blockIdx.x * WIDTH;
-    const T* mine = qkv + (size_t)blockIdx.y * 3 * C + firstColumn;
-    auto beginOf = [&](int piece) { return piece < storedPieces ? piece * PIECE : stored + (piece - storedPieces) * PIECE; };
-    auto countOf = [&](int piece) { return min(PIECE, (piece < storedPieces ? stored : n - 1) - beginOf(piece)); };
+    int turn = 0; // of the ring's pieces
 
     if (threadIdx.x == 0) {
         for (int i = 0; i < RING; i++) {
@@ -352,127 +375,144 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
     }
     __syncthreads();
     if (head == HEADS) {
+        const u64 policy = evictFirst();
         bool waited = false;
         #pragma unroll 1
-        for (int piece = 0; piece < all; piece++) {
-            const int begin = beginOf(piece);
-            const int count = countOf(piece);
-            T* to = pieces + (size_t)(piece % RING) * 2 * PIECE * WIDTH;
-            u64* barrier = &full[piece % RING];
-            if (piece >= RING) {
-                waitFor(&empty[piece % RING], piece / RING - 1 & 1);
-            }
-            if (lane == 0) {
-                expectBytes(barrier, count * 2 * WIDTH * (int)sizeof(T));
-            }
-            __syncwarp();
-            if (piece < storedPieces) {
-                const size_t at = ((size_t)row[PAGES + begin / PAGE] * PAGE + begin % PAGE) * C + firstColumn;
-                if (WIDTH == C) { // one stretch of memory
-                    if (lane < 2) {
-                        copyBytes(to + lane * PIECE * WIDTH, (lane == 0 ? keys : values) + at, count * WIDTH * (int)sizeof(T), barrier);
+        for (int i = blockIdx.x; i < shares; i += gridDim.x) {
+            const Share share(input, qkv, i);
+            #pragma unroll 1
+            for (int piece = 0; piece < share.pieces; piece++, turn++) {
+                const int begin = share.beginOf(piece);
+                const int count = share.countOf(piece);
+                T* to = pieces + (size_t)(turn % RING) * 2 * PIECE * WIDTH;
+                u64* barrier = &full[turn % RING];
+                if (turn >= RING) {
+                    waitFor(&empty[turn % RING], turn / RING - 1 & 1);
+                }
+                if (lane == 0) {
+                    expectBytes(barrier, count * 2 * WIDTH * (int)sizeof(T));
+                }
+                __syncwarp();
+                if (piece < share.storedPieces) {
+                    const size_t at = ((size_t)share.row[PAGES + begin / PAGE] * PAGE + begin % PAGE) * C + share.firstColumn;
+                    if (WIDTH == C) { // one stretch of memory
+                        if (lane < 2) {
+                            copyBytes(to + lane * PIECE * WIDTH, (lane == 0 ? keys : values) + at, count * WIDTH * (int)sizeof(T), barrier,
+                                    policy);
+                        }
+                    } else {
+                        for (int j = lane; j < 2 * count; j += 32) {
+                            copyBytes(to + (j % 2 * PIECE + j / 2) * WIDTH, (j % 2 == 0 ? keys : values) + at + (size_t)(j / 2) * C,
+                                    WIDTH * (int)sizeof(T), barrier, policy);
+                        }
                     }
                 } else {
-                    for (int i = lane; i < 2 * count; i += 32) {
-                        copyBytes(to + (i % 2 * PIECE + i / 2) * WIDTH, (i % 2 == 0 ? keys : values) + at + (size_t)(i / 2) * C,
-                                WIDTH * (int)sizeof(T), barrier);
+                    if (!waited) {
+                        awaitPrevious();
+                        waited = true;
                     }
-                }
-            } else {
-                if (!waited) {
-                    awaitPrevious();
-                    waited = true;
-                }
-                for (int i = lane; i < 2 * count; i += 32) {
-                    copyBytes(to + (i % 2 * PIECE + i / 2) * WIDTH, mine - (size_t)(n - 1 - begin - i / 2) * 3 * C + (1 + i % 2) * C,
-                            WIDTH * (int)sizeof(T), barrier);
+                    for (int j = lane; j < 2 * count; j += 32) {
+                        copyBytes(to + (j % 2 * PIECE + j / 2) * WIDTH,
+                                share.own - (size_t)(share.n - 1 - begin - j / 2) * 3 * C + (1 + j % 2) * C, WIDTH * (int)sizeof(T), barrier,
+                                policy);
+                    }
                 }
             }
         }
+        releaseNext();
         return;
     }
     awaitPrevious();
-    releaseNext();
+    if (gridDim.x == shares) { // there is room for the blocks of the kernel after
+        releaseNext();
+    }
     const int group = lane / LANES;
-    const int column = head * D + lane % LANES * VEC; // of the block's
-    float q[VEC], o[VEC] = {};
-    float most = -INFINITY, sum = 0;
-    expand(loadFresh(mine + column), q);
-    #pragma unroll
-    for (int i = 0; i < VEC; i++) {
-        q[i] *= scale * 1.44269504f; // exp2 below
-    }
-    if (n > 0) { // the row's own token
-        const uint4 newKey = loadFresh(mine + C + column);
-        const uint4 newValue = loadFresh(mine + 2 * C + column);
-        float k[VEC], v[VEC];
-        expand(newKey, k);
-        expand(newValue, v);
-        const float s = score(q, k, 0xffffffffu);
-        if (group == 0) {
-            const size_t at = ((size_t)row[PAGES + (n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + firstColumn + column;
-            *(uint4*)(keys + at) = newKey;
-            *(uint4*)(values + at) = newValue;
-            most = s;
-            sum = 1;
-            #pragma unroll
-            for (int i = 0; i < VEC; i++) {
-                o[i] = v[i];
-            }
-        }
-    }
-    constexpr int TURNS = (PIECE + GROUPS_PER_WARP - 1) / GROUPS_PER_WARP;
+    const int column = head * D + lane % LANES * VEC; // of the share's
     #pragma unroll 1
-    for (int piece = 0; piece < all; piece++) {
-        const int count = countOf(piece);
-        const T* from = pieces + (size_t)(piece % RING) * 2 * PIECE * WIDTH + column;
-        waitFor(&full[piece % RING], piece / RING & 1);
-        __syncwarp();
-        float s[TURNS];
-        uint4 vraw[TURNS];
-        float now = most;
-        #pragma unroll
-        for (int u = 0; u < TURNS; u++) {
-            const int i = u * GROUPS_PER_WARP + group;
-            float k[VEC];
-            load(from + min(i, PIECE - 1) * WIDTH, k);
-            vraw[u] = *(const uint4*)(from + (PIECE + min(i, PIECE - 1)) * WIDTH);
-            s[u] = score(q, k, 0xffffffffu);
-            s[u] = i < count ? s[u] : -INFINITY;
-            now = fmaxf(now, s[u]);
-        }
-        __syncwarp();
-        if (lane == 0) {
-            arrive(&empty[piece % RING]); // all is in registers
-        }
-        const float shrink = now == -INFINITY ? 0 : exp2f(most - now);
-        most = now;
-        sum *= shrink;
+    for (int i = blockIdx.x; i < shares; i += gridDim.x) {
+        const Share share(input, qkv, i);
+        const int n = share.n;
+        float q[VEC], o[VEC] = {};
+        float most = -INFINITY, sum = 0;
+        expand(loadFresh(share.own + column), q);
         #pragma unroll
         for (int j = 0; j < VEC; j++) {
-            o[j] *= shrink;
+            q[j] *= scale * 1.44269504f; // exp2 below
         }
-        #pragma unroll
-        for (int u = 0; u < TURNS; u++) {
-            if (u * GROUPS_PER_WARP + group < count) {
-                const float p = exp2f(s[u] - most);
-                float v[VEC];
-                expand(vraw[u], v);
-                sum += p;
+        if (n > 0) { // the row's own token
+            const uint4 newKey = loadFresh(share.own + C + column);
+            const uint4 newValue = loadFresh(share.own + 2 * C + column);
+            float k[VEC], v[VEC];
+            expand(newKey, k);
+            expand(newValue, v);
+            const float s = score(q, k, 0xffffffffu);
+            if (group == 0) {
+                const size_t at =
+                        ((size_t)share.row[PAGES + (n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + share.firstColumn + column;
+                *(uint4*)(keys + at) = newKey;
+                *(uint4*)(values + at) = newValue;
+                most = s;
+                sum = 1;
                 #pragma unroll
                 for (int j = 0; j < VEC; j++) {
-                    o[j] += p * v[j];
+                    o[j] = v[j];
                 }
             }
         }
-    }
-    __syncwarp();
-    mergeGroups(most, sum, o);
-    if (group == 0) {
-        const float inverse = n == 0 ? 0 : 1 / sum;
-        #pragma unroll
-        for (int i = 0; i < VEC; i++) {
-            out[(size_t)blockIdx.y * C + firstColumn + column + i] = narrow(o[i] * inverse);
+        constexpr int TURNS = (PIECE + GROUPS_PER_WARP - 1) / GROUPS_PER_WARP;
+        #pragma unroll 1
+        for (int piece = 0; piece < share.pieces; piece++, turn++) {
+            const int count = share.countOf(piece);
+            const T* from = pieces + (size_t)(turn % RING) * 2 * PIECE * WIDTH + column;
+            waitFor(&full[turn % RING], turn / RING & 1);
+            __syncwarp();
+            float s[TURNS];
+            uint4 vraw[TURNS];
+            float now = most;
+            #pragma unroll
+            for (int u = 0; u < TURNS; u++) {
+                const int j = u * GROUPS_PER_WARP + group;
+                float k[VEC];
+                load(from + min(j, PIECE - 1) * WIDTH, k);
+                vraw[u] = *(const uint4*)(from + (PIECE + min(j, PIECE - 1)) * WIDTH);
+                s[u] = score(q, k, 0xffffffffu);
+                s[u] = j < count ? s[u] : -INFINITY;
+                now = fmaxf(now, s[u]);
+            }
+            __syncwarp();
+            if (lane == 0) {
+                arrive(&empty[turn % RING]); // all is in registers
+            }
+            const float shrink = now == -INFINITY ? 0 : exp2f(most - now);
+            most = now;
+            sum *= shrink;
+            #pragma unroll
+            for (int j = 0; j < VEC; j++) {
+                o[j] *= shrink;
+            }
+            #pragma unroll
+            for (int u = 0; u < TURNS; u++) {
+                if (u * GROUPS_PER_WARP + group < count) {
+                    const float p = exp2f(s[u] - most);
+                    float v[VEC];
+                    expand(vraw[u], v);
+                    sum += p;
+                    #pragma unroll
+                    for (int j = 0; j < VEC; j++) {
+                        o[j] += p * v[j];
+                    }
+                }
+            }
+        }
+        __syncwarp();
+        mergeGroups(most, sum, o);
+        if (group == 0) {
+            const float inverse = n == 0 ? 0 : 1 / sum;
+            T* to = out + (size_t)(i / (H / HEADS)) * C + share.firstColumn + column;
+            #pragma unroll
+            for (int j = 0; j < VEC; j++) {
+                to[j] = narrow(o[j] * inverse);
+            }
         }
     }
 }
