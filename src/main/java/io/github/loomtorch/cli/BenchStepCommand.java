@@ -22,6 +22,8 @@ import picocli.CommandLine.Spec;
                 + " read and written, measured in the same run.",
         footer = {"  loomtorch bench step --shape gpt2 --batch-size 1,8,64 --profile"})
 final class BenchStepCommand implements Callable<Integer> {
+    private static final double LEAST_MICROS = 5; // differences of two steps that are less are noise
+
     @Spec
     private CommandSpec spec;
 
@@ -62,9 +64,11 @@ final class BenchStepCommand implements Callable<Integer> {
     private static void print(StepProfile step, PrintWriter out) {
         out.printf("%-12s %8s %10s %8s %10s %14s%n", "part", "launches", "us", "share", "MB", "of copy speed");
         for (StepProfile.Part part : step.parts()) {
+            boolean isMeasured = part.micros() >= LEAST_MICROS && part.bytes() > 0;
             out.printf(
-                    Locale.ROOT, "%-12s %8d %10.1f %7.0f%% %10.2f %13.0f%%%n", part.name(), part.launches(), part.micros(),
-                    100 * part.micros() / step.stepMicros(), part.bytes() / 1e6, 100 * step.copyShare(part));
+                    Locale.ROOT, "%-12s %8d %10.1f %7.0f%% %10.2f %14s%n", part.name(), part.launches(), part.micros(),
+                    100 * part.micros() / step.stepMicros(), part.bytes() / 1e6,
+                    isMeasured ? String.format(Locale.ROOT, "%.0f%%", 100 * step.copyShare(part)) : "-");
         }
     }
 }

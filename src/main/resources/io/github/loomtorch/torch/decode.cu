@@ -60,7 +60,7 @@ extern "C" __global__ void store(const T* __restrict__ qkv, const int* __restric
  * out [B, C] = softmax(q K^T scale) V over the sequence's rows of the cache [R, C], and the new key and value written to it.
  *
  * qkv [B, 3C] holds the new tokens' queries, keys and values. What the sequence's earlier new tokens add to the cache in this very launch
- * is read from their rows of qkv, as the blocks run in no order. Grid (H, B), a head and a row a block; blockDim a multiple of 32, at most THREADS. LANES threads hold one
+ * is read from their rows of qkv, as the blocks run in no order. Grid (H, B); blockDim a multiple of 32, at most THREADS. LANES threads hold one
  * row of a head, 16 bytes each, so a warp reads 32 / LANES rows at once, and each group of LANES keeps its own running maximum, sum and
  * output (online softmax [1]); the groups are merged at the end. UNROLL rows a group are in flight. SPLIT blocks, a cluster, take turns at a
  * long context: grid (H, B, SPLIT).
