@@ -5,7 +5,8 @@ import io.github.loomtorch.model.Gpt2Config;
 /**
  * Attention of single queries over the paged KV cache, by the kernels of {@code decode.cu}: one whose blocks have a head each, and, on a GPU
  * of compute capability 9.0 on, one for few rows with long contexts, whose blocks share a head, and one for many rows, whose blocks have
- * several heads and fetch keys and values through a ring of shared memory. Confined to the engine thread.
+ * several heads and fetch keys and values through a ring of shared memory. Where rows of one sequence read the same keys, which the L2 cache
+ * gives them faster than memory, the first is the fastest again. Confined to the engine thread.
  */
 final class CudaAttention {
     private static final int FEW_BLOCKS = 48; // of the first kernel: so many can be split
@@ -22,6 +23,7 @@ final class CudaAttention {
     private final Gpt2Config config;
     private final int ringHeads;
     private final int manyBlocks;
+    private final int batch;
     private final CudaKernels.Kernel attention;
     private final CudaKernels.Kernel splitAttention; // null if the GPU does not have what it needs
     private final CudaKernels.Kernel ringAttention; // likewise
@@ -61,13 +63,15 @@ final class CudaAttention {
      * Takes the kernels.
      *
      * @param decode compiled with {@link #macros}
+     * @param batch most sequences of a step; a step of more rows has several of some
      * @param atLeast90 whether the GPU has what the kernels need that share memory
      */
-    CudaAttention(TorchScriptProgram program, CudaKernels decode, boolean atLeast90, int multiprocessors) {
+    CudaAttention(TorchScriptProgram program, CudaKernels decode, int batch, boolean atLeast90, int multiprocessors) {
         this.program = program;
         config = program.config();
         ringHeads = ringHeads(config);
         manyBlocks = MANY_BLOCKS * multiprocessors;
+        this.batch = batch;
         attention = decode.overlappingKernel("attention");
         splitAttention = atLeast90 ? decode.overlappingKernel("split_attention") : null;
         ringAttention = atLeast90
@@ -101,7 +105,7 @@ final class CudaAttention {
         float layerScale = (float) (config.scaleAttnByInverseLayerIdx() ? scale / (layer + 1) : scale);
         int heads = config.headCount();
         int blocks = count * heads;
-        if (ringAttention != null && blocks >= manyBlocks) {
+        if (ringAttention != null && blocks >= manyBlocks && count <= batch) {
             int shares = blocks / ringHeads;
             ringAttention.launch(
                     Math.min(shares, ringBlocks), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, shares);

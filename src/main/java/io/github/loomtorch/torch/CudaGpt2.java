@@ -145,7 +145,7 @@ final class CudaGpt2 extends Gpt2 {
         try (TensorScope scope = new TensorScope()) {
             program.configureThread();
             stream = keep(program.stream().stream());
-            layers = new CudaLayers(program, stream, architecture, macros, maxRows, options.int8Weights());
+            layers = new CudaLayers(program, stream, architecture, macros, maxRows, batch, options.int8Weights());
             closers.push(layers::close);
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
             closers.push(sampler::close);

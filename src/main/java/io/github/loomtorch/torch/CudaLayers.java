@@ -76,6 +76,7 @@ final class CudaLayers implements AutoCloseable {
     /**
      * For steps of up to so many rows.
      *
+     * @param batch most sequences of a step
      * @param int8 whether few rows are multiplied by weights of 8 bits
      * @throws TorchException if {@code int8} is not possible here
      * @throws CudaKernels.Unavailable if the kernels cannot be had
@@ -86,6 +87,7 @@ final class CudaLayers implements AutoCloseable {
             String architecture,
             Map<String, Integer> macros,
             int maxRows,
+            int batch,
             boolean int8) {
         this.program = program;
         config = program.config();
@@ -114,6 +116,7 @@ final class CudaLayers implements AutoCloseable {
             attention = new CudaAttention(
                     program,
                     decode,
+                    batch,
                     CudaKernels.isAtLeast90(architecture),
                     torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount());
             if (fused) {

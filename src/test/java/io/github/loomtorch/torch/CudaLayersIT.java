@@ -110,7 +110,7 @@ class CudaLayersIT {
                 embeddings = program.parameter("wte").clone().retainReference();
                 layers = new CudaLayers(
                         program, program.stream().stream().retainReference(), "sm_" + properties.major() + properties.minor(),
-                        CudaGpt2.macros(program), maxRows, false);
+                        CudaGpt2.macros(program), maxRows, maxBatchSize(), false);
                 closers.push(layers);
                 rows = new StepRows(
                         maxRows, StepInput.rowSize(KvCache.pagesPerSequence(config, pageSize())), pageSize(), program.device(),
