@@ -63,7 +63,7 @@ final class CudaGpt2 extends Gpt2 {
     private Step finished; // last
     private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair poolId;
     private final StreamFilter ownStream;
-    private final Deque<Runnable> closers = new ArrayDeque<>(); // of all that was made so far, the last made first
+    private final Resources resources = new Resources();
     private boolean lost;
 
     /** The layers of a prefill, recorded; its input, [ints] int32, which several share, and what they leave. */
@@ -82,9 +82,9 @@ final class CudaGpt2 extends Gpt2 {
             rows = CudaGpt2.this.rows.host(index);
             prefillRows = CudaGpt2.this.prefillRows.host(index);
             Cuda.check(cudart.cudaEventCreate(begun), "cudaEventCreate");
-            closers.push(() -> cudart.cudaEventDestroy(begun));
+            resources.onClose(() -> cudart.cudaEventDestroy(begun));
             Cuda.check(cudart.cudaEventCreate(done), "cudaEventCreate");
-            closers.push(() -> cudart.cudaEventDestroy(done));
+            resources.onClose(() -> cudart.cudaEventDestroy(done));
         }
     }
 
@@ -144,23 +144,23 @@ final class CudaGpt2 extends Gpt2 {
         maxRows = options.deterministic() ? batch : batch + PREFILL_ROWS;
         try (TensorScope scope = new TensorScope()) {
             program.configureThread();
-            stream = keep(program.stream().stream());
+            stream = resources.keep(program.stream().stream());
             layers = new CudaLayers(program, stream, architecture, macros, maxRows, batch, options.int8Weights());
-            closers.push(layers::close);
+            resources.onClose(layers::close);
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
-            closers.push(sampler::close);
+            resources.onClose(sampler::close);
             rows = new StepRows(maxRows, rowSize, options.pageSize(), program.device(), stream);
-            closers.push(rows::close);
+            resources.onClose(rows::close);
             prefillRows = new StepRows(batch, rowSize, options.pageSize(), program.device(), stream);
-            closers.push(prefillRows::close);
+            resources.onClose(prefillRows::close);
             prefillInput = new Staging(stream);
-            closers.push(prefillInput::close);
+            resources.onClose(prefillInput::close);
             steps = List.of(new Step(0), new Step(1));
             finished = steps.get(1);
             // The presets take the id, two integers, for a type whose deallocator would crash: it is never freed.
-            poolId = keep(new MemPool()).id().retainReference();
+            poolId = resources.keep(new MemPool()).id().retainReference();
             poolId.deallocate(false);
-            ownStream = keep(new StreamFilter() {
+            ownStream = resources.keep(new StreamFilter() {
                 @Override
                 public boolean call(Pointer other) {
                     return other.address() == stream.address();
@@ -175,12 +175,6 @@ final class CudaGpt2 extends Gpt2 {
             closeOwn();
             throw e;
         }
-    }
-
-    private <P extends Pointer> P keep(P pointer) {
-        pointer.retainReference();
-        closers.push(pointer::releaseReference);
-        return pointer;
     }
 
     /** 1, 2, 4, 8, then in steps of a quarter of the power of two below, up to {@code max}. */
@@ -234,7 +228,7 @@ final class CudaGpt2 extends Gpt2 {
         if (shapes.isEmpty()) {
             return;
         }
-        Tensor input = keep(inputRoom(shapes.stream().mapToInt(PrefillShape::ints).max().getAsInt()));
+        Tensor input = resources.keep(inputRoom(shapes.stream().mapToInt(PrefillShape::ints).max().getAsInt()));
         input.zero_(); // no sequences, and tokens that exist
         for (PrefillShape shape : shapes.reversed()) {
             try (TensorScope scope = new TensorScope()) {
@@ -242,7 +236,7 @@ final class CudaGpt2 extends Gpt2 {
                 synchronize();
                 CudaLayers.Prefilled[] prefilled = new CudaLayers.Prefilled[1];
                 CUgraphExec_st exec = record(() -> prefilled[0] = layers.prefill(shape, input));
-                keep(prefilled[0].x());
+                resources.keep(prefilled[0].x());
                 prefillGraphs.addFirst(new PrefillGraph(shape, input, exec, prefilled[0]));
             }
         }
@@ -255,7 +249,7 @@ final class CudaGpt2 extends Gpt2 {
         CUgraph_st graph = new CUgraph_st();
         boolean complete = false;
         torch_cuda.beginAllocateToPool(device, poolId, ownStream);
-        closers.push(() -> torch_cuda.getAllocator().releasePool(device, poolId));
+        resources.onClose(() -> torch_cuda.getAllocator().releasePool(device, poolId));
         try {
             Cuda.check(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
             try {
@@ -276,7 +270,7 @@ final class CudaGpt2 extends Gpt2 {
         int instantiated = cudart.cudaGraphInstantiate(exec, graph, 0);
         cudart.cudaGraphDestroy(graph);
         Cuda.check(instantiated, "cudaGraphInstantiate");
-        closers.push(() -> cudart.cudaGraphExecDestroy(exec));
+        resources.onClose(() -> cudart.cudaGraphExecDestroy(exec));
         return exec;
     }
 
@@ -563,8 +557,6 @@ final class CudaGpt2 extends Gpt2 {
 
     private void closeOwn() {
         cudart.cudaStreamSynchronize(program.stream().stream()); // a step may be in flight
-        while (!closers.isEmpty()) {
-            closers.pop().run();
-        }
+        resources.close();
     }
 }

@@ -55,13 +55,14 @@ final class CudaKernels implements AutoCloseable {
         }
     }
 
+    private final Resources resources = new Resources();
     private final CUmod_st module;
     private final CUstream_st stream;
     private final boolean overlapping;
-    private final List<Pointer> kept = new ArrayList<>();
 
     private CudaKernels(CUmod_st module, CUstream_st stream, boolean overlapping) {
-        this.module = module;
+        this.module = resources.keep(module);
+        resources.onClose(() -> cudart.cuModuleUnload(module));
         this.stream = stream;
         this.overlapping = overlapping;
     }
@@ -92,7 +93,7 @@ final class CudaKernels implements AutoCloseable {
             }
             CUmod_st module = new CUmod_st();
             Cuda.check(cudart.cuModuleLoadData(module, new BytePointer(code)), "cuModuleLoadData of " + file);
-            return new CudaKernels(module.retainReference(), stream, isAtLeast90(architecture));
+            return new CudaKernels(module, stream, isAtLeast90(architecture));
         }
     }
 
@@ -187,11 +188,6 @@ final class CudaKernels implements AutoCloseable {
         }
     }
 
-    private <P extends Pointer> P keep(P pointer) {
-        kept.add(pointer.retainReference());
-        return pointer;
-    }
-
     /** A kernel that begins when all before it on the stream is done. */
     Kernel kernel(String name) {
         return new Kernel(name, false);
@@ -207,17 +203,16 @@ final class CudaKernels implements AutoCloseable {
         private static final int MOST_ARGUMENTS = 16;
 
         private final String name;
-        private final CUfunc_st function = new CUfunc_st();
-        private final CUlaunchConfig launch = keep(new CUlaunchConfig());
-        private final CUlaunchAttribute overlap = keep(new CUlaunchAttribute());
-        private final BytePointer memory = keep(new BytePointer(MOST_ARGUMENTS * Long.BYTES));
+        private final CUfunc_st function = resources.keep(new CUfunc_st());
+        private final CUlaunchConfig launch = resources.keep(new CUlaunchConfig());
+        private final CUlaunchAttribute overlap = resources.keep(new CUlaunchAttribute());
+        private final BytePointer memory = resources.keep(new BytePointer(MOST_ARGUMENTS * Long.BYTES));
         private final ByteBuffer values = memory.asByteBuffer().order(ByteOrder.nativeOrder());
-        private final PointerPointer<Pointer> pointers = keep(new PointerPointer<>(MOST_ARGUMENTS));
+        private final PointerPointer<Pointer> pointers = resources.keep(new PointerPointer<>(MOST_ARGUMENTS));
 
         private Kernel(String name, boolean overlaps) {
             this.name = name;
             Cuda.check(cudart.cuModuleGetFunction(function, module, name), "cuModuleGetFunction of " + name);
-            function.retainReference();
             launch.blockDimY(1).blockDimZ(1).sharedMemBytes(0).hStream(stream).numAttrs(0);
             if (overlaps) {
                 overlap.id(cudart.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
@@ -269,11 +264,6 @@ final class CudaKernels implements AutoCloseable {
 
     @Override
     public void close() {
-        kept.forEach(Pointer::releaseReference);
-        kept.clear();
-        if (!module.isNull()) {
-            cudart.cuModuleUnload(module);
-            module.setNull();
-        }
+        resources.close();
     }
 }

@@ -2,8 +2,6 @@ package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.torch.CudaLinear.Product;
-import java.util.ArrayDeque;
-import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.function.IntFunction;
@@ -16,7 +14,6 @@ import org.bytedeco.pytorch.Method;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
@@ -42,7 +39,7 @@ final class CudaLayers implements AutoCloseable {
     private final Gpt2Config config;
     private final int elementBytes;
     private final TensorOptions elements;
-    private final Deque<Runnable> closers = new ArrayDeque<>();
+    private final Resources resources = new Resources();
     private final CudaKernels.Kernel embed;
     private final CudaKernels.Kernel embedPrompt;
     private final CudaKernels.Kernel store;
@@ -92,8 +89,7 @@ final class CudaLayers implements AutoCloseable {
         this.program = program;
         config = program.config();
         elementBytes = Libtorch.sizeBytes(program.dtype());
-        elements = new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())).retainReference();
-        closers.push(elements::releaseReference);
+        elements = resources.keep(new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())));
         qkv = program.method("qkv");
         finish = program.method("finish");
         head = program.method("head");
@@ -109,7 +105,7 @@ final class CudaLayers implements AutoCloseable {
         }
         try {
             CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.macros(program));
-            closers.push(decode::close);
+            resources.onClose(decode::close);
             embed = decode.kernel("embed");
             embedPrompt = decode.kernel("embed_prompt");
             store = decode.kernel("store");
@@ -121,15 +117,15 @@ final class CudaLayers implements AutoCloseable {
                     torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount());
             if (fused) {
                 stepBuffers = new Buffers(
-                        kept(rows(maxRows, config.hiddenSize())),
-                        kept(rows(maxRows, config.hiddenSize())),
-                        kept(rows(maxRows, 3L * config.hiddenSize())),
-                        kept(rows(maxRows, config.innerSize())));
-                stepAttended = kept(rows(maxRows, config.hiddenSize()));
-                stepLogits = kept(rows(maxRows, TorchScriptExporter.paddedVocabSize(config)));
+                        resources.keep(rows(maxRows, config.hiddenSize())),
+                        resources.keep(rows(maxRows, config.hiddenSize())),
+                        resources.keep(rows(maxRows, 3L * config.hiddenSize())),
+                        resources.keep(rows(maxRows, config.innerSize())));
+                stepAttended = resources.keep(rows(maxRows, config.hiddenSize()));
+                stepLogits = resources.keep(rows(maxRows, TorchScriptExporter.paddedVocabSize(config)));
                 linear = new CudaLinear(
                         program, stream, architecture, macros, List.of(stepBuffers.x(), stepAttended, stepBuffers.inner()), int8);
-                closers.push(linear::close);
+                resources.onClose(linear::close);
             }
         } catch (RuntimeException | Error e) {
             close();
@@ -139,12 +135,6 @@ final class CudaLayers implements AutoCloseable {
 
     private Tensor rows(long rows, long columns) {
         return torch.empty(new long[] {rows, columns}, elements, null);
-    }
-
-    private Tensor kept(Tensor tensor) {
-        Tensor own = new Tensor(tensor).retainReference();
-        closers.push(own::releaseReference);
-        return own;
     }
 
     /** Leaves a kind of work out of the steps that follow, whose results mean nothing then; null for none. */
@@ -365,8 +355,6 @@ final class CudaLayers implements AutoCloseable {
 
     @Override
     public void close() {
-        while (!closers.isEmpty()) {
-            closers.pop().run();
-        }
+        resources.close();
     }
 }

@@ -1,9 +1,7 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Deque;
 import java.util.EnumMap;
 import java.util.HashMap;
 import java.util.List;
@@ -170,7 +168,7 @@ final class CudaLinear implements AutoCloseable {
     private final TorchScriptProgram program;
     private final Gpt2Config config;
     private final Method inner;
-    private final Deque<Runnable> closers = new ArrayDeque<>();
+    private final Resources resources = new Resources();
     private final CudaKernels.Kernel layerNorm;
     private final CudaKernels.Kernel thinHead;
     private final int headBlocks;
@@ -260,7 +258,7 @@ final class CudaLinear implements AutoCloseable {
         List<String> all = new ArrayList<>(List.of(options));
         all.add("-D" + definitions + "=" + defined.stream().map(Shape::definition).collect(Collectors.joining(" ")));
         CudaKernels loaded = CudaKernels.load(file, architecture, stream, macros, all.toArray(String[]::new));
-        closers.push(loaded::close);
+        resources.onClose(loaded::close);
         defined.forEach(shape ->
                 kernels.put(shape, loaded.overlappingKernel(shape.name()).withSharedBytes(shape.sharedBytes())));
         return loaded;
@@ -268,7 +266,7 @@ final class CudaLinear implements AutoCloseable {
 
     private TensorMap map(Tensor matrix, int boxRows) {
         TensorMap map = new TensorMap(matrix, program.dtype(), boxRows);
-        closers.push(map::close);
+        resources.onClose(map::close);
         return map;
     }
 
@@ -338,10 +336,9 @@ final class CudaLinear implements AutoCloseable {
         return 32 * (config.hiddenSize() + 32);
     }
 
+    /** A handle of our own: the one given may be of memory that is freed with the scope, as those of parameters and of results in place. */
     private Tensor kept(Tensor tensor) {
-        Tensor own = new Tensor(tensor).retainReference();
-        closers.push(own::releaseReference);
-        return own;
+        return resources.keep(new Tensor(tensor));
     }
 
     private static long address(Tensor tensor) {
@@ -441,8 +438,6 @@ final class CudaLinear implements AutoCloseable {
 
     @Override
     public void close() {
-        while (!closers.isEmpty()) {
-            closers.pop().run();
-        }
+        resources.close();
     }
 }

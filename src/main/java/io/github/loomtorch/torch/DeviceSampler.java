@@ -6,9 +6,7 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.sampling.Sampler;
 import java.nio.ByteBuffer;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
@@ -32,7 +30,7 @@ final class DeviceSampler implements AutoCloseable {
 
     private final int vocabSize;
     private final Staging staging;
-    private final Deque<Runnable> closers = new ArrayDeque<>();
+    private final Resources resources = new Resources();
     private final CudaKernels.Kernel sample;
     private final CudaKernels.Kernel sampleMany;
     private final int multiprocessors;
@@ -52,7 +50,7 @@ final class DeviceSampler implements AutoCloseable {
     DeviceSampler(int slots, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
         this.vocabSize = vocabSize;
         staging = new Staging(stream);
-        closers.push(staging::close);
+        resources.onClose(staging::close);
         multiprocessors = torch_cuda.getDeviceProperties(device.index()).multiProcessorCount();
         biasOf = new Sequence[slots];
         countsOf = new Sequence[slots];
@@ -71,14 +69,12 @@ final class DeviceSampler implements AutoCloseable {
 
     private CudaKernels.Kernel kernel(String architecture, CUstream_st stream, Map<String, Integer> macros, int threads) {
         CudaKernels kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false", "-DTHREADS=" + threads);
-        closers.push(kernels::close);
+        resources.onClose(kernels::close);
         return kernels.overlappingKernel("sample");
     }
 
     private Tensor table(ScalarType dtype, Device device, long... shape) {
-        Tensor table = torch.zeros(shape, new TensorOptions(dtype).device(new DeviceOptional(device))).retainReference();
-        closers.push(table::releaseReference);
-        return table;
+        return resources.keep(torch.zeros(shape, new TensorOptions(dtype).device(new DeviceOptional(device))));
     }
 
     /** Of the tokens that were sampled last for each slot, [slots] int32 on the device; -1 where the logits were unusable. */
@@ -168,8 +164,6 @@ final class DeviceSampler implements AutoCloseable {
 
     @Override
     public void close() {
-        while (!closers.isEmpty()) {
-            closers.pop().run();
-        }
+        resources.close();
     }
 }

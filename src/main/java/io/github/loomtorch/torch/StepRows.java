@@ -2,8 +2,6 @@ package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
 import java.nio.IntBuffer;
-import java.util.ArrayDeque;
-import java.util.Deque;
 import java.util.List;
 import java.util.function.ToIntFunction;
 import org.bytedeco.cuda.cudart.CUstream_st;
@@ -30,7 +28,7 @@ final class StepRows implements AutoCloseable {
     private final PinnedMemory hostResults;
     private final IntBuffer results; // [2 maxRows, RESULT]
     private final List<Host> hosts;
-    private final Deque<Runnable> closers = new ArrayDeque<>();
+    private final Resources resources = new Resources();
 
     StepRows(int maxRows, int rowSize, int pageSize, Device device, CUstream_st stream) {
         this.maxRows = maxRows;
@@ -38,8 +36,7 @@ final class StepRows implements AutoCloseable {
         this.pageSize = pageSize;
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
-        deviceInput = torch.zeros(new long[] {maxRows, rowSize}, options).retainReference(); // all padding
-        closers.push(deviceInput::releaseReference);
+        deviceInput = resources.keep(torch.zeros(new long[] {maxRows, rowSize}, options)); // all padding
         deviceMemory = deviceInput.data_ptr();
         try {
             hostResults = pinned(2L * maxRows * StepInput.RESULT * Integer.BYTES);
@@ -53,7 +50,7 @@ final class StepRows implements AutoCloseable {
 
     private PinnedMemory pinned(long size) {
         PinnedMemory memory = new PinnedMemory(size);
-        closers.push(memory::close);
+        resources.onClose(memory::close);
         return memory;
     }
 
@@ -143,8 +140,6 @@ final class StepRows implements AutoCloseable {
 
     @Override
     public void close() {
-        while (!closers.isEmpty()) {
-            closers.pop().run();
-        }
+        resources.close();
     }
 }

@@ -5,7 +5,6 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
 import java.io.IOException;
 import java.nio.IntBuffer;
-import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
@@ -15,7 +14,6 @@ import java.util.stream.LongStream;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.LongPointer;
-import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.SizeTPointer;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.IValue;
@@ -45,7 +43,7 @@ final class TorchScriptProgram implements AutoCloseable {
     private static final Map<Byte, Deque<CUDAStream>> IDLE_STREAMS = new ConcurrentHashMap<>();
 
     private final Gpt2Config config;
-    private final List<Pointer> owned = new ArrayList<>();
+    private final Resources resources = new Resources();
     private final Device device;
     private final String deviceName;
     private final ScalarType dtype;
@@ -61,12 +59,12 @@ final class TorchScriptProgram implements AutoCloseable {
         Libtorch.load();
         this.config = config;
         try (TensorScope scope = new TensorScope()) {
-            device = keep(device(options.device()));
+            device = resources.keep(device(options.device()));
             deviceName = device.str().getString();
             dtype = options.dtype().resolve(device.is_cuda());
             stream = device.is_cuda() ? takeStream(device.index()) : null;
             configureThread();
-            module = keep(loader.load(device, dtype));
+            module = resources.keep(loader.load(device, dtype));
             decode = method("decode");
             prefill = method("prefill");
             flash = device.is_cuda()
@@ -75,7 +73,7 @@ final class TorchScriptProgram implements AutoCloseable {
                     && config.headSize() <= 256
                     && torch_cuda.getDeviceProperties(device.index()).major() >= 8;
             cache = new KvCache(config, options.pageSize(), pageCount(options), device, dtype);
-            keep(cache.tensor());
+            resources.keep(cache.tensor());
         } catch (IOException | RuntimeException | Error e) {
             close();
             throw e;
@@ -172,19 +170,12 @@ final class TorchScriptProgram implements AutoCloseable {
     }
 
     Method method(String name) {
-        return keep(module.get_method(name));
+        return resources.keep(module.get_method(name));
     }
 
     /** One of the module's parameters. */
     Tensor parameter(String name) {
         return module.attr(name).toTensor();
-    }
-
-    /** Lets a native object outlive the scope that it was made in, until {@link #close()}. */
-    private <P extends Pointer> P keep(P pointer) {
-        pointer.retainReference();
-        owned.add(pointer);
-        return pointer;
     }
 
     /** Sets what libtorch keeps for each thread. */
@@ -277,8 +268,7 @@ final class TorchScriptProgram implements AutoCloseable {
     public void close() {
         boolean cuda = device != null && !device.isNull() && device.is_cuda();
         byte index = cuda ? device.index() : -1;
-        owned.forEach(Pointer::releaseReference);
-        owned.clear();
+        resources.close();
         if (cuda) {
             torch_cuda.getAllocator().emptyCache(); // gives the memory back to the GPU, not only to libtorch
         }
