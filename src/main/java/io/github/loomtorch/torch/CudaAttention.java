@@ -4,9 +4,9 @@ import io.github.loomtorch.model.Gpt2Config;
 
 /**
  * Attention of single queries over the paged KV cache, by the kernels of {@code decode.cu}: one whose blocks have a head each, and, on a GPU
- * of compute capability 9.0 on, one for few rows with long contexts, whose blocks share a head, and one for many rows, whose blocks have
- * several heads and fetch keys and values through a ring of shared memory. Where rows of one sequence read the same keys, which the L2 cache
- * gives them faster than memory, the first is the fastest again. Confined to the engine thread.
+ * of compute capability 9.0 on, one for few rows with long contexts, whose blocks share a head, and one for many sequences, whose blocks have
+ * several heads and fetch keys and values through a ring of shared memory. A step of more rows than sequences can run has the first again:
+ * rows of one sequence read the same keys and values, mostly from the L2 cache. Confined to the engine thread.
  */
 final class CudaAttention {
     private static final int FEW_BLOCKS = 48; // of the first kernel: so many can be split
@@ -63,7 +63,7 @@ final class CudaAttention {
      * Takes the kernels.
      *
      * @param decode compiled with {@link #macros}
-     * @param batch most sequences of a step; a step of more rows has several of some
+     * @param batch most sequences of a step; a step of more rows has several of one
      * @param atLeast90 whether the GPU has what the kernels need that share memory
      */
     CudaAttention(TorchScriptProgram program, CudaKernels decode, int batch, boolean atLeast90, int multiprocessors) {

@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.function.BiConsumer;
 import org.bytedeco.cuda.cudart.CUevent_st;
 import org.bytedeco.cuda.cudart.CUgraphExec_st;
@@ -169,7 +170,7 @@ final class CudaGpt2 extends Gpt2 {
             warmUpPrefill();
             if (options.cudaGraphs()) {
                 recordPrefills();
-                recordGraphs(options.deterministic() ? List.of(maxRows) : rowCounts(maxRows).reversed());
+                recordGraphs(options.deterministic() ? List.of(maxRows) : recordedRows(batch, maxRows).reversed());
             }
         } catch (RuntimeException | Error e) {
             closeOwn();
@@ -185,6 +186,13 @@ final class CudaGpt2 extends Gpt2 {
         }
         sizes.add(max);
         return sizes;
+    }
+
+    /** Of the graphs: {@link #rowCounts}, and a full batch, which is most frequent under load. */
+    static List<Integer> recordedRows(int batch, int max) {
+        TreeSet<Integer> sizes = new TreeSet<>(rowCounts(max));
+        sizes.add(batch);
+        return List.copyOf(sizes);
     }
 
     /** Largest first, so that the smaller ones find room in the memory pool. */

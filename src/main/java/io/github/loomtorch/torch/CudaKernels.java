@@ -61,7 +61,7 @@ final class CudaKernels implements AutoCloseable {
     private final boolean overlapping;
 
     private CudaKernels(CUmod_st module, CUstream_st stream, boolean overlapping) {
-        this.module = resources.keep(module);
+        this.module = module;
         resources.onClose(() -> cudart.cuModuleUnload(module));
         this.stream = stream;
         this.overlapping = overlapping;
@@ -203,7 +203,7 @@ final class CudaKernels implements AutoCloseable {
         private static final int MOST_ARGUMENTS = 16;
 
         private final String name;
-        private final CUfunc_st function = resources.keep(new CUfunc_st());
+        private final CUfunc_st function = new CUfunc_st();
         private final CUlaunchConfig launch = resources.keep(new CUlaunchConfig());
         private final CUlaunchAttribute overlap = resources.keep(new CUlaunchAttribute());
         private final BytePointer memory = resources.keep(new BytePointer(MOST_ARGUMENTS * Long.BYTES));

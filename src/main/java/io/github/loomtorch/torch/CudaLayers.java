@@ -89,21 +89,20 @@ final class CudaLayers implements AutoCloseable {
         this.program = program;
         config = program.config();
         elementBytes = Libtorch.sizeBytes(program.dtype());
-        elements = resources.keep(new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())));
-        qkv = program.method("qkv");
-        finish = program.method("finish");
-        head = program.method("head");
-        attendPrompt = program.method("attend");
-        wte = address(program.parameter("wte"));
-        wpe = address(program.parameter("wpe"));
         fused = program.flash() && CudaLinear.fits(config);
         if (int8 && !fused) {
-            close();
             throw new TorchException("int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, a hidden size of at"
                     + " most 3072 and, like the inner size, divisible by 32, got " + program.dtype() + ", " + config.hiddenSize() + " and "
                     + config.innerSize());
         }
         try {
+            elements = resources.keep(new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())));
+            qkv = program.method("qkv");
+            finish = program.method("finish");
+            head = program.method("head");
+            attendPrompt = program.method("attend");
+            wte = address(program.parameter("wte"));
+            wpe = address(program.parameter("wpe"));
             CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.macros(program));
             resources.onClose(decode::close);
             embed = decode.kernel("embed");

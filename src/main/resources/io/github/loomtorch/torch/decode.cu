@@ -323,7 +323,7 @@ extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds_
  * The same for many sequences (compute capability 9.0 on). The work is in shares, HEADS heads of a row each; a block takes every
  * gridDim.x-th. It reads its heads of a token at once, as they lie in memory, by the copy engine through a ring of pieces of PIECE tokens'
  * keys and values, which goes on from share to share. A warp has a head; one more warp copies. What the cache holds is asked for before the
- * wait for the kernel before, and leaves the L2 cache first, so that weights and activations stay.
+ * wait for the kernel before. Keys and values leave the L2 cache first, so that weights and activations stay.
  * Grid: at most the shares, best the blocks that run at once; 32 (HEADS + 1) threads; RING 2 PIECE HEADS D elements of shared memory.
  */
 #if __CUDA_ARCH__ >= 900
@@ -423,7 +423,7 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
         return;
     }
     awaitPrevious();
-    if (gridDim.x == shares) { // there is room for the blocks of the kernel after
+    if (gridDim.x == shares) { // the last of each block: the kernel after can ask for its weights meanwhile
         releaseNext();
     }
     const int group = lane / LANES;

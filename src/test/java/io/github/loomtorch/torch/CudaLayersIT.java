@@ -32,26 +32,27 @@ import org.junit.jupiter.params.provider.CsvSource;
  */
 @Tag("gpu")
 class CudaLayersIT {
-    private static final int PREFILL_TOKENS = 512; // in a step
-
-    /** Batches for each kernel of each product, for both kinds of attention, and beyond what cuBLAS takes over. */
+    /**
+     * Batches for each kernel of each product, for all kinds of attention, alone and with parts of prompts beside, and beyond what cuBLAS takes
+     * over.
+     */
     @ParameterizedTest
     @CsvSource({
-        // dtype, tolerance, hidden size, heads, page size, batch
-        "FLOAT16, 4e-3, 768, 12, 16, 1",
-        "FLOAT16, 4e-3, 768, 12, 16, 16",
-        "FLOAT16, 4e-3, 768, 12, 16, 61",
-        "FLOAT16, 4e-3, 768, 12, 8, 130",
-        "FLOAT16, 4e-3, 768, 12, 16, 512",
-        "FLOAT16, 4e-3, 96, 3, 16, 77",
-        "FLOAT16, 4e-3, 256, 4, 256, 200",
-        "FLOAT16, 4e-3, 1600, 25, 16, 70",
-        "BFLOAT16, 3e-2, 768, 12, 16, 70",
-        "BFLOAT16, 3e-2, 64, 2, 16, 9",
-        "FLOAT32, 1e-4, 320, 5, 16, 200"
+        // dtype, tolerance, hidden size, heads, page size, batch, tokens of prompts in a step
+        "FLOAT16, 4e-3, 768, 12, 16, 1, 512",
+        "FLOAT16, 4e-3, 768, 12, 16, 16, 512",
+        "FLOAT16, 4e-3, 768, 12, 16, 61, 512",
+        "FLOAT16, 4e-3, 768, 12, 8, 130, 70",
+        "FLOAT16, 4e-3, 768, 12, 16, 512, 250",
+        "FLOAT16, 4e-3, 96, 3, 16, 77, 512",
+        "FLOAT16, 4e-3, 256, 4, 256, 200, 170",
+        "FLOAT16, 4e-3, 1600, 25, 16, 70, 512",
+        "BFLOAT16, 3e-2, 768, 12, 16, 70, 60",
+        "BFLOAT16, 3e-2, 64, 2, 16, 9, 512",
+        "FLOAT32, 1e-4, 320, 5, 16, 200, 140"
     })
-    void everyStepGivesTheProgramsLogits(Dtype dtype, double tolerance, int hidden, int heads, int pageSize, int batch)
-            throws IOException {
+    void everyStepGivesTheProgramsLogits(
+            Dtype dtype, double tolerance, int hidden, int heads, int pageSize, int batch, int prefillTokens) throws IOException {
         long seed = System.nanoTime();
         Random random = new Random(seed);
         Gpt2Config gpt2 = Gpt2Config.shape("gpt2");
@@ -59,8 +60,8 @@ class CudaLayersIT {
                 1003, 1024, hidden, 2, heads, 4 * hidden, gpt2.activation(), gpt2.layerNormEpsilon(), true, false, true, -1);
         List<Double> errors = new ArrayList<>();
         try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
-                new ComparingLm(config, dtype, pageSize, batch, seed, errors),
-                EngineConfig.builder().maxPrefillTokensPerStep(PREFILL_TOKENS).maxPrefillTokensBesideDecode(PREFILL_TOKENS).build()))) {
+                new ComparingLm(config, dtype, pageSize, batch, prefillTokens, seed, errors),
+                EngineConfig.builder().maxPrefillTokensPerStep(prefillTokens).maxPrefillTokensBesideDecode(prefillTokens).build()))) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < batch; i++) {
                 int length = i == 0 ? 1 : i == 1 || batch == 1 ? 1017 : random.nextInt(8) == 0 ? 1 + random.nextInt(1000) : 1 + random.nextInt(40);
@@ -88,11 +89,14 @@ class CudaLayersIT {
         private final StepRows rows;
         private final Tensor embeddings;
 
-        ComparingLm(Gpt2Config config, Dtype dtype, int pageSize, int batch, long seed, List<Double> errors) throws IOException {
-            this(config, new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false), seed, errors);
+        ComparingLm(
+                Gpt2Config config, Dtype dtype, int pageSize, int batch, int prefillTokens, long seed, List<Double> errors)
+                throws IOException {
+            this(config, new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false), prefillTokens, seed, errors);
         }
 
-        private ComparingLm(Gpt2Config config, TorchOptions options, long seed, List<Double> errors) throws IOException {
+        private ComparingLm(Gpt2Config config, TorchOptions options, int prefillTokens, long seed, List<Double> errors)
+                throws IOException {
             super(program(config, options, seed), options);
             this.errors = errors;
             exact = program(config, new TorchOptions("cuda", Dtype.FLOAT32, maxBatchSize(), pageSize(), 0.4, false, false, false), seed);
@@ -105,7 +109,7 @@ class CudaLayersIT {
                 }
                 program.cache().tensor().zero_();
                 exact.cache().tensor().zero_();
-                int maxRows = maxBatchSize() + PREFILL_TOKENS;
+                int maxRows = maxBatchSize() + prefillTokens;
                 var properties = torch_cuda.getDeviceProperties(program.device().index());
                 embeddings = program.parameter("wte").clone().retainReference();
                 layers = new CudaLayers(
