@@ -73,16 +73,16 @@ final class CudaKernels implements AutoCloseable {
      * @param file resource of this package
      * @param architecture such as {@code sm_90}, or {@code sm_90a} for what no later GPU has
      * @param stream where the kernels run
-     * @param macros numbers by name
+     * @param macros numbers by name; those that the source and the options do not name are left out
      * @param options more compiler options
      * @throws Unavailable if NVRTC is missing or refuses the source
      * @throws TorchException if the compiled code cannot be loaded
      */
     static CudaKernels load(String file, String architecture, CUstream_st stream, Map<String, Integer> macros, String... options) {
+        String source = source(file);
         List<String> arguments = new ArrayList<>(List.of("-arch=" + architecture, "-default-device"));
         arguments.addAll(List.of(options));
-        macros.forEach((name, value) -> arguments.add("-D" + name + "=" + value));
-        String source = source(file);
+        arguments.addAll(definitions(macros, source + " " + String.join(" ", options)));
         try (PointerScope scope = new PointerScope()) {
             loadNvrtc();
             Path cached = Path.of(System.getProperty("user.home", "."), ".cache", "loomtorch", hash(source, arguments) + ".cubin");
@@ -100,6 +100,14 @@ final class CudaKernels implements AutoCloseable {
     /** Whether the GPU has clusters of blocks, and kernels that begin while the one before them runs. */
     static boolean isAtLeast90(String architecture) {
         return Integer.parseInt(architecture.replaceAll("\\D", "")) >= 90;
+    }
+
+    /** Of the macros that a text names: what does not depend on the others is compiled once for all models. */
+    static List<String> definitions(Map<String, Integer> macros, String text) {
+        return macros.entrySet().stream()
+                .filter(macro -> Pattern.compile("(?<![\\w\"])" + macro.getKey() + "(?![\\w\"])").matcher(text).find()) // not extern "C"
+                .map(macro -> "-D" + macro.getKey() + "=" + macro.getValue())
+                .toList();
     }
 
     private static byte[] read(Path file) {
@@ -176,7 +184,7 @@ final class CudaKernels implements AutoCloseable {
     }
 
     /** With what it includes in place. */
-    private static String source(String name) {
+    static String source(String name) {
         return INCLUDE.matcher(resource(name)).replaceAll(include -> Matcher.quoteReplacement(source(include.group(1))));
     }
 
