@@ -61,7 +61,7 @@ final class BenchStepCommand implements Callable<Integer> {
         return 0;
     }
 
-    private static void print(StepProfile step, PrintWriter out) {
+    static void print(StepProfile step, PrintWriter out) {
         out.printf("%-12s %8s %10s %8s %10s %14s%n", "part", "launches", "us", "share", "MB", "of copy speed");
         for (StepProfile.Part part : step.parts()) {
             boolean isMeasured = part.micros() >= LEAST_MICROS && part.bytes() > 0;

@@ -86,6 +86,28 @@ static __device__ __forceinline__ float score(const float (&q)[VEC], const float
     return s;
 }
 
+/* A group's maximum becomes `now`, and what it has is scaled to that by `shrink`, exp2(most - now). */
+static __device__ __forceinline__ void raise(float now, float shrink, float& most, float& sum, float (&o)[VEC]) {
+    most = now;
+    sum *= shrink;
+    #pragma unroll
+    for (int i = 0; i < VEC; i++) {
+        o[i] *= shrink;
+    }
+}
+
+/* A group takes a value whose score is s, of its maximum at most. */
+static __device__ __forceinline__ void accumulate(float s, uint4 value, float most, float& sum, float (&o)[VEC]) {
+    const float p = exp2f(s - most);
+    float v[VEC];
+    expand(value, v);
+    sum += p;
+    #pragma unroll
+    for (int i = 0; i < VEC; i++) {
+        o[i] += p * v[i];
+    }
+}
+
 /* A warp's groups become one: each has the maximum, the sum and the output of all. */
 static __device__ __forceinline__ void mergeGroups(float& most, float& sum, float (&o)[VEC]) {
     #pragma unroll
@@ -222,22 +244,10 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
         if (now == -INFINITY) {
             continue; // a group without rows yet
         }
-        const float shrink = exp2f(most - now);
-        most = now;
-        sum *= shrink;
-        #pragma unroll
-        for (int i = 0; i < VEC; i++) {
-            o[i] *= shrink;
-        }
+        raise(now, exp2f(most - now), most, sum, o);
         #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
-            const float p = exp2f(s[u] - most);
-            sum += p;
-            expand(vraw[u], v);
-            #pragma unroll
-            for (int i = 0; i < VEC; i++) {
-                o[i] += p * v[i];
-            }
+            accumulate(s[u], vraw[u], most, sum, o);
         }
     }
     __syncwarp();
@@ -328,6 +338,7 @@ extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds_
  */
 #if __CUDA_ARCH__ >= 900
 struct Share {
+    int line; // its row's number
     const int* row; // of the step's input
     const T* own; // the row of qkv, from the first head on
     int firstColumn;
@@ -337,7 +348,7 @@ struct Share {
     int pieces;
 
     __device__ __forceinline__ Share(const int* input, const T* qkv, int share) {
-        const int line = share / (H / HEADS);
+        line = share / (H / HEADS);
         firstColumn = share % (H / HEADS) * HEADS * D;
         row = input + (size_t)line * ROW;
         own = qkv + (size_t)line * 3 * C + firstColumn;
@@ -483,24 +494,11 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
             if (lane == 0) {
                 arrive(&empty[turn % RING]); // all is in registers
             }
-            const float shrink = now == -INFINITY ? 0 : exp2f(most - now);
-            most = now;
-            sum *= shrink;
-            #pragma unroll
-            for (int j = 0; j < VEC; j++) {
-                o[j] *= shrink;
-            }
+            raise(now, now == -INFINITY ? 0 : exp2f(most - now), most, sum, o); // a group may have no rows yet
             #pragma unroll
             for (int u = 0; u < TURNS; u++) {
                 if (u * GROUPS_PER_WARP + group < count) {
-                    const float p = exp2f(s[u] - most);
-                    float v[VEC];
-                    expand(vraw[u], v);
-                    sum += p;
-                    #pragma unroll
-                    for (int j = 0; j < VEC; j++) {
-                        o[j] += p * v[j];
-                    }
+                    accumulate(s[u], vraw[u], most, sum, o);
                 }
             }
         }
@@ -508,7 +506,7 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
         mergeGroups(most, sum, o);
         if (group == 0) {
             const float inverse = n == 0 ? 0 : 1 / sum;
-            T* to = out + (size_t)(i / (H / HEADS)) * C + share.firstColumn + column;
+            T* to = out + (size_t)share.line * C + share.firstColumn + column;
             #pragma unroll
             for (int j = 0; j < VEC; j++) {
                 to[j] = narrow(o[j] * inverse);

@@ -11,7 +11,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class CudaGpt2Test {
     @Test
-    void sizesGrowByAtMostAQuarter() {
+    void sizesDoubleToEightAndThenGrowByAQuarterAtMost() {
         assertEquals(List.of(1, 2, 4, 8, 10, 12, 14, 16, 20, 24, 28, 30), CudaGpt2.rowCounts(30));
     }
 
