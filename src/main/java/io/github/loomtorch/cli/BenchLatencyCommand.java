@@ -6,6 +6,7 @@ import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 @Command(
@@ -27,15 +28,24 @@ final class BenchLatencyCommand implements Callable<Integer> {
     @Mixin
     private RunOptions runOptions = new RunOptions(5, 1);
 
+    @Option(names = "--warm-up-runs", paramLabel = "N", description = "Runs before those, not counted (default: ${DEFAULT-VALUE}).")
+    private int warmUpRuns = 1;
+
     @Override
     public Integer call() throws IOException {
         int runs = runOptions.runs();
         int batchSize = runOptions.batchSize();
+        Checks.atLeast(0, warmUpRuns, "warmUpRuns");
         String title = String.format(
-                "%d runs of a batch of %d, %d tokens in, %d out", runs, batchSize, options.inputLen(), options.outputLen());
+                "%d runs of a batch of %d, after %d to warm up, %d tokens in, %d out",
+                runs,
+                batchSize,
+                warmUpRuns,
+                options.inputLen(),
+                options.outputLen());
         SchedulerBenchOptions.Load load =
                 new SchedulerBenchOptions.Load(batchSize, options.outputLen(), Double.POSITIVE_INFINITY);
         // Every batch fills, as its requests come all at once.
-        return options.measure(title, load, runs, batchSize, GenerationRequest.NO_TIMEOUT, spec.commandLine().getOut());
+        return options.measure(title, load, warmUpRuns, runs, batchSize, GenerationRequest.NO_TIMEOUT, spec.commandLine().getOut());
     }
 }

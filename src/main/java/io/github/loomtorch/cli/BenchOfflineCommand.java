@@ -64,6 +64,6 @@ final class BenchOfflineCommand implements Callable<Integer> {
                 options.inputLen(),
                 least == options.outputLen() ? "" + least : least + " to " + options.outputLen());
         SchedulerBenchOptions.Load load = new SchedulerBenchOptions.Load(requests, least, requestRate);
-        return options.measure(title, load, 1, maxBatchSize, timeout.timeout(), spec.commandLine().getOut());
+        return options.measure(title, load, 0, 1, maxBatchSize, timeout.timeout(), spec.commandLine().getOut());
     }
 }

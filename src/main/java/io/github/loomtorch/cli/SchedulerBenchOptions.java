@@ -68,6 +68,11 @@ final class SchedulerBenchOptions {
     /** What is random about a benchmark's requests. */
     record Load(int requests, int minOutputLen, double requestsPerSecond) {}
 
+    private Workload workload(Load load, int vocabSize, SamplingParams sampling, RandomGenerator random) {
+        return Workload.random(
+                load.requests, inputLen, load.minOutputLen, outputLen, load.requestsPerSecond, vocabSize, sampling, random);
+    }
+
     int inputLen() {
         return inputLen;
     }
@@ -76,8 +81,12 @@ final class SchedulerBenchOptions {
         return outputLen;
     }
 
-    /** Measures all schedulers, {@code runs} workloads each, the same for each of them; returns the exit status. */
-    int measure(String title, Load load, int runs, int batchSize, Duration batchTimeout, PrintWriter out) throws IOException {
+    /**
+     * Measures all schedulers, {@code runs} workloads each, the same for each of them, after some tokens and {@code warmUpRuns} workloads to
+     * warm up; returns the exit status.
+     */
+    int measure(String title, Load load, int warmUpRuns, int runs, int batchSize, Duration batchTimeout, PrintWriter out)
+            throws IOException {
         Checks.atLeast(1, inputLen, "inputLen");
         Checks.atLeast(1, outputLen, "outputLen");
         SamplingParams sampling = distribution.orElse(SamplingParams.greedy(1)).maxNewTokens(outputLen).build();
@@ -118,19 +127,13 @@ final class SchedulerBenchOptions {
                 int warmUpLen = Math.min(WARM_UP_TOKENS, outputLen);
                 Workload.random(batchSize, inputLen, warmUpLen, warmUpLen, Double.POSITIVE_INFINITY, vocabSize, sampling, random)
                         .run(scheduler, () -> {});
+                for (int run = 0; run < warmUpRuns; run++) {
+                    workload(load, vocabSize, sampling, random).run(scheduler, () -> {});
+                }
                 List<Workload.Outcome> outcomes = new ArrayList<>();
                 deviceNanos.set(0);
                 for (int run = 0; run < runs; run++) {
-                    outcomes.add(Workload.random(
-                                    load.requests,
-                                    inputLen,
-                                    load.minOutputLen,
-                                    outputLen,
-                                    load.requestsPerSecond,
-                                    vocabSize,
-                                    sampling,
-                                    random)
-                            .run(scheduler, progress::step));
+                    outcomes.add(workload(load, vocabSize, sampling, random).run(scheduler, progress::step));
                 }
                 allFinished &= outcomes.stream().allMatch(outcome -> outcome.failures().isEmpty());
                 report.result(kind, Workload.Outcome.all(outcomes), deviceNanos.get(), limits);

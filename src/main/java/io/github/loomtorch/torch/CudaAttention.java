@@ -1,33 +1,52 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
+import java.util.EnumSet;
+import java.util.Set;
 
 /**
- * Attention of single queries over the paged KV cache, by the kernels of {@code decode.cu}: one whose blocks have a head each, and, on a GPU
- * of compute capability 9.0 on, one for few rows with long contexts, whose blocks share a head, and one for many sequences, whose blocks have
- * several heads and fetch keys and values through a ring of shared memory. A step of more rows than sequences can run has the first again:
- * rows of one sequence read the same keys and values, mostly from the L2 cache. Confined to the engine thread.
+ * Attention of a step's rows over the paged KV cache, by the kernels of {@code decode.cu}. Confined to the engine thread.
  */
 final class CudaAttention {
-    private static final int FEW_BLOCKS = 48; // of the first kernel: so many can be split
+    private static final int FEW_BLOCKS = 48; // of HEADS: so many can be split
     private static final int SPLIT_BLOCKS = 4;
     private static final int UNROLL = 8;
     private static final int MOST_THREADS = 256;
-    private static final int MANY_BLOCKS = 5; // of the first kernel for each multiprocessor: the last is faster then
+    private static final int MANY_BLOCKS = 5; // of HEADS for each multiprocessor: RING is faster then
     private static final int MOST_RING_HEADS = 5; // a few, so that there are enough blocks
     private static final int RING_PIECES = 4;
     private static final int PIECE_TOKENS = 16; // at most
     private static final int RING_BYTES = 98 << 10; // at most
+    private static final int TILE_HEAD_SIZE = 64;
+    private static final int TILE_ROWS = 16;
+    private static final int TILE_THREADS = 128;
+
+    /** The ways to compute it, each right for any step, but as they say. */
+    enum Kind {
+        /** Blocks have a head each. */
+        HEADS,
+        /** Blocks share a head: for few rows with long contexts. */
+        SPLIT,
+        /**
+         * Blocks have several heads, and fetch keys and values through a ring of shared memory: for many rows, which must stand alone in
+         * their sequence.
+         */
+        RING,
+        /** Neighbouring rows of a sequence share a block, as there are if the step has parts of prompts; rows that stand alone as HEADS. */
+        TILES,
+        /** The same, with RING for the rows that stand alone. */
+        TILES_AND_RING
+    }
 
     private final TorchScriptProgram program;
     private final Gpt2Config config;
     private final int ringHeads;
     private final int manyBlocks;
-    private final int batch;
-    private final CudaKernels.Kernel attention;
-    private final CudaKernels.Kernel splitAttention; // null if the GPU does not have what it needs
-    private final CudaKernels.Kernel ringAttention; // likewise
-    private final int ringBlocks; // of it that run at once
+    private final CudaKernels.Kernel heads;
+    private final CudaKernels.Kernel split; // null if the GPU does not have what it needs
+    private final CudaKernels.Kernel ring; // likewise
+    private final CudaKernels.Kernel tiles; // or the elements or heads do not suit it
+    private final int ringBlocks; // that run at once
 
     private static int ringHeads(Gpt2Config config) {
         int heads = MOST_RING_HEADS;
@@ -55,7 +74,9 @@ final class CudaAttention {
             "-DSPLIT_BLOCKS=" + SPLIT_BLOCKS,
             "-DHEADS=" + ringHeads(program.config()),
             "-DRING=" + RING_PIECES,
-            "-DPIECE=" + pieceTokens(program)
+            "-DPIECE=" + pieceTokens(program),
+            "-DQUERIES=" + TILE_ROWS,
+            "-DTILE_WARPS=" + TILE_THREADS / 32
         };
     }
 
@@ -63,57 +84,87 @@ final class CudaAttention {
      * Takes the kernels.
      *
      * @param decode compiled with {@link #macros}
-     * @param batch most sequences of a step; a step of more rows has several of one
      * @param atLeast90 whether the GPU has what the kernels need that share memory
      */
-    CudaAttention(TorchScriptProgram program, CudaKernels decode, int batch, boolean atLeast90, int multiprocessors) {
+    CudaAttention(TorchScriptProgram program, CudaKernels decode, boolean atLeast90, int multiprocessors) {
         this.program = program;
         config = program.config();
         ringHeads = ringHeads(config);
         manyBlocks = MANY_BLOCKS * multiprocessors;
-        this.batch = batch;
-        attention = decode.overlappingKernel("attention");
-        splitAttention = atLeast90 ? decode.overlappingKernel("split_attention") : null;
-        ringAttention = atLeast90
+        heads = decode.overlappingKernel("attention");
+        split = atLeast90 ? decode.overlappingKernel("split_attention") : null;
+        ring = atLeast90
                 ? decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program))
                 : null;
-        ringBlocks = atLeast90 ? multiprocessors * ringAttention.blocksPerMultiprocessor(ringThreads()) : 0;
+        ringBlocks = atLeast90 ? multiprocessors * ring.blocksPerMultiprocessor(ringThreads()) : 0;
+        tiles = program.flash() && config.headSize() == TILE_HEAD_SIZE ? decode.overlappingKernel("tile_attention") : null;
     }
 
     private int ringThreads() {
         return 32 * (ringHeads + 1);
     }
 
-    /** Whether a step of so many rows is faster split, if one of them attends to so many tokens. */
-    boolean splits(int count, int longest) {
+    /**
+     * The fastest for a step.
+     *
+     * @param alone rows that stand alone in their sequence, or are padding
+     * @param parts whether there are others, in parts of prompts
+     * @param longest about how many tokens a row attends to at most
+     */
+    Kind kind(int alone, boolean parts, int longest) {
+        boolean manyAlone = ring != null && alone * config.headCount() >= manyBlocks;
+        if (parts) {
+            return tiles == null ? Kind.HEADS : manyAlone ? Kind.TILES_AND_RING : Kind.TILES;
+        }
+        if (manyAlone) {
+            return Kind.RING;
+        }
         int keysAtOnce = UNROLL * MOST_THREADS * 16 / (config.headSize() * Libtorch.sizeBytes(program.dtype()));
-        return splitAttention != null && count * config.headCount() <= FEW_BLOCKS && longest > keysAtOnce;
+        boolean splits = split != null && alone * config.headCount() <= FEW_BLOCKS && longest > keysAtOnce;
+        return splits ? Kind.SPLIT : Kind.HEADS;
+    }
+
+    /** All that {@link #kind} says of steps of so many rows, {@code batch} sequences at most. */
+    Set<Kind> kinds(int count, int batch) {
+        Set<Kind> kinds = EnumSet.noneOf(Kind.class);
+        if (count <= batch) {
+            kinds.add(kind(count, false, 1));
+            kinds.add(kind(count, false, config.contextLength()));
+        }
+        if (count > 1) {
+            kinds.add(kind(0, true, 1));
+            kinds.add(kind(Math.min(count - 2, batch), true, 1));
+        }
+        return kinds;
     }
 
     /**
      * Writes the rows' keys and values to the cache and attends to it.
      *
-     * @param longest about how many tokens a row attends to at most: right for any, fastest for this
      * @param input address of the step's rows
      * @param qkv address of [count, 3C]
      * @param attended address of the result, [count, C]
      */
-    void launch(int layer, int count, int longest, long input, long qkv, long attended) {
+    void launch(Kind kind, int layer, int count, long input, long qkv, long attended) {
         long keys = program.cache().keysAddress(layer);
         long values = program.cache().valuesAddress(layer);
         double scale = config.scaleAttnWeights() ? 1 / Math.sqrt(config.headSize()) : 1;
         float layerScale = (float) (config.scaleAttnByInverseLayerIdx() ? scale / (layer + 1) : scale);
-        int heads = config.headCount();
-        int blocks = count * heads;
-        if (ringAttention != null && blocks >= manyBlocks && count <= batch) {
-            int shares = blocks / ringHeads;
-            ringAttention.launch(
-                    Math.min(shares, ringBlocks), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, shares);
-        } else if (splits(count, longest)) {
-            splitAttention.launch(heads, count, SPLIT_BLOCKS, MOST_THREADS, input, qkv, keys, values, layerScale, attended);
-        } else {
+        int headCount = config.headCount();
+        int blocks = count * headCount;
+        if (kind == Kind.HEADS) {
             int threads = blocks <= 192 ? MOST_THREADS : blocks <= 768 ? 128 : 64;
-            attention.launch(heads, count, 1, threads, input, qkv, keys, values, layerScale, attended);
+            heads.launch(headCount, count, 1, threads, input, qkv, keys, values, layerScale, attended);
+        } else if (kind == Kind.SPLIT) {
+            split.launch(headCount, count, SPLIT_BLOCKS, MOST_THREADS, input, qkv, keys, values, layerScale, attended);
+        }
+        if (kind == Kind.TILES || kind == Kind.TILES_AND_RING) {
+            int lines = Math.ceilDiv(count, TILE_ROWS) + (kind == Kind.TILES ? count : 0);
+            tiles.launch(headCount, lines, 1, TILE_THREADS, input, qkv, keys, values, layerScale, attended, count);
+        }
+        if (kind == Kind.RING || kind == Kind.TILES_AND_RING) {
+            int shares = blocks / ringHeads;
+            ring.launch(Math.min(shares, ringBlocks), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, shares);
         }
     }
 }

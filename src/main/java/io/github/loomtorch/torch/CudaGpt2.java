@@ -7,10 +7,12 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Deque;
+import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.BiConsumer;
@@ -56,8 +58,7 @@ final class CudaGpt2 extends Gpt2 {
     private final StepRows rows;
     private final StepRows prefillRows; // the last tokens of a large prefill
     private final Staging prefillInput; // PrefillShape's ints
-    private final TreeMap<Integer, CUgraphExec_st> graphs = new TreeMap<>(); // by number of rows
-    private final TreeMap<Integer, CUgraphExec_st> longGraphs = new TreeMap<>(); // the same for long contexts, where that makes a difference
+    private final TreeMap<Integer, Map<CudaAttention.Kind, CUgraphExec_st>> graphs = new TreeMap<>(); // by number of rows
     private final List<PrefillGraph> prefillGraphs = new ArrayList<>(); // the first that has room is the best
     private final List<Step> steps; // two, in flight by turns
     private final Deque<Step> inFlight = new ArrayDeque<>();
@@ -146,7 +147,7 @@ final class CudaGpt2 extends Gpt2 {
         try (TensorScope scope = new TensorScope()) {
             program.configureThread();
             stream = resources.keep(program.stream().stream());
-            layers = new CudaLayers(program, stream, architecture, macros, maxRows, batch, options.int8Weights());
+            layers = new CudaLayers(program, stream, architecture, macros, maxRows, options.int8Weights());
             resources.onClose(layers::close);
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
             resources.onClose(sampler::close);
@@ -200,15 +201,17 @@ final class CudaGpt2 extends Gpt2 {
         long start = System.nanoTime();
         for (int count : rowCounts) {
             try (TensorScope scope = new TensorScope()) {
-                step(count, 0); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
-                synchronize();
-                graphs.put(count, record(() -> step(count, 0)));
-                if (!options.deterministic() && layers.splitsAttention(count, config.contextLength())) {
-                    longGraphs.put(count, record(() -> step(count, config.contextLength())));
+                Map<CudaAttention.Kind, CUgraphExec_st> byKind = new EnumMap<>(CudaAttention.Kind.class);
+                for (CudaAttention.Kind kind : kinds(count)) {
+                    step(count, kind); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
+                    synchronize();
+                    byKind.put(kind, record(() -> step(count, kind)));
                 }
+                graphs.put(count, byKind);
             }
         }
-        LOG.info("recorded {} graphs in {} ms", rowCounts.size(), (System.nanoTime() - start) / 1_000_000);
+        int recorded = graphs.values().stream().mapToInt(Map::size).sum();
+        LOG.info("recorded {} graphs in {} ms", recorded, (System.nanoTime() - start) / 1_000_000);
     }
 
     /** Has libraries load and choose what a large prefill needs, which would delay the first. */
@@ -282,9 +285,14 @@ final class CudaGpt2 extends Gpt2 {
         return exec;
     }
 
+    /** All kinds of attention that steps of so many rows have. */
+    private Set<CudaAttention.Kind> kinds(int count) {
+        return options.deterministic() ? Set.of(layers.attention().kind(count, false, 1)) : layers.attention().kinds(count, maxBatchSize());
+    }
+
     /** A step of the first {@code count} rows, from those on the device to the tokens in host memory. */
-    private void step(int count, int longest) {
-        Tensor logits = layers.step(rows, count, longest, sampler.tokensAddress()); // [count, VP]
+    private void step(int count, CudaAttention.Kind kind) {
+        Tensor logits = layers.step(rows, count, kind, sampler.tokensAddress()); // [count, VP]
         if (layers.includes(CudaLayers.Part.SAMPLING)) {
             sampler.launch(rows, count, logits);
         }
@@ -352,18 +360,19 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private void launchStep(Step step, int rowCount) {
-        int longest = options.deterministic() ? 0 : step.stepping.stream().mapToInt(Chunk::end).max().getAsInt(); // 0: one way always
+        int longest = options.deterministic() ? 1 : step.stepping.stream().mapToInt(Chunk::end).max().getAsInt(); // 1: one way always
+        int alone = (int) step.stepping.stream().filter(chunk -> chunk.count() == 1).count();
+        boolean parts = alone < step.stepping.size();
         Integer recorded = graphs.ceilingKey(rowCount);
+        int count = recorded != null ? recorded : options.deterministic() ? maxRows : rowCount;
+        CudaAttention.Kind kind = layers.attention().kind(parts ? alone : count, parts, longest);
+        step.rows.upload(count);
         if (recorded != null) {
-            step.rows.upload(recorded);
-            CUgraphExec_st graph = (layers.splitsAttention(recorded, longest) ? longGraphs : graphs).get(recorded);
-            Cuda.check(cudart.cudaGraphLaunch(graph, stream), "cudaGraphLaunch");
+            Cuda.check(cudart.cudaGraphLaunch(graphs.get(count).get(kind), stream), "cudaGraphLaunch");
             return;
         }
-        int count = options.deterministic() ? maxRows : rowCount;
-        step.rows.upload(count);
         try (TensorScope scope = new TensorScope()) {
-            step(count, longest);
+            step(count, kind);
         }
     }
 
@@ -471,9 +480,10 @@ final class CudaGpt2 extends Gpt2 {
         try (TensorScope scope = new TensorScope()) {
             layers.without(without);
             finished.rows.upload(count);
-            step(count, contextLength);
+            CudaAttention.Kind kind = layers.attention().kind(count, false, contextLength);
+            step(count, kind);
             synchronize();
-            CUgraphExec_st graph = record(() -> step(count, contextLength));
+            CUgraphExec_st graph = record(() -> step(count, kind));
             return medianMicros(50, () -> {
                 finished.rows.upload(count);
                 Cuda.check(cudart.cudaGraphLaunch(graph, stream), "cudaGraphLaunch");

@@ -73,7 +73,6 @@ final class CudaLayers implements AutoCloseable {
     /**
      * For steps of up to so many rows.
      *
-     * @param batch most sequences of a step
      * @param int8 whether few rows are multiplied by weights of 8 bits
      * @throws TorchException if {@code int8} is not possible here
      * @throws CudaKernels.Unavailable if the kernels cannot be had
@@ -84,7 +83,6 @@ final class CudaLayers implements AutoCloseable {
             String architecture,
             Map<String, Integer> macros,
             int maxRows,
-            int batch,
             boolean int8) {
         this.program = program;
         config = program.config();
@@ -111,7 +109,6 @@ final class CudaLayers implements AutoCloseable {
             attention = new CudaAttention(
                     program,
                     decode,
-                    batch,
                     CudaKernels.isAtLeast90(architecture),
                     torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount());
             if (fused) {
@@ -187,9 +184,9 @@ final class CudaLayers implements AutoCloseable {
         return prompts * (promptLength * perToken * config.layerCount() + 2 * c * config.vocabSize());
     }
 
-    /** Whether a step of so many rows is another if one of them attends to so many tokens. */
-    boolean splitsAttention(int count, int longest) {
-        return attention.splits(count, longest);
+    /** What a step is to be told of its attention. */
+    CudaAttention attention() {
+        return attention;
     }
 
     /** Whether steps allocate nothing and large prefills run here. */
@@ -200,18 +197,18 @@ final class CudaLayers implements AutoCloseable {
     /**
      * The first rows' logits [count, VP].
      *
-     * @param longest about how many tokens a row attends to at most: right for any, fastest for this
+     * @param kind of attention
      * @param sampled address of the tokens that the step before sampled
      */
-    Tensor step(StepRows rows, int count, int longest, long sampled) {
+    Tensor step(StepRows rows, int count, CudaAttention.Kind kind, long sampled) {
         if (!fused) {
-            return unfusedStep(rows, count, longest, sampled);
+            return unfusedStep(rows, count, kind, sampled);
         }
         Buffers buffers = stepBuffers.first(count);
         embed(rows, count, sampled, buffers.x());
         Tensor attended = stepAttended.narrow(0, 0, count);
         long pending = layers(buffers, count, layer -> {
-            attend(rows, count, longest, buffers.qkv(), layer, attended);
+            attend(rows, count, kind, buffers.qkv(), layer, attended);
             return attended;
         });
         Tensor logits = stepLogits.narrow(0, 0, count);
@@ -223,13 +220,13 @@ final class CudaLayers implements AutoCloseable {
         return logits;
     }
 
-    private Tensor unfusedStep(StepRows rows, int count, int longest, long sampled) {
+    private Tensor unfusedStep(StepRows rows, int count, CudaAttention.Kind kind, long sampled) {
         Tensor x = rows(count, config.hiddenSize());
         embed(rows, count, sampled, x);
         for (int layer = 0; layer < config.layerCount(); layer++) {
             Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [rows, 3C]
             Tensor attended = rows(count, config.hiddenSize());
-            attend(rows, count, longest, projected, layer, attended);
+            attend(rows, count, kind, projected, layer, attended);
             x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer))).toTensor();
         }
         return head.apply(new IValueVector(new IValue(x))).toTensor();
@@ -241,11 +238,11 @@ final class CudaLayers implements AutoCloseable {
         }
     }
 
-    private void attend(StepRows rows, int count, int longest, Tensor qkv, int layer, Tensor attended) {
+    private void attend(StepRows rows, int count, CudaAttention.Kind kind, Tensor qkv, int layer, Tensor attended) {
         if (!includes(Part.ATTENTION)) {
             return;
         }
-        attention.launch(layer, count, longest, rows.inputAddress(), address(qkv), address(attended));
+        attention.launch(kind, layer, count, rows.inputAddress(), address(qkv), address(attended));
     }
 
     /** What all layers made of a prefill's tokens, [N, C], and the address of a bias that is still to be added to it, or 0. */

@@ -14,10 +14,10 @@ import java.util.Map;
 final class StepInput {
     /** The token whose successor is sought; -1 for the one that was sampled last in the same slot. */
     static final int TOKEN = 0;
-    /** Its position. */
-    static final int POSITION = 1;
-    /** Tokens to attend to, itself included; 0 for a row of padding. */
-    static final int LENGTH = 2;
+    /** Tokens to attend to, itself included, which is the last of them; 0 for a row of padding. */
+    static final int LENGTH = 1;
+    /** How many of the sequence's tokens are in this step; 0 for a row of padding. */
+    static final int COUNT = 2;
     /** The sequence's slot. */
     static final int SLOT = 3;
     /** Sum of the flags below. */
@@ -73,8 +73,8 @@ final class StepInput {
         macros.put("ROW", rowSize(pagesPerSequence));
         macros.put("RESULT", RESULT);
         macros.put("TOKEN", TOKEN);
-        macros.put("POSITION", POSITION);
         macros.put("LENGTH", LENGTH);
+        macros.put("COUNT", COUNT);
         macros.put("SLOT", SLOT);
         macros.put("FLAGS", FLAGS);
         macros.put("TOP_K", TOP_K);
@@ -104,8 +104,8 @@ final class StepInput {
     static void put(IntBuffer buffer, int row, Chunk chunk, int position, int pageSize, int flags) {
         Sequence sequence = chunk.sequence();
         buffer.put(row + TOKEN, chunk.isPending() ? -1 : sequence.tokens()[position]);
-        buffer.put(row + POSITION, position);
         buffer.put(row + LENGTH, position + 1);
+        buffer.put(row + COUNT, chunk.count());
         buffer.put(row + FIRST, chunk.start());
         buffer.put(row + SLOT, sequence.slot());
         int pages = position / pageSize + 1;
@@ -142,8 +142,8 @@ final class StepInput {
     /** Fills a row for the last token of a sequence that does not exist, sampled as {@link SamplingParams#creative()} says. */
     static void putMadeUp(IntBuffer buffer, int row, int slot, int length, int pages, int pageCount) {
         buffer.put(row + TOKEN, 0);
-        buffer.put(row + POSITION, length - 1);
         buffer.put(row + LENGTH, length);
+        buffer.put(row + COUNT, 1);
         buffer.put(row + FIRST, length - 1);
         buffer.put(row + SLOT, slot);
         for (int i = 0; i < pages; i++) {
@@ -158,8 +158,8 @@ final class StepInput {
     /** Makes a row padding: it attends to nothing and samples nothing. */
     static void clear(IntBuffer buffer, int row) {
         buffer.put(row + TOKEN, 0);
-        buffer.put(row + POSITION, 0);
         buffer.put(row + LENGTH, 0);
+        buffer.put(row + COUNT, 0);
         buffer.put(row + FLAGS, 0);
     }
 

@@ -3,11 +3,11 @@
  * keys and values to it. Compiled by NVRTC for one model; the macros below are its shape.
  *
  *   C hidden size, D head size, H = C / D heads, PAGE tokens in a page, ROW ints of one row of the step's input (see StepInput.java)
- *   THREADS, UNROLL, SPLIT_BLOCKS, HEADS, RING, PIECE: see the kernels; CudaAttention.java chooses them
+ *   THREADS, UNROLL, SPLIT_BLOCKS, HEADS, RING, PIECE, QUERIES, TILE_WARPS: see the kernels; CudaAttention.java chooses them
  *   T element type of weights, cache and activations: float, __half or __nv_bfloat16 as raw bits
  *
- * A row is one token: a sequence's newest, or one of several new ones, which then stand in neighbouring rows. Rows of length 0 are padding:
- * they write zeros and touch no page.
+ * A row is one token: a sequence's newest, or one of several new ones, which then stand in neighbouring rows, COUNT of them. Rows of length
+ * 0 are padding: they write zeros and touch no page.
  */
 #include "element.cuh"
 #include "barriers.cuh"
@@ -31,7 +31,7 @@ extern "C" __global__ void embed(const int* __restrict__ input, const int* __res
     awaitPrevious();
     const int* row = input + (size_t)blockIdx.x * ROW;
     const int id = row[TOKEN] >= 0 ? row[TOKEN] : max(sampled[row[SLOT]], 0); // -1 if it failed
-    embedToken(id, row[POSITION], wte, wpe, x + (size_t)blockIdx.x * C);
+    embedToken(id, max(row[LENGTH] - 1, 0), wte, wpe, x + (size_t)blockIdx.x * C);
 }
 
 /* x [N, C] = wte[ids] + wpe[positions]. Traffic: 3 C elements a row. Grid N, any block. */
@@ -127,18 +127,18 @@ static __device__ __forceinline__ void mergeGroups(float& most, float& sum, floa
 }
 
 template <int SPLIT>
-static __device__ __forceinline__ void attend(const int* __restrict__ input, const T* __restrict__ qkv, T* __restrict__ keys,
-        T* __restrict__ values, float scale, T* __restrict__ out) {
+static __device__ __forceinline__ void attend(int line, const int* __restrict__ input, const T* __restrict__ qkv,
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
     __shared__ float merged[THREADS / 32][D + 2];
     __shared__ float4 landing[SPLIT][D / 4 + 1]; // of the other blocks of the cluster: output; maximum and sum
     __shared__ u64 landed;
     const int head = blockIdx.x;
-    const int* row = input + (size_t)blockIdx.y * ROW;
+    const int* row = input + (size_t)line * ROW;
     const int n = row[LENGTH];
     const int lane = threadIdx.x % LANES;
     const size_t column = head * D + lane * VEC;
     const int* pages = row + PAGES;
-    const T* mine = qkv + (size_t)blockIdx.y * 3 * C + column;
+    const T* mine = qkv + (size_t)line * 3 * C + column;
     const int stored = n == 0 ? 0 : row[FIRST]; // tokens that the cache holds already
     const int group = threadIdx.x / LANES;
     const int groups = blockDim.x / LANES;
@@ -190,7 +190,7 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
     awaitPrevious();
     if (n == 0) {
         for (int d = threadIdx.x; d < D; d += blockDim.x) {
-            out[(size_t)blockIdx.y * C + head * D + d] = narrow(0.f);
+            out[(size_t)line * C + head * D + d] = narrow(0.f);
         }
         return;
     }
@@ -312,59 +312,251 @@ static __device__ __forceinline__ void attend(const int* __restrict__ input, con
 #endif
         #pragma unroll
         for (int i = 0; i < 4; i++) {
-            out[(size_t)blockIdx.y * C + head * D + 4 * four + i] = narrow(value[i] / total);
+            out[(size_t)line * C + head * D + 4 * four + i] = narrow(value[i] / total);
         }
     }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) attention(const int* __restrict__ input, const T* __restrict__ qkv,
         T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
-    attend<1>(input, qkv, keys, values, scale, out);
+    attend<1>(blockIdx.y, input, qkv, keys, values, scale, out);
 }
 
 #if __CUDA_ARCH__ >= 900
 extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds__(THREADS) split_attention(const int* __restrict__ input,
         const T* __restrict__ qkv, T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
-    attend<SPLIT_BLOCKS>(input, qkv, keys, values, scale, out);
+    attend<SPLIT_BLOCKS>(blockIdx.y, input, qkv, keys, values, scale, out);
 }
 #endif
 
 /*
- * The same for many sequences (compute capability 9.0 on). The work is in shares, HEADS heads of a row each; a block takes every
+ * The same for steps with parts of prompts, of 16-bit elements and heads of 64 (compute capability 8.0 on): a block has the new tokens of a
+ * sequence among QUERIES rows, and one after the other if there are several sequences, reads the sequence's keys and values once for all of
+ * them and multiplies on the matrix units. A warp takes every TILE_WARPS-th KEYS keys, asking for the next before it multiplies, and the
+ * warps are merged at the end. Rows that stand alone have blocks of their own, as above, or are left to another kernel.
+ *
+ * Memory is read 16 bytes a thread, straight into what mma() takes: the order of D in q k, and of the columns of the output, is free. So the
+ * four threads of a column take 32 of D in a row for two products, 8 each, and thread g columns 8g to 8g + 7 of 64 for eight.
+ *
+ * Grid (H, B / QUERIES rounded up), or B more for the rows that stand alone; 32 TILE_WARPS threads. Traffic: 2 n C elements of keys and
+ * values for each QUERIES new tokens, and 6 C elements a row.
+ */
+#if ELEMENT_BITS == 16 && D == 64 && __CUDA_ARCH__ >= 800
+#include "mma.cuh"
+#define KEYS 16
+
+static __device__ __forceinline__ unsigned pack(float low, float high) {
+    return narrow(low) | (unsigned)narrow(high) << 16;
+}
+
+/* Of the rows from `line` on, `queries`: new tokens of one sequence. */
+static __device__ __forceinline__ void attendTile(int line, int queries, const int* __restrict__ input, const T* __restrict__ qkv,
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out) {
+    __shared__ float merged[TILE_WARPS][QUERIES][D + 2]; // each warp's output, maximum and sum
+    const int* row = input + (size_t)line * ROW;
+    const int first = row[LENGTH] - 1; // position of the first query
+    const int n = first + queries; // keys of the last
+    const int stored = row[FIRST];
+    const int* pages = row + (queries - 1) * ROW + PAGES;
+    const T* own = qkv + (size_t)line * 3 * C + blockIdx.x * D;
+    const int warp = threadIdx.x / 32;
+    const int g = threadIdx.x % 32 / 4;
+    const int t = threadIdx.x % 4;
+    auto cached = [&](int j) { // where a token's keys are in the cache, and its values
+        return ((size_t)pages[j / PAGE] * PAGE + j % PAGE) * C + blockIdx.x * D;
+    };
+    auto keyOf = [&](int j) {
+        return j < stored ? keys + cached(j) : own + (j - first) * 3 * C + C;
+    };
+    auto valueOf = [&](int j) {
+        return j < stored ? values + cached(j) : own + (j - first) * 3 * C + 2 * C;
+    };
+    scale *= 1.44269504f; // exp2 below
+
+    uint4 q[2][2]; // of queries g and g + 8; those that do not exist are the last one
+    #pragma unroll
+    for (int half = 0; half < 2; half++) {
+        for (int i = 0; i < 2; i++) {
+            q[half][i] = loadFresh(own + min(g + 8 * half, queries - 1) * 3 * C + 32 * i + 8 * t);
+        }
+    }
+    float o[8][4] = {}; // [i] are columns 8 (2t) + i and 8 (2t + 1) + i of queries g and g + 8
+    float most[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+    struct Piece {
+        uint4 k[KEYS / 8][2], v[KEYS / 16][4];
+    };
+    auto fetch = [&](int begin) { // after the last key, that again
+        Piece piece;
+        #pragma unroll
+        for (int i = 0; i < KEYS / 8; i++) {
+            const T* from = keyOf(min(begin + 8 * i + g, n - 1)) + 8 * t;
+            piece.k[i][0] = loadFresh(from);
+            piece.k[i][1] = loadFresh(from + 32);
+        }
+        #pragma unroll
+        for (int i = 0; i < KEYS / 16; i++) {
+            #pragma unroll
+            for (int j = 0; j < 4; j++) {
+                piece.v[i][j] = loadFresh(valueOf(min(begin + 16 * i + 2 * t + j % 2 + j / 2 * 8, n - 1)) + 8 * g);
+            }
+        }
+        return piece;
+    };
+    Piece next = fetch(warp * KEYS);
+    #pragma unroll 1
+    for (int begin = warp * KEYS; begin < n; begin += TILE_WARPS * KEYS) {
+        const Piece piece = next;
+        next = fetch(begin + TILE_WARPS * KEYS);
+        float s[KEYS / 8][4] = {}; // of keys 2t and 2t + 1 of 8
+        float now[2] = {most[0], most[1]};
+        #pragma unroll
+        for (int i = 0; i < KEYS / 8; i++) {
+            #pragma unroll
+            for (int d = 0; d < 2; d++) {
+                mma(s[i], q[0][d].x, q[1][d].x, q[0][d].y, q[1][d].y, piece.k[i][d].x, piece.k[i][d].y);
+                mma(s[i], q[0][d].z, q[1][d].z, q[0][d].w, q[1][d].w, piece.k[i][d].z, piece.k[i][d].w);
+            }
+            #pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const bool seen = begin + 8 * i + 2 * t + j % 2 <= first + g + j / 2 * 8;
+                s[i][j] = seen ? s[i][j] * scale : -INFINITY;
+                now[j / 2] = fmaxf(now[j / 2], s[i][j]);
+            }
+        }
+        #pragma unroll
+        for (int half = 0; half < 2; half++) {
+            now[half] = fmaxf(now[half], __shfl_xor_sync(0xffffffffu, now[half], 1));
+            now[half] = fmaxf(now[half], __shfl_xor_sync(0xffffffffu, now[half], 2));
+            const float shrink = now[half] == -INFINITY ? 1 : exp2f(most[half] - now[half]); // a query may have no keys yet
+            most[half] = now[half];
+            sum[half] *= shrink;
+            #pragma unroll
+            for (int i = 0; i < 8; i++) {
+                o[i][2 * half] *= shrink;
+                o[i][2 * half + 1] *= shrink;
+            }
+            #pragma unroll
+            for (int i = 0; i < KEYS / 8; i++) {
+                #pragma unroll
+                for (int j = 2 * half; j < 2 * half + 2; j++) {
+                    s[i][j] = now[half] == -INFINITY ? 0 : exp2f(s[i][j] - now[half]);
+                    sum[half] += s[i][j];
+                }
+            }
+        }
+        #pragma unroll
+        for (int i = 0; i < KEYS / 16; i++) {
+            const unsigned p[4] = {pack(s[2 * i][0], s[2 * i][1]), pack(s[2 * i][2], s[2 * i][3]), pack(s[2 * i + 1][0], s[2 * i + 1][1]),
+                    pack(s[2 * i + 1][2], s[2 * i + 1][3])};
+            #pragma unroll
+            for (int c = 0; c < 8; c++) { // a column of two keys' values is one register
+                unsigned pairs[2];
+                #pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    const uint4 a = piece.v[i][2 * half], b = piece.v[i][2 * half + 1];
+                    const unsigned low = c < 2 ? a.x : c < 4 ? a.y : c < 6 ? a.z : a.w;
+                    const unsigned high = c < 2 ? b.x : c < 4 ? b.y : c < 6 ? b.z : b.w;
+                    pairs[half] = __byte_perm(low, high, c % 2 == 0 ? 0x5410 : 0x7632);
+                }
+                mma(o[c], p[0], p[1], p[2], p[3], pairs[0], pairs[1]);
+            }
+        }
+    }
+    #pragma unroll
+    for (int half = 0; half < 2; half++) {
+        sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
+        sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
+        float* mine = merged[warp][g + 8 * half];
+        #pragma unroll
+        for (int c = 0; c < 8; c++) {
+            mine[16 * t + c] = o[c][2 * half];
+            mine[16 * t + 8 + c] = o[c][2 * half + 1];
+        }
+        if (t == 0) {
+            mine[D] = most[half];
+            mine[D + 1] = sum[half];
+        }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < queries * D / VEC; i += blockDim.x) {
+        const int query = i / (D / VEC);
+        const int column = i % (D / VEC) * VEC;
+        float top = -INFINITY, total = 0, value[VEC] = {};
+        #pragma unroll
+        for (int w = 0; w < TILE_WARPS; w++) {
+            top = fmaxf(top, merged[w][query][D]);
+        }
+        #pragma unroll
+        for (int w = 0; w < TILE_WARPS; w++) {
+            const float weight = exp2f(merged[w][query][D] - top);
+            total += merged[w][query][D + 1] * weight;
+            #pragma unroll
+            for (int c = 0; c < VEC; c++) {
+                value[c] += merged[w][query][column + c] * weight;
+            }
+        }
+        const float inverse = 1 / total;
+        *(uint4*)(out + (size_t)(line + query) * C + blockIdx.x * D + column) =
+                make_uint4(pack(value[0] * inverse, value[1] * inverse), pack(value[2] * inverse, value[3] * inverse),
+                        pack(value[4] * inverse, value[5] * inverse), pack(value[6] * inverse, value[7] * inverse));
+        *(uint4*)(keys + cached(first + query) + column) = loadFresh(own + query * 3 * C + C + column);
+        *(uint4*)(values + cached(first + query) + column) = loadFresh(own + query * 3 * C + 2 * C + column);
+    }
+    __syncthreads(); // the next sequence is merged in the same memory
+}
+
+extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) tile_attention(const int* __restrict__ input, const T* __restrict__ qkv,
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out, int rows) {
+    const int tiles = (rows + QUERIES - 1) / QUERIES;
+    const int alone = (int)blockIdx.y - tiles;
+    if (alone >= 0) {
+        if (input[(size_t)alone * ROW + COUNT] <= 1) {
+            attend<1>(alone, input, qkv, keys, values, scale, out);
+        }
+        return;
+    }
+    releaseNext();
+    awaitPrevious();
+    const int first = blockIdx.y * QUERIES;
+    const int own = threadIdx.x % 32;
+    unsigned parts = __ballot_sync(
+            0xffffffffu, own < QUERIES && first + own < rows && input[(size_t)(first + own) * ROW + COUNT] > 1); // rows of them
+    while (parts != 0) {
+        const int line = first + __ffs(parts) - 1;
+        const int* row = input + (size_t)line * ROW;
+        const int left = row[COUNT] - (row[LENGTH] - 1 - row[FIRST]); // of the sequence's new tokens
+        const int queries = min(left, first + QUERIES - line);
+        attendTile(line, queries, input, qkv, keys, values, scale, out);
+        parts &= 0xffffffffu << (line - first + queries);
+    }
+}
+#endif
+
+/*
+ * The same for many rows that stand alone (compute capability 9.0 on). The work is in shares, HEADS heads of a row each; a block takes every
  * gridDim.x-th. It reads its heads of a token at once, as they lie in memory, by the copy engine through a ring of pieces of PIECE tokens'
- * keys and values, which goes on from share to share. A warp has a head; one more warp copies. What the cache holds is asked for before the
- * wait for the kernel before. Keys and values leave the L2 cache first, so that weights and activations stay.
+ * keys and values, which goes on from share to share. A warp has a head; one more warp copies, and does not wait for the kernel before.
+ * Keys and values leave the L2 cache first, so that weights and activations stay.
  * Grid: at most the shares, best the blocks that run at once; 32 (HEADS + 1) threads; RING 2 PIECE HEADS D elements of shared memory.
  */
 #if __CUDA_ARCH__ >= 900
 struct Share {
     int line; // its row's number
     const int* row; // of the step's input
-    const T* own; // the row of qkv, from the first head on
     int firstColumn;
-    int n;
-    int stored; // tokens that the cache holds already
-    int storedPieces;
-    int pieces;
+    int n; // tokens to attend to, 0 for padding
+    int pieces; // -1 if the row does not stand alone
 
-    __device__ __forceinline__ Share(const int* input, const T* qkv, int share) {
+    __device__ __forceinline__ Share(const int* input, int share) {
         line = share / (H / HEADS);
         firstColumn = share % (H / HEADS) * HEADS * D;
         row = input + (size_t)line * ROW;
-        own = qkv + (size_t)line * 3 * C + firstColumn;
         n = row[LENGTH];
-        stored = n == 0 ? 0 : row[FIRST];
-        const int fresh = n == 0 ? 0 : n - 1 - stored; // that stand before this row in qkv
-        storedPieces = (stored + PIECE - 1) / PIECE;
-        pieces = storedPieces + (fresh + PIECE - 1) / PIECE;
-    }
-
-    __device__ __forceinline__ int beginOf(int piece) const {
-        return piece < storedPieces ? piece * PIECE : stored + (piece - storedPieces) * PIECE;
+        pieces = row[COUNT] > 1 ? -1 : (max(n - 1, 0) + PIECE - 1) / PIECE;
     }
 
     __device__ __forceinline__ int countOf(int piece) const {
-        return min(PIECE, (piece < storedPieces ? stored : n - 1) - beginOf(piece));
+        return min(PIECE, n - 1 - piece * PIECE);
     }
 };
 
@@ -380,20 +572,19 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
     if (threadIdx.x == 0) {
         for (int i = 0; i < RING; i++) {
             initBarrier(&full[i], 1);
-            initBarrier(&empty[i], HEADS);
+            initBarrier(&empty[i], 32 * HEADS);
         }
         publishBarriers();
     }
     __syncthreads();
     if (head == HEADS) {
         const u64 policy = evictFirst();
-        bool waited = false;
         #pragma unroll 1
         for (int i = blockIdx.x; i < shares; i += gridDim.x) {
-            const Share share(input, qkv, i);
+            const Share share(input, i);
             #pragma unroll 1
             for (int piece = 0; piece < share.pieces; piece++, turn++) {
-                const int begin = share.beginOf(piece);
+                const int begin = piece * PIECE;
                 const int count = share.countOf(piece);
                 T* to = pieces + (size_t)(turn % RING) * 2 * PIECE * WIDTH;
                 u64* barrier = &full[turn % RING];
@@ -404,28 +595,16 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
                     expectBytes(barrier, count * 2 * WIDTH * (int)sizeof(T));
                 }
                 __syncwarp();
-                if (piece < share.storedPieces) {
-                    const size_t at = ((size_t)share.row[PAGES + begin / PAGE] * PAGE + begin % PAGE) * C + share.firstColumn;
-                    if (WIDTH == C) { // one stretch of memory
-                        if (lane < 2) {
-                            copyBytes(to + lane * PIECE * WIDTH, (lane == 0 ? keys : values) + at, count * WIDTH * (int)sizeof(T), barrier,
-                                    policy);
-                        }
-                    } else {
-                        for (int j = lane; j < 2 * count; j += 32) {
-                            copyBytes(to + (j % 2 * PIECE + j / 2) * WIDTH, (j % 2 == 0 ? keys : values) + at + (size_t)(j / 2) * C,
-                                    WIDTH * (int)sizeof(T), barrier, policy);
-                        }
+                const size_t at = ((size_t)share.row[PAGES + begin / PAGE] * PAGE + begin % PAGE) * C + share.firstColumn;
+                if (WIDTH == C) { // one stretch of memory
+                    if (lane < 2) {
+                        copyBytes(to + lane * PIECE * WIDTH, (lane == 0 ? keys : values) + at, count * WIDTH * (int)sizeof(T), barrier,
+                                policy);
                     }
                 } else {
-                    if (!waited) {
-                        awaitPrevious();
-                        waited = true;
-                    }
                     for (int j = lane; j < 2 * count; j += 32) {
-                        copyBytes(to + (j % 2 * PIECE + j / 2) * WIDTH,
-                                share.own - (size_t)(share.n - 1 - begin - j / 2) * 3 * C + (1 + j % 2) * C, WIDTH * (int)sizeof(T), barrier,
-                                policy);
+                        copyBytes(to + (j % 2 * PIECE + j / 2) * WIDTH, (j % 2 == 0 ? keys : values) + at + (size_t)(j / 2) * C,
+                                WIDTH * (int)sizeof(T), barrier, policy);
                     }
                 }
             }
@@ -441,18 +620,22 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
     const int column = head * D + lane % LANES * VEC; // of the share's
     #pragma unroll 1
     for (int i = blockIdx.x; i < shares; i += gridDim.x) {
-        const Share share(input, qkv, i);
+        const Share share(input, i);
+        if (share.pieces < 0) {
+            continue;
+        }
         const int n = share.n;
+        const T* own = qkv + (size_t)share.line * 3 * C + share.firstColumn + column;
         float q[VEC], o[VEC] = {};
         float most = -INFINITY, sum = 0;
-        expand(loadFresh(share.own + column), q);
+        expand(loadFresh(own), q);
         #pragma unroll
         for (int j = 0; j < VEC; j++) {
             q[j] *= scale * 1.44269504f; // exp2 below
         }
         if (n > 0) { // the row's own token
-            const uint4 newKey = loadFresh(share.own + C + column);
-            const uint4 newValue = loadFresh(share.own + 2 * C + column);
+            const uint4 newKey = loadFresh(own + C);
+            const uint4 newValue = loadFresh(own + 2 * C);
             float k[VEC], v[VEC];
             expand(newKey, k);
             expand(newValue, v);
@@ -490,10 +673,7 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
                 s[u] = j < count ? s[u] : -INFINITY;
                 now = fmaxf(now, s[u]);
             }
-            __syncwarp();
-            if (lane == 0) {
-                arrive(&empty[turn % RING]); // all is in registers
-            }
+            arrive(&empty[turn % RING]); // all is in registers
             raise(now, now == -INFINITY ? 0 : exp2f(most - now), most, sum, o); // a group may have no rows yet
             #pragma unroll
             for (int u = 0; u < TURNS; u++) {

@@ -9,25 +9,11 @@
  * made so when the model is loaded: see CudaLinear.java.
  */
 #include "element.cuh"
+#include "mma.cuh"
 
 #define PLAIN 0      /* out = x w^T + bias */
 #define ACTIVATED 1  /* out = activation(x w^T + bias) */
 #define RESIDUAL 2   /* out += x w^T + bias */
-
-#ifdef BRAIN
-#define MMA_TYPES ".f32.bf16.bf16.f32"
-#define ONES 0x3f803f80u
-#else
-#define MMA_TYPES ".f32.f16.f16.f32"
-#define ONES 0x3c003c00u
-#endif
-
-/* c += a b for a [16, 16], b [16, 8]: thread (g, t) = (lane / 4, lane % 4) holds rows g and g + 8 of a, column g of b. */
-static __device__ __forceinline__ void mma(float (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col" MMA_TYPES " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
 
 static __device__ __forceinline__ float activation(float x) {
 #if ACTIVATION == 0

@@ -66,6 +66,7 @@ class MainTest {
                 "bench offline --timeout -1 | --timeout must be in [0, 1e9] seconds, got -1.0",
                 "bench latency --batch-size 0 | --batch-size must be >= 1, got 0",
                 "bench latency --runs 0 | --runs must be >= 1, got 0",
+                "bench latency --warm-up-runs -1 | --warm-up-runs must be >= 0, got -1",
                 "bench latency --input-len 0 | --input-len must be >= 1, got 0",
                 "bench latency --input-len 1000 --output-len 100 | --input-len (1000) + --output-len (100) must be <= contextLength (1024), got 1100",
                 "bench offline --request-rate 0 | --request-rate must be > 0, got 0.0",

@@ -14,8 +14,10 @@ import java.io.IOException;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.pytorch.Scalar;
@@ -59,8 +61,9 @@ class CudaLayersIT {
         Gpt2Config config = new Gpt2Config(
                 1003, 1024, hidden, 2, heads, 4 * hidden, gpt2.activation(), gpt2.layerNormEpsilon(), true, false, true, -1);
         List<Double> errors = new ArrayList<>();
+        Set<CudaAttention.Kind> kinds = EnumSet.noneOf(CudaAttention.Kind.class);
         try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
-                new ComparingLm(config, dtype, pageSize, batch, prefillTokens, seed, errors),
+                new ComparingLm(config, dtype, pageSize, batch, prefillTokens, seed, errors, kinds),
                 EngineConfig.builder().maxPrefillTokensPerStep(prefillTokens).maxPrefillTokensBesideDecode(prefillTokens).build()))) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < batch; i++) {
@@ -71,7 +74,9 @@ class CudaLayersIT {
             generations.forEach(Generation::join);
         }
         double worst = errors.stream().mapToDouble(Double::doubleValue).reduce(0, (a, b) -> Double.isNaN(b) ? b : Math.max(a, b));
-        System.out.printf("%s, hidden size %d, batch %d: %d results, largest relative error %.2e%n", dtype, hidden, batch, errors.size(), worst);
+        System.out.printf(
+                "%s, hidden size %d, batch %d, attention by %s: %d results, largest relative error %.2e%n",
+                dtype, hidden, batch, kinds, errors.size(), worst);
         assertTrue(errors.size() > 7, "compared " + errors.size() + " results");
         assertTrue(worst < tolerance, "relative error " + worst + " with seed " + seed);
     }
@@ -83,6 +88,7 @@ class CudaLayersIT {
         private static final List<String> OFFSETS = List.of("ln1_b", "qkv_b", "proj_b", "ln2_b", "fc_b", "out_b", "lnf_b");
 
         private final List<Double> errors;
+        private final Set<CudaAttention.Kind> kinds;
         private final Deque<AutoCloseable> closers = new ArrayDeque<>();
         private final TorchScriptProgram exact;
         private final CudaLayers layers;
@@ -90,15 +96,18 @@ class CudaLayersIT {
         private final Tensor embeddings;
 
         ComparingLm(
-                Gpt2Config config, Dtype dtype, int pageSize, int batch, int prefillTokens, long seed, List<Double> errors)
+                Gpt2Config config, Dtype dtype, int pageSize, int batch, int prefillTokens, long seed, List<Double> errors,
+                Set<CudaAttention.Kind> kinds)
                 throws IOException {
-            this(config, new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false), prefillTokens, seed, errors);
+            this(config, new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false), prefillTokens, seed, errors, kinds);
         }
 
-        private ComparingLm(Gpt2Config config, TorchOptions options, int prefillTokens, long seed, List<Double> errors)
+        private ComparingLm(
+                Gpt2Config config, TorchOptions options, int prefillTokens, long seed, List<Double> errors, Set<CudaAttention.Kind> kinds)
                 throws IOException {
             super(program(config, options, seed), options);
             this.errors = errors;
+            this.kinds = kinds;
             exact = program(config, new TorchOptions("cuda", Dtype.FLOAT32, maxBatchSize(), pageSize(), 0.4, false, false, false), seed);
             closers.push(exact);
             try (TensorScope scope = new TensorScope()) {
@@ -114,7 +123,7 @@ class CudaLayersIT {
                 embeddings = program.parameter("wte").clone().retainReference();
                 layers = new CudaLayers(
                         program, program.stream().stream().retainReference(), "sm_" + properties.major() + properties.minor(),
-                        CudaGpt2.macros(program), maxRows, maxBatchSize(), false);
+                        CudaGpt2.macros(program), maxRows, false);
                 closers.push(layers);
                 rows = new StepRows(
                         maxRows, StepInput.rowSize(KvCache.pagesPerSequence(config, pageSize())), pageSize(), program.device(),
@@ -140,9 +149,12 @@ class CudaLayersIT {
                 Tensor wte = program.parameter("wte");
                 wte.fill_(new Scalar(Double.NaN)); // makes all that a step writes NaN
                 int longest = chunks.stream().mapToInt(Chunk::end).max().getAsInt();
-                layers.step(rows, count, longest, 0);
+                int alone = (int) chunks.stream().filter(chunk -> chunk.count() == 1).count();
+                CudaAttention.Kind kind = layers.attention().kind(alone, alone < chunks.size(), longest);
+                kinds.add(kind);
+                layers.step(rows, count, kind, 0);
                 wte.copy_(embeddings);
-                Tensor logits = layers.step(rows, count, longest, 0).to(ScalarType.Float);
+                Tensor logits = layers.step(rows, count, kind, 0).to(ScalarType.Float);
                 Tensor finished = logits.cpu(); // waits
 
                 exact.configureThread();
