@@ -36,12 +36,12 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * GPT-2 on a GPU. A step, from its rows on the device to its sampled tokens in host memory, is recorded once for each number of rows as a
- * CUDA graph and replayed: one launch, after the copy of the rows. A row is one token: a sequence's next in decode, or one of a small chunk
- * in prefill. The layers of a large prefill are recorded for some numbers of tokens, and replayed with padding, if all its sequences start
- * in it; any other is launched operator by operator. Both sample by the same kernel. All is done in order by one stream, and the host waits
- * for none of it, so a step can be launched while the one before is in flight: the device knows the tokens that the host does not know yet.
- * Only the large prefills of a model without kernels for its products wait. Confined to the engine thread.
+ * GPT-2 on a GPU. A step, from its rows on the device to its sampled tokens in host memory, is recorded once for each number of rows and
+ * kind of attention as a CUDA graph and replayed: one launch, after the copy of the rows. A row is one token: a sequence's next in decode,
+ * or one of a small chunk in prefill. The layers of a large prefill are recorded for some numbers of tokens, and replayed with padding, if
+ * all its sequences start in it; any other is launched operator by operator. Both sample by the same kernel. All is done in order by one
+ * stream, and the host waits for none of it, so a step can be launched while the one before is in flight: the device knows the tokens that
+ * the host does not know yet. Only the large prefills of a model without kernels for its products wait. Confined to the engine thread.
  */
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
@@ -58,7 +58,7 @@ final class CudaGpt2 extends Gpt2 {
     private final StepRows rows;
     private final StepRows prefillRows; // the last tokens of a large prefill
     private final Staging prefillInput; // PrefillShape's ints
-    private final TreeMap<Integer, Map<CudaAttention.Kind, CUgraphExec_st>> graphs = new TreeMap<>(); // by number of rows
+    private final TreeMap<Integer, Map<AttentionChoice.Kind, CUgraphExec_st>> graphs = new TreeMap<>(); // by number of rows
     private final List<PrefillGraph> prefillGraphs = new ArrayList<>(); // the first that has room is the best
     private final List<Step> steps; // two, in flight by turns
     private final Deque<Step> inFlight = new ArrayDeque<>();
@@ -189,7 +189,7 @@ final class CudaGpt2 extends Gpt2 {
         return sizes;
     }
 
-    /** Of the graphs: {@link #rowCounts}, and a full batch, which is most frequent under load. */
+    /** Of the graphs: {@link #rowCounts}, and a full batch, which is most frequent under load and the last with rows of decodes alone. */
     static List<Integer> recordedRows(int batch, int max) {
         TreeSet<Integer> sizes = new TreeSet<>(rowCounts(max));
         sizes.add(batch);
@@ -201,8 +201,8 @@ final class CudaGpt2 extends Gpt2 {
         long start = System.nanoTime();
         for (int count : rowCounts) {
             try (TensorScope scope = new TensorScope()) {
-                Map<CudaAttention.Kind, CUgraphExec_st> byKind = new EnumMap<>(CudaAttention.Kind.class);
-                for (CudaAttention.Kind kind : kinds(count)) {
+                Map<AttentionChoice.Kind, CUgraphExec_st> byKind = new EnumMap<>(AttentionChoice.Kind.class);
+                for (AttentionChoice.Kind kind : kinds(count)) {
                     step(count, kind); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
                     synchronize();
                     byKind.put(kind, record(() -> step(count, kind)));
@@ -286,12 +286,17 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** All kinds of attention that steps of so many rows have. */
-    private Set<CudaAttention.Kind> kinds(int count) {
-        return options.deterministic() ? Set.of(layers.attention().kind(count, false, 1)) : layers.attention().kinds(count, maxBatchSize());
+    private Set<AttentionChoice.Kind> kinds(int count) {
+        return options.deterministic() ? Set.of(kind(List.of(), count)) : layers.attentionChoice().kinds(count, maxBatchSize());
+    }
+
+    private AttentionChoice.Kind kind(List<Chunk> chunks, int count) {
+        AttentionChoice choice = layers.attentionChoice();
+        return options.deterministic() ? choice.kind(count, false, 1) : choice.kind(chunks, count); // one way always
     }
 
     /** A step of the first {@code count} rows, from those on the device to the tokens in host memory. */
-    private void step(int count, CudaAttention.Kind kind) {
+    private void step(int count, AttentionChoice.Kind kind) {
         Tensor logits = layers.step(rows, count, kind, sampler.tokensAddress()); // [count, VP]
         if (layers.includes(CudaLayers.Part.SAMPLING)) {
             sampler.launch(rows, count, logits);
@@ -360,12 +365,9 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private void launchStep(Step step, int rowCount) {
-        int longest = options.deterministic() ? 1 : step.stepping.stream().mapToInt(Chunk::end).max().getAsInt(); // 1: one way always
-        int alone = (int) step.stepping.stream().filter(chunk -> chunk.count() == 1).count();
-        boolean parts = alone < step.stepping.size();
         Integer recorded = graphs.ceilingKey(rowCount);
         int count = recorded != null ? recorded : options.deterministic() ? maxRows : rowCount;
-        CudaAttention.Kind kind = layers.attention().kind(parts ? alone : count, parts, longest);
+        AttentionChoice.Kind kind = kind(step.stepping, count);
         step.rows.upload(count);
         if (recorded != null) {
             Cuda.check(cudart.cudaGraphLaunch(graphs.get(count).get(kind), stream), "cudaGraphLaunch");
@@ -480,7 +482,7 @@ final class CudaGpt2 extends Gpt2 {
         try (TensorScope scope = new TensorScope()) {
             layers.without(without);
             finished.rows.upload(count);
-            CudaAttention.Kind kind = layers.attention().kind(count, false, contextLength);
+            AttentionChoice.Kind kind = layers.attentionChoice().kind(count, false, contextLength);
             step(count, kind);
             synchronize();
             CUgraphExec_st graph = record(() -> step(count, kind));

@@ -185,8 +185,8 @@ final class CudaLayers implements AutoCloseable {
     }
 
     /** What a step is to be told of its attention. */
-    CudaAttention attention() {
-        return attention;
+    AttentionChoice attentionChoice() {
+        return attention.choice();
     }
 
     /** Whether steps allocate nothing and large prefills run here. */
@@ -200,7 +200,7 @@ final class CudaLayers implements AutoCloseable {
      * @param kind of attention
      * @param sampled address of the tokens that the step before sampled
      */
-    Tensor step(StepRows rows, int count, CudaAttention.Kind kind, long sampled) {
+    Tensor step(StepRows rows, int count, AttentionChoice.Kind kind, long sampled) {
         if (!fused) {
             return unfusedStep(rows, count, kind, sampled);
         }
@@ -220,7 +220,7 @@ final class CudaLayers implements AutoCloseable {
         return logits;
     }
 
-    private Tensor unfusedStep(StepRows rows, int count, CudaAttention.Kind kind, long sampled) {
+    private Tensor unfusedStep(StepRows rows, int count, AttentionChoice.Kind kind, long sampled) {
         Tensor x = rows(count, config.hiddenSize());
         embed(rows, count, sampled, x);
         for (int layer = 0; layer < config.layerCount(); layer++) {
@@ -238,7 +238,7 @@ final class CudaLayers implements AutoCloseable {
         }
     }
 
-    private void attend(StepRows rows, int count, CudaAttention.Kind kind, Tensor qkv, int layer, Tensor attended) {
+    private void attend(StepRows rows, int count, AttentionChoice.Kind kind, Tensor qkv, int layer, Tensor attended) {
         if (!includes(Part.ATTENTION)) {
             return;
         }

@@ -14,10 +14,10 @@ import java.util.Map;
 final class StepInput {
     /** The token whose successor is sought; -1 for the one that was sampled last in the same slot. */
     static final int TOKEN = 0;
-    /** Tokens to attend to, itself included, which is the last of them; 0 for a row of padding. */
+    /** Tokens to attend to, of which it is the last; 0 for a row of padding. */
     static final int LENGTH = 1;
     /** How many of the sequence's tokens are in this step; 0 for a row of padding. */
-    static final int COUNT = 2;
+    static final int CHUNK_TOKENS = 2;
     /** The sequence's slot. */
     static final int SLOT = 3;
     /** Sum of the flags below. */
@@ -74,7 +74,7 @@ final class StepInput {
         macros.put("RESULT", RESULT);
         macros.put("TOKEN", TOKEN);
         macros.put("LENGTH", LENGTH);
-        macros.put("COUNT", COUNT);
+        macros.put("CHUNK_TOKENS", CHUNK_TOKENS);
         macros.put("SLOT", SLOT);
         macros.put("FLAGS", FLAGS);
         macros.put("TOP_K", TOP_K);
@@ -105,7 +105,7 @@ final class StepInput {
         Sequence sequence = chunk.sequence();
         buffer.put(row + TOKEN, chunk.isPending() ? -1 : sequence.tokens()[position]);
         buffer.put(row + LENGTH, position + 1);
-        buffer.put(row + COUNT, chunk.count());
+        buffer.put(row + CHUNK_TOKENS, chunk.count());
         buffer.put(row + FIRST, chunk.start());
         buffer.put(row + SLOT, sequence.slot());
         int pages = position / pageSize + 1;
@@ -143,7 +143,7 @@ final class StepInput {
     static void putMadeUp(IntBuffer buffer, int row, int slot, int length, int pages, int pageCount) {
         buffer.put(row + TOKEN, 0);
         buffer.put(row + LENGTH, length);
-        buffer.put(row + COUNT, 1);
+        buffer.put(row + CHUNK_TOKENS, 1);
         buffer.put(row + FIRST, length - 1);
         buffer.put(row + SLOT, slot);
         for (int i = 0; i < pages; i++) {
@@ -159,7 +159,7 @@ final class StepInput {
     static void clear(IntBuffer buffer, int row) {
         buffer.put(row + TOKEN, 0);
         buffer.put(row + LENGTH, 0);
-        buffer.put(row + COUNT, 0);
+        buffer.put(row + CHUNK_TOKENS, 0);
         buffer.put(row + FLAGS, 0);
     }
 

@@ -1,13 +1,14 @@
 /*
- * What libtorch has no operator for: the embedding of tokens, attention of one query over a paged KV cache, and the writing of a prefill's
- * keys and values to it. Compiled by NVRTC for one model; the macros below are its shape.
+ * What libtorch has no operator for: the embedding of tokens, attention of a step's rows over a paged KV cache, and the writing of a
+ * prefill's keys and values to it. Compiled by NVRTC for one model; the macros below are its shape.
  *
  *   C hidden size, D head size, H = C / D heads, PAGE tokens in a page, ROW ints of one row of the step's input (see StepInput.java)
  *   THREADS, UNROLL, SPLIT_BLOCKS, HEADS, RING, PIECE, QUERIES, TILE_WARPS: see the kernels; CudaAttention.java chooses them
  *   T element type of weights, cache and activations: float, __half or __nv_bfloat16 as raw bits
  *
- * A row is one token: a sequence's newest, or one of several new ones, which then stand in neighbouring rows, COUNT of them. Rows of length
- * 0 are padding: they write zeros and touch no page.
+ * A row is one token: a sequence's newest, or one of several new ones, which then stand in neighbouring rows, CHUNK_TOKENS of them. Rows
+ * of length 0 are padding: they write zeros and touch no page. No row reads a page that another sequence's row of the same step writes, so
+ * what the cache holds may be read before the wait for the kernel before.
  */
 #include "element.cuh"
 #include "barriers.cuh"
@@ -510,7 +511,7 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) tile_attention(con
     const int tiles = (rows + QUERIES - 1) / QUERIES;
     const int alone = (int)blockIdx.y - tiles;
     if (alone >= 0) {
-        if (input[(size_t)alone * ROW + COUNT] <= 1) {
+        if (input[(size_t)alone * ROW + CHUNK_TOKENS] <= 1) {
             attend<1>(alone, input, qkv, keys, values, scale, out);
         }
         return;
@@ -520,11 +521,11 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) tile_attention(con
     const int first = blockIdx.y * QUERIES;
     const int own = threadIdx.x % 32;
     unsigned parts = __ballot_sync(
-            0xffffffffu, own < QUERIES && first + own < rows && input[(size_t)(first + own) * ROW + COUNT] > 1); // rows of them
+            0xffffffffu, own < QUERIES && first + own < rows && input[(size_t)(first + own) * ROW + CHUNK_TOKENS] > 1); // rows of them
     while (parts != 0) {
         const int line = first + __ffs(parts) - 1;
         const int* row = input + (size_t)line * ROW;
-        const int left = row[COUNT] - (row[LENGTH] - 1 - row[FIRST]); // of the sequence's new tokens
+        const int left = row[CHUNK_TOKENS] - (row[LENGTH] - 1 - row[FIRST]); // of the sequence's new tokens
         const int queries = min(left, first + QUERIES - line);
         attendTile(line, queries, input, qkv, keys, values, scale, out);
         parts &= 0xffffffffu << (line - first + queries);
@@ -552,7 +553,7 @@ struct Share {
         firstColumn = share % (H / HEADS) * HEADS * D;
         row = input + (size_t)line * ROW;
         n = row[LENGTH];
-        pieces = row[COUNT] > 1 ? -1 : (max(n - 1, 0) + PIECE - 1) / PIECE;
+        pieces = row[CHUNK_TOKENS] > 1 ? -1 : (max(n - 1, 0) + PIECE - 1) / PIECE;
     }
 
     __device__ __forceinline__ int countOf(int piece) const {
@@ -673,7 +674,7 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
                 s[u] = j < count ? s[u] : -INFINITY;
                 now = fmaxf(now, s[u]);
             }
-            arrive(&empty[turn % RING]); // all is in registers
+            arrive(&empty[turn % RING]); // all is in registers; each lane for itself, as racecheck does not see a __syncwarp() before
             raise(now, now == -INFINITY ? 0 : exp2f(most - now), most, sum, o); // a group may have no rows yet
             #pragma unroll
             for (int u = 0; u < TURNS; u++) {

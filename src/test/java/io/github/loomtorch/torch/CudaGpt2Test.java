@@ -15,7 +15,7 @@ class CudaGpt2Test {
         assertEquals(List.of(1, 2, 4, 8, 10, 12, 14, 16, 20, 24, 28, 30), CudaGpt2.rowCounts(30));
     }
 
-    /** So that a batch's own rows never run as more rows than it can have sequences. */
+    /** A step of decodes alone has a graph of at most as many rows as there can be sequences. */
     @ParameterizedTest
     @ValueSource(ints = {1, 7, 64, 100, 200, 300})
     void aFullBatchIsRecordedAsItIs(int batch) {

@@ -126,10 +126,10 @@ class GpuIT {
 
     private static List<Completion> greedy(boolean cudaGraphs) throws IOException {
         Random random = new Random(13);
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 90, 16, 0.5, cudaGraphs, false, false))) {
+        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 200, 16, 0.5, cudaGraphs, false, false))) {
             List<Generation> generations = new ArrayList<>();
-            for (int i = 0; i < 90; i++) { // one ends with each step, so that there are steps of 90 to 1 rows
-                SamplingParams params = SamplingParams.greedy(1 + i).toBuilder().ignoreEos(true).topLogprobs(5).build();
+            for (int i = 0; i < 200; i++) { // two or three end with each step, so that there are steps of 200 to 2 rows
+                SamplingParams params = SamplingParams.greedy(1 + i % 90).toBuilder().ignoreEos(true).topLogprobs(5).build();
                 generations.add(scheduler.submit(
                         new GenerationRequest(random.ints(1 + random.nextInt(20), 0, 50257).toArray(), params)));
             }

@@ -34,6 +34,29 @@ class StepInputTest {
         }
     }
 
+    /** What the attention of parts of prompts goes by: a row too many would read and write pages that are not its own. */
+    @Test
+    void aRowSaysHowManyTokensItsChunkHasUntilItIsPadding() {
+        FakeCausalLm lm = new FakeCausalLm(1, PAGE_SIZE, 32, 128).onLaunch(chunks -> {
+            Chunk chunk = chunks.get(0);
+            IntBuffer row = IntBuffer.allocate(ROW_SIZE);
+            for (int position = chunk.start(); position < chunk.end(); position++) {
+                StepInput.put(row, 0, chunk, position, PAGE_SIZE, 0);
+                assertEquals(position + 1, row.get(StepInput.LENGTH));
+                assertEquals(chunk.count(), row.get(StepInput.CHUNK_TOKENS));
+                assertEquals(chunk.start(), row.get(StepInput.FIRST));
+            }
+            StepInput.clear(row, 0);
+            assertEquals(0, row.get(StepInput.LENGTH));
+            assertEquals(0, row.get(StepInput.CHUNK_TOKENS));
+        });
+        EngineConfig threeAtOnce = EngineConfig.builder().maxPrefillTokensPerStep(3).build();
+        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, threeAtOnce), 1)) {
+            scheduler.submit(new GenerationRequest(new int[] {1, 2, 3, 4, 5}, SamplingParams.greedy(2))).join();
+        }
+        assertEquals(3, lm.steps());
+    }
+
     /** The last row of each chunk of two requests. */
     private static List<int[]> rows(boolean ahead) {
         SamplingParams params = SamplingParams.builder()
