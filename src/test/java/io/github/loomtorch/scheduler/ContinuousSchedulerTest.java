@@ -225,11 +225,12 @@ class ContinuousSchedulerTest {
 
     @Test
     void preemptsForPagesAndLosesNoToken() throws Exception {
-        start(QueueConfig.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64));
+        start(QueueConfig.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64).onAwait(chunks -> gate.pass()));
         List<Generation> generations = new ArrayList<>();
         for (int i = 0; i < 8; i++) {
             generations.add(scheduler.submit(request(8 + i, 40)));
         }
+        gate.open(); // the first of them has not ended before the last is there
         for (int i = 0; i < 8; i++) {
             assertYield(request(8 + i, 40), generations.get(i).join());
         }
