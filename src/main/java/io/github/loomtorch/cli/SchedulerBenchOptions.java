@@ -68,11 +68,6 @@ final class SchedulerBenchOptions {
     /** What is random about a benchmark's requests. */
     record Load(int requests, int minOutputLen, double requestsPerSecond) {}
 
-    private Workload workload(Load load, int vocabSize, SamplingParams sampling, RandomGenerator random) {
-        return Workload.random(
-                load.requests, inputLen, load.minOutputLen, outputLen, load.requestsPerSecond, vocabSize, sampling, random);
-    }
-
     int inputLen() {
         return inputLen;
     }
@@ -147,6 +142,11 @@ final class SchedulerBenchOptions {
             report.writeCsv(csv);
         }
         return allFinished ? 0 : 1;
+    }
+
+    private Workload workload(Load load, int vocabSize, SamplingParams sampling, RandomGenerator random) {
+        return Workload.random(
+                load.requests, inputLen, load.minOutputLen, outputLen, load.requestsPerSecond, vocabSize, sampling, random);
     }
 
     private static OptionalDouble optional(Double value) {

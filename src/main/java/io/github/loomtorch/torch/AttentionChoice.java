@@ -11,12 +11,13 @@ import java.util.Set;
  * @param headCount of the model
  * @param contextLength of the model
  * @param keysAtOnce keys that a block of {@link Kind#HEADS} reads at once
- * @param manyBlocks blocks of {@link Kind#HEADS} from which {@link Kind#RING} is faster
+ * @param multiprocessors of the GPU
  * @param atLeast90 whether the GPU has what {@link Kind#SPLIT} and {@link Kind#RING} need
  * @param tiles whether GPU, elements and heads have what {@link Kind#TILES} needs
  */
-record AttentionChoice(int headCount, int contextLength, int keysAtOnce, int manyBlocks, boolean atLeast90, boolean tiles) {
-    private static final int FEW_BLOCKS = 48; // of HEADS: so many can be split
+record AttentionChoice(int headCount, int contextLength, int keysAtOnce, int multiprocessors, boolean atLeast90, boolean tiles) {
+    private static final int FEW_BLOCKS = 48; // of HEADS: up to so many SPLIT is faster, if keys are many
+    private static final int MANY_BLOCKS = 5; // of HEADS for each multiprocessor: from so many on RING is faster
 
     /** The ways to compute it. */
     enum Kind {
@@ -58,7 +59,7 @@ record AttentionChoice(int headCount, int contextLength, int keysAtOnce, int man
      * @param longest tokens that a row attends to at most
      */
     Kind kind(int alone, boolean parts, int longest) {
-        boolean manyAlone = atLeast90 && alone * headCount >= manyBlocks;
+        boolean manyAlone = atLeast90 && alone * headCount >= MANY_BLOCKS * multiprocessors;
         if (parts) {
             return !tiles ? Kind.HEADS : manyAlone ? Kind.TILES_AND_RING : Kind.TILES;
         }

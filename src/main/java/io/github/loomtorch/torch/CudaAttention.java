@@ -9,7 +9,6 @@ final class CudaAttention {
     private static final int SPLIT_BLOCKS = 4;
     private static final int UNROLL = 8;
     private static final int MOST_THREADS = 256;
-    private static final int MANY_BLOCKS = 5; // of HEADS for each multiprocessor: RING is faster then
     private static final int MOST_RING_HEADS = 5; // a few, so that there are enough blocks
     private static final int RING_PIECES = 4;
     private static final int PIECE_TOKENS = 16; // at most
@@ -74,7 +73,7 @@ final class CudaAttention {
                 config.headCount(),
                 config.contextLength(),
                 UNROLL * MOST_THREADS * 16 / (config.headSize() * Libtorch.sizeBytes(program.dtype())),
-                MANY_BLOCKS * multiprocessors,
+                multiprocessors,
                 atLeast90,
                 program.flash() && config.headSize() == TILE_HEAD_SIZE);
         heads = decode.overlappingKernel("attention");

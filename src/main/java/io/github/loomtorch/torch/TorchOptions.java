@@ -12,7 +12,7 @@ import java.util.regex.Pattern;
  *     more of a common beginning; large ones are fewer to keep account of in each step
  * @param kvCacheFraction in (0, 1]; how much of the GPU memory that the weights leave free the KV cache may take. It never takes
  *     more than {@code maxBatchSize} sequences of full length need
- * @param cudaGraphs whether a GPU's steps are recorded once for each number of rows and replayed, which is faster
+ * @param cudaGraphs whether a GPU's steps are recorded once as CUDA graphs and replayed, which is faster
  * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside it: every decode
  *     step then has the largest batch's shape and every prompt is computed by itself, which is slower. No prompt then begins with what
  *     another has computed, so several completions of one prompt each compute it

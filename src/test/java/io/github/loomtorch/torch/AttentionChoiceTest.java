@@ -26,7 +26,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class AttentionChoiceTest {
     /** GPT-2 in float16 on an H100. */
-    private static final AttentionChoice H100 = new AttentionChoice(12, 1024, 256, 5 * 132, true, true);
+    private static final AttentionChoice H100 = new AttentionChoice(12, 1024, 256, 132, true, true);
 
     @ParameterizedTest
     @CsvSource({
@@ -47,11 +47,11 @@ class AttentionChoiceTest {
 
     @Test
     void olderGpusAndOtherElementsHaveWhatTheyCan() {
-        AttentionChoice a100 = new AttentionChoice(12, 1024, 256, 5 * 108, false, true);
+        AttentionChoice a100 = new AttentionChoice(12, 1024, 256, 108, false, true);
         assertEquals(Kind.HEADS, a100.kind(1, false, 1024));
         assertEquals(Kind.HEADS, a100.kind(500, false, 1024));
         assertEquals(Kind.TILES, a100.kind(500, true, 1024));
-        AttentionChoice float32 = new AttentionChoice(12, 1024, 128, 5 * 132, true, false);
+        AttentionChoice float32 = new AttentionChoice(12, 1024, 128, 132, true, false);
         assertEquals(Kind.RING, float32.kind(500, false, 1024));
         assertEquals(Kind.HEADS, float32.kind(500, true, 1024));
     }
@@ -62,7 +62,7 @@ class AttentionChoiceTest {
     void everyStepsKindIsAmongThoseOfItsRows(int batch) {
         TreeSet<Integer> recorded = new TreeSet<>(CudaGpt2.recordedRows(batch, batch + 512));
         for (int many = 1; many <= batch + 1; many++) {
-            AttentionChoice choice = new AttentionChoice(12, 1024, 256, 12 * many, true, true);
+            AttentionChoice choice = new AttentionChoice(5, 1024, 256, many, true, true); // so many rows are many
             for (int rows = 1; rows <= batch + 512; rows++) {
                 int count = recorded.ceiling(rows);
                 Set<Kind> kinds = choice.kinds(count, batch);
