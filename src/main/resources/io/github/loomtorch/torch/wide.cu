@@ -98,9 +98,9 @@ static __device__ __forceinline__ void wide(const Map* xMap, const Map* wMap, co
     if (threadIdx.x == 32 * MULTIPLIERS) {
         for (int s = 0; s < STAGES; s++) {
             initBarrier(&full[s], 1);
-            initBarrier(&empty[s], NORMED ? 2 * MULTIPLIERS : MULTIPLIERS);
+            initBarrier(&empty[s], 32 * (NORMED ? 2 * MULTIPLIERS : MULTIPLIERS));
         }
-        initBarrier(&landed, NORMED ? 1 + MULTIPLIERS : 1);
+        initBarrier(&landed, NORMED ? 1 + 32 * MULTIPLIERS : 1);
         publishBarriers();
         expectBytes(&landed, (SPLIT - 1) * (MULTIPLIERS * EIGHTS * 32 + (NORMED ? TILE_ROWS : 0)) * 16);
         asm volatile("prefetch.tensormap [%0];" :: "l"(xMap) : "memory"); // it is used later than the map of w
@@ -114,12 +114,9 @@ static __device__ __forceinline__ void wide(const Map* xMap, const Map* wMap, co
             awaitCluster();
         }
     };
-    auto release = [&](int piece) { // by each warp that is done with it
+    auto release = [&](int piece) { // by each thread that is done with it: racecheck does not see that a __syncwarp() orders the others
         if (OWN > STAGES) {
-            __syncwarp();
-            if (lane == 0) {
-                arrive(&empty[piece % STAGES]);
-            }
+            arrive(&empty[piece % STAGES]);
         }
     };
     if (warp == MULTIPLIERS) {
@@ -194,10 +191,7 @@ static __device__ __forceinline__ void wide(const Map* xMap, const Map* wMap, co
                 push(ofBlock(&rowParts[part][row], to), sum, squares, 0, 0, ofBlock(&landed, to));
             }
         }
-        __syncwarp();
-        if (lane == 0) {
-            arrive(&landed);
-        }
+        arrive(&landed);
         return;
     }
     float c[COLUMNS / 2];
