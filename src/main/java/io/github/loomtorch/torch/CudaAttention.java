@@ -1,6 +1,11 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Attention of a step's rows over the paged KV cache, by the kernels of {@code decode.cu}. Confined to the engine thread.
@@ -22,10 +27,12 @@ final class CudaAttention {
     private final AttentionChoice choice;
     private final int ringHeads;
     private final CudaKernels.Kernel heads;
-    private final CudaKernels.Kernel split; // null, as the next two, if it is never chosen
-    private final CudaKernels.Kernel ring;
+    private final CudaKernels.Kernel split; // null, as what follows, if it is never chosen
     private final CudaKernels.Kernel tiles;
-    private final int ringBlocks; // that run at once
+    private final CudaKernels.Kernel ring;
+    private final AttentionPlan plan;
+    private final Tensor partial; // [items, H, D + 4] float32
+    private final Tensor done; // [items, H] int32
 
     private static int ringHeads(Gpt2Config config) {
         int heads = MOST_RING_HEADS;
@@ -64,8 +71,18 @@ final class CudaAttention {
      *
      * @param decode compiled with {@link #macros}
      * @param atLeast90 whether the GPU has what the kernels need that share memory
+     * @param maxRows of a step
+     * @param deterministic whether no row's result may depend on what other rows there are
+     * @param resources of the owner, to which this adds its own
      */
-    CudaAttention(TorchScriptProgram program, CudaKernels decode, boolean atLeast90, int multiprocessors) {
+    CudaAttention(
+            TorchScriptProgram program,
+            CudaKernels decode,
+            boolean atLeast90,
+            int multiprocessors,
+            int maxRows,
+            boolean deterministic,
+            Resources resources) {
         this.program = program;
         config = program.config();
         ringHeads = ringHeads(config);
@@ -78,11 +95,24 @@ final class CudaAttention {
                 program.flash() && config.headSize() == TILE_HEAD_SIZE);
         heads = decode.overlappingKernel("attention");
         split = atLeast90 ? decode.overlappingKernel("split_attention") : null;
-        ring = atLeast90
-                ? decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program))
-                : null;
-        ringBlocks = atLeast90 ? multiprocessors * ring.blocksPerMultiprocessor(ringThreads()) : 0;
         tiles = choice.tiles() ? decode.overlappingKernel("tile_attention") : null;
+        if (!atLeast90) {
+            ring = null;
+            plan = null;
+            partial = null;
+            done = null;
+            return;
+        }
+        ring = decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program));
+        plan = new AttentionPlan(
+                config.headCount() / ringHeads,
+                multiprocessors * ring.blocksPerMultiprocessor(ringThreads()),
+                pieceTokens(program),
+                !deterministic);
+        long states = (long) plan.capacity(maxRows) * config.headCount();
+        TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(program.device()));
+        done = resources.keep(torch.zeros(new long[] {states}, options));
+        partial = resources.keep(torch.empty(new long[] {states, config.headSize() + 4}, options, null)); // as wide as float32
     }
 
     private int ringThreads() {
@@ -94,10 +124,15 @@ final class CudaAttention {
         return choice;
     }
 
+    /** What stands before a step's rows; null if nothing. */
+    AttentionPlan plan() {
+        return plan;
+    }
+
     /**
      * Writes the rows' keys and values to the cache and attends to it.
      *
-     * @param input address of the step's rows
+     * @param input address of the step's rows, before which the plan stands
      * @param qkv address of [count, 3C]
      * @param attended address of the result, [count, C]
      */
@@ -109,7 +144,6 @@ final class CudaAttention {
         int headCount = config.headCount();
         int blocks = count * headCount;
         int tileLines = Math.ceilDiv(count, TILE_ROWS);
-        int shares = blocks / ringHeads;
         switch (kind) {
             case HEADS -> {
                 int threads = blocks <= 192 ? MOST_THREADS : blocks <= 768 ? 128 : 64;
@@ -117,7 +151,8 @@ final class CudaAttention {
             }
             case SPLIT -> split.launch(headCount, count, SPLIT_BLOCKS, MOST_THREADS, input, qkv, keys, values, layerScale, attended);
             case RING -> ring.launch(
-                    Math.min(shares, ringBlocks), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, shares);
+                    plan.blocks(), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, partial.data_ptr().address(),
+                    done.data_ptr().address(), plan.capacity(count));
             case TILES -> tiles.launch(
                     headCount, tileLines + count, 1, TILE_THREADS, input, qkv, keys, values, layerScale, attended, count);
             case TILES_AND_RING -> {

@@ -147,13 +147,13 @@ final class CudaGpt2 extends Gpt2 {
         try (TensorScope scope = new TensorScope()) {
             program.configureThread();
             stream = resources.keep(program.stream().stream());
-            layers = new CudaLayers(program, stream, architecture, macros, maxRows, options.int8Weights());
+            layers = new CudaLayers(program, stream, architecture, macros, maxRows, options.int8Weights(), options.deterministic());
             resources.onClose(layers::close);
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
             resources.onClose(sampler::close);
-            rows = new StepRows(maxRows, rowSize, options.pageSize(), program.device(), stream);
+            rows = new StepRows(maxRows, rowSize, options.pageSize(), layers.attentionPlan(), program.device(), stream);
             resources.onClose(rows::close);
-            prefillRows = new StepRows(batch, rowSize, options.pageSize(), program.device(), stream);
+            prefillRows = new StepRows(batch, rowSize, options.pageSize(), null, program.device(), stream);
             resources.onClose(prefillRows::close);
             prefillInput = new Staging(stream);
             resources.onClose(prefillInput::close);

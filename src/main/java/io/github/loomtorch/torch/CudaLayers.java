@@ -74,6 +74,7 @@ final class CudaLayers implements AutoCloseable {
      * For steps of up to so many rows.
      *
      * @param int8 whether few rows are multiplied by weights of 8 bits
+     * @param deterministic whether no row's attention may depend on what other rows there are
      * @throws TorchException if {@code int8} is not possible here
      * @throws CudaKernels.Unavailable if the kernels cannot be had
      */
@@ -83,7 +84,8 @@ final class CudaLayers implements AutoCloseable {
             String architecture,
             Map<String, Integer> macros,
             int maxRows,
-            boolean int8) {
+            boolean int8,
+            boolean deterministic) {
         this.program = program;
         config = program.config();
         elementBytes = Libtorch.sizeBytes(program.dtype());
@@ -110,7 +112,10 @@ final class CudaLayers implements AutoCloseable {
                     program,
                     decode,
                     CudaKernels.isAtLeast90(architecture),
-                    torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount());
+                    torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount(),
+                    maxRows,
+                    deterministic,
+                    resources);
             if (fused) {
                 stepBuffers = new Buffers(
                         resources.keep(rows(maxRows, config.hiddenSize())),
@@ -187,6 +192,11 @@ final class CudaLayers implements AutoCloseable {
     /** What a step is to be told of its attention. */
     AttentionChoice attentionChoice() {
         return attention.choice();
+    }
+
+    /** What a step's rows are to be uploaded with; null if nothing. */
+    AttentionPlan attentionPlan() {
+        return attention.plan();
     }
 
     /** Whether steps allocate nothing and large prefills run here. */

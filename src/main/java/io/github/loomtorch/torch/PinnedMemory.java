@@ -27,10 +27,12 @@ final class PinnedMemory implements AutoCloseable {
         return memory.address();
     }
 
-    /** Copies the first bytes to the device, once all before on the stream is done. */
-    void copyTo(Pointer device, long size, CUstream_st stream) {
+    /** Copies the bytes from {@code begin} on to the same place of device memory, once all before on the stream is done. */
+    void copyTo(Pointer device, long begin, long size, CUstream_st stream) {
+        BytePointer to = new BytePointer(device).getPointer(begin);
+        BytePointer from = new BytePointer(memory).getPointer(begin);
         Cuda.check(
-                cudart.cudaMemcpyAsync(device, memory, size, cudart.cudaMemcpyHostToDevice, stream), "cudaMemcpyAsync to the device");
+                cudart.cudaMemcpyAsync(to, from, size, cudart.cudaMemcpyHostToDevice, stream), "cudaMemcpyAsync to the device");
     }
 
     @Override

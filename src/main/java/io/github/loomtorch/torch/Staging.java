@@ -28,7 +28,7 @@ final class Staging implements AutoCloseable {
     void upload(Pointer target, long size, Consumer<ByteBuffer> fill) {
         Buffer buffer = buffer(size);
         fill.accept(buffer.memory.bytes());
-        buffer.memory.copyTo(target, size, stream);
+        buffer.memory.copyTo(target, 0, size, stream);
         Cuda.check(cudart.cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
     }
 

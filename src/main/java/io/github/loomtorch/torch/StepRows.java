@@ -8,36 +8,36 @@ import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
-import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The rows of a step ({@link StepInput}) on the device, and what of them is in pinned host memory: rows to be copied in one piece, and
- * results, which the GPU writes there itself. There is a set of those for each of two steps in flight. The addresses on the device, and of
+ * The rows of a step ({@link StepInput}) on the device, behind their {@link AttentionPlan}, and what of them is in pinned host memory: plan
+ * and rows to be copied in one piece, and results, which the GPU writes there itself. There is a set of those for each of two steps in flight. The addresses on the device, and of
  * all results, never change, so that a graph can hold them: a row says where its results go. Confined to the engine thread.
  */
 final class StepRows implements AutoCloseable {
     private final int maxRows;
     private final int rowSize;
     private final int pageSize;
+    private final AttentionPlan plan; // or null
     private final CUstream_st stream;
-    private final Tensor deviceInput; // [maxRows, rowSize] int32
-    private final Pointer deviceMemory; // of it
+    private final Pointer deviceInput; // as each host's memory
     private final PinnedMemory hostResults;
     private final IntBuffer results; // [2 maxRows, RESULT]
     private final List<Host> hosts;
     private final Resources resources = new Resources();
 
-    StepRows(int maxRows, int rowSize, int pageSize, Device device, CUstream_st stream) {
+    /** With a plan of each step for its attention, unless {@code plan} is null. */
+    StepRows(int maxRows, int rowSize, int pageSize, AttentionPlan plan, Device device, CUstream_st stream) {
         this.maxRows = maxRows;
         this.rowSize = rowSize;
         this.pageSize = pageSize;
+        this.plan = plan;
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
-        deviceInput = resources.keep(torch.zeros(new long[] {maxRows, rowSize}, options)); // all padding
-        deviceMemory = deviceInput.data_ptr();
+        deviceInput = resources.keep(torch.zeros(new long[] {planSize(maxRows) + maxRows * rowSize}, options)).data_ptr(); // all padding
         try {
             hostResults = pinned(2L * maxRows * StepInput.RESULT * Integer.BYTES);
             results = hostResults.bytes().asIntBuffer();
@@ -63,13 +63,16 @@ final class StepRows implements AutoCloseable {
     final class Host {
         private final int firstResult; // row of the results
         private final PinnedMemory memory;
-        private final IntBuffer input; // [maxRows, rowSize]
+        private final IntBuffer items; // of the plan
+        private final IntBuffer input; // [maxRows, rowSize], behind them
         private int filled;
 
         private Host(int firstResult) {
             this.firstResult = firstResult;
-            memory = pinned(bytes(maxRows));
-            input = memory.bytes().asIntBuffer();
+            int planSize = planSize(maxRows);
+            memory = pinned((long) Integer.BYTES * (planSize + maxRows * rowSize));
+            items = memory.bytes().asIntBuffer().slice(0, planSize);
+            input = memory.bytes().asIntBuffer().slice(planSize, maxRows * rowSize);
             for (int row = 0; row < maxRows; row++) {
                 StepInput.clear(input, row * rowSize);
                 input.put(row * rowSize + StepInput.RESULT_ROW, firstResult + row);
@@ -114,9 +117,13 @@ final class StepRows implements AutoCloseable {
             filled = from;
         }
 
-        /** Copies the first rows to the device, once all before on the stream is done. */
+        /** Copies the first rows, and a plan for them, to the device, once all before on the stream is done. */
         void upload(int rows) {
-            memory.copyTo(deviceMemory, bytes(rows), stream);
+            if (plan != null) {
+                plan.put(items, input, rowSize, rows);
+            }
+            long begin = planSize(maxRows) - planSize(rows);
+            memory.copyTo(deviceInput, Integer.BYTES * begin, (long) Integer.BYTES * (planSize(rows) + rows * rowSize), stream);
         }
 
         /** One int of a row's results, valid once the kernel that wrote it is done. */
@@ -125,12 +132,14 @@ final class StepRows implements AutoCloseable {
         }
     }
 
-    private long bytes(int rows) {
-        return (long) rows * rowSize * Integer.BYTES;
+    /** Ints. */
+    private int planSize(int rows) {
+        return plan == null ? 0 : AttentionPlan.ITEM * plan.capacity(rows);
     }
 
+    /** Of the first row; the plan stands before it. */
     long inputAddress() {
-        return deviceMemory.address();
+        return deviceInput.address() + (long) Integer.BYTES * planSize(maxRows);
     }
 
     /** Of host memory, [2 maxRows, RESULT] int32, which a kernel can write. */

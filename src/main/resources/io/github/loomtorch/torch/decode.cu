@@ -333,8 +333,8 @@ extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds_
 /*
  * The same for steps with parts of prompts, of 16-bit elements and heads of 64 (compute capability 8.0 on): a block has the new tokens of a
  * sequence among QUERIES rows, and one after the other if there are several sequences, reads the sequence's keys and values once for all of
- * them and multiplies on the matrix units. A warp takes every TILE_WARPS-th KEYS keys, asking for the next before it multiplies, and the
- * warps are merged at the end. Rows that stand alone have blocks of their own, as above, or are left to another kernel.
+ * them and multiplies on the matrix units. A warp takes every TILE_WARPS-th KEYS keys, and the warps are merged at the end. Rows that stand
+ * alone have blocks of their own, as above, or are left to another kernel.
  *
  * Memory is read 16 bytes a thread, straight into what mma() takes: the order of D in q k, and of the columns of the output, is free. So the
  * four threads of a column take 32 of D in a row for two products, 8 each, and thread g columns 8g to 8g + 7 of 64 for eight.
@@ -344,7 +344,7 @@ extern "C" __global__ void __cluster_dims__(1, 1, SPLIT_BLOCKS) __launch_bounds_
  */
 #if ELEMENT_BITS == 16 && D == 64 && __CUDA_ARCH__ >= 800
 #include "mma.cuh"
-#define KEYS 16
+#define KEYS 32
 
 static __device__ __forceinline__ unsigned pack(float low, float high) {
     return narrow(low) | (unsigned)narrow(high) << 16;
@@ -383,39 +383,30 @@ static __device__ __forceinline__ void attendTile(int line, int queries, const i
     }
     float o[8][4] = {}; // [i] are columns 8 (2t) + i and 8 (2t + 1) + i of queries g and g + 8
     float most[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-    struct Piece {
-        uint4 k[KEYS / 8][2], v[KEYS / 16][4];
-    };
-    auto fetch = [&](int begin) { // after the last key, that again
-        Piece piece;
+    #pragma unroll 1
+    for (int begin = warp * KEYS; begin < n; begin += TILE_WARPS * KEYS) {
+        uint4 k[KEYS / 8][2], v[KEYS / 16][4]; // after the last key, that again
         #pragma unroll
         for (int i = 0; i < KEYS / 8; i++) {
             const T* from = keyOf(min(begin + 8 * i + g, n - 1)) + 8 * t;
-            piece.k[i][0] = loadFresh(from);
-            piece.k[i][1] = loadFresh(from + 32);
+            k[i][0] = loadFresh(from);
+            k[i][1] = loadFresh(from + 32);
         }
         #pragma unroll
         for (int i = 0; i < KEYS / 16; i++) {
             #pragma unroll
             for (int j = 0; j < 4; j++) {
-                piece.v[i][j] = loadFresh(valueOf(min(begin + 16 * i + 2 * t + j % 2 + j / 2 * 8, n - 1)) + 8 * g);
+                v[i][j] = loadFresh(valueOf(min(begin + 16 * i + 2 * t + j % 2 + j / 2 * 8, n - 1)) + 8 * g);
             }
         }
-        return piece;
-    };
-    Piece next = fetch(warp * KEYS);
-    #pragma unroll 1
-    for (int begin = warp * KEYS; begin < n; begin += TILE_WARPS * KEYS) {
-        const Piece piece = next;
-        next = fetch(begin + TILE_WARPS * KEYS);
         float s[KEYS / 8][4] = {}; // of keys 2t and 2t + 1 of 8
         float now[2] = {most[0], most[1]};
         #pragma unroll
         for (int i = 0; i < KEYS / 8; i++) {
             #pragma unroll
             for (int d = 0; d < 2; d++) {
-                mma(s[i], q[0][d].x, q[1][d].x, q[0][d].y, q[1][d].y, piece.k[i][d].x, piece.k[i][d].y);
-                mma(s[i], q[0][d].z, q[1][d].z, q[0][d].w, q[1][d].w, piece.k[i][d].z, piece.k[i][d].w);
+                mma(s[i], q[0][d].x, q[1][d].x, q[0][d].y, q[1][d].y, k[i][d].x, k[i][d].y);
+                mma(s[i], q[0][d].z, q[1][d].z, q[0][d].w, q[1][d].w, k[i][d].z, k[i][d].w);
             }
             #pragma unroll
             for (int j = 0; j < 4; j++) {
@@ -454,7 +445,7 @@ static __device__ __forceinline__ void attendTile(int line, int queries, const i
                 unsigned pairs[2];
                 #pragma unroll
                 for (int half = 0; half < 2; half++) {
-                    const uint4 a = piece.v[i][2 * half], b = piece.v[i][2 * half + 1];
+                    const uint4 a = v[i][2 * half], b = v[i][2 * half + 1];
                     const unsigned low = c < 2 ? a.x : c < 4 ? a.y : c < 6 ? a.z : a.w;
                     const unsigned high = c < 2 ? b.x : c < 4 ? b.y : c < 6 ? b.z : b.w;
                     pairs[half] = __byte_perm(low, high, c % 2 == 0 ? 0x5410 : 0x7632);
@@ -534,36 +525,46 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) tile_attention(con
 #endif
 
 /*
- * The same for many rows that stand alone (compute capability 9.0 on). The work is in shares, HEADS heads of a row each; a block takes every
- * gridDim.x-th. It reads its heads of a token at once, as they lie in memory, by the copy engine through a ring of pieces of PIECE tokens'
- * keys and values, which goes on from share to share. A warp has a head; one more warp copies, and does not wait for the kernel before.
- * Keys and values leave the L2 cache first, so that weights and activations stay.
- * Grid: at most the shares, best the blocks that run at once; 32 (HEADS + 1) threads; RING 2 PIECE HEADS D elements of shared memory.
+ * The same for many rows that stand alone (compute capability 9.0 on). AttentionPlan.java lists, before the first row and backwards, which
+ * of a row's tokens are one item: all, or a part. The work is in units, HEADS heads of an item each, which a block takes by turns. It reads
+ * its heads of a token at once, as they lie in memory, by the copy engine through a ring of pieces of PIECE tokens' keys and values, which
+ * goes on from unit to unit. A warp has a head; one more warp copies, and does not wait for the kernel before. Keys and values leave the L2
+ * cache first, so that weights and activations stay.
+ *
+ * Of a row in several items, the warp that is the last to have done a head merges what all left in `partial`, [items, H, D + 4] float: the
+ * output, not divided, the maximum and the sum. `done` [items, H] counts them; it is zero before and after.
+ *
+ * Grid: best the blocks that run at once; 32 (HEADS + 1) threads; RING 2 PIECE HEADS D elements of shared memory.
  */
 #if __CUDA_ARCH__ >= 900
-struct Share {
-    int line; // its row's number
-    const int* row; // of the step's input
-    int firstColumn;
-    int n; // tokens to attend to, 0 for padding
-    int pieces; // -1 if the row does not stand alone
+#define UNITS_PER_ITEM (H / HEADS)
 
-    __device__ __forceinline__ Share(const int* input, int share) {
-        line = share / (H / HEADS);
-        firstColumn = share % (H / HEADS) * HEADS * D;
-        row = input + (size_t)line * ROW;
-        n = row[LENGTH];
-        pieces = row[CHUNK_TOKENS] > 1 ? -1 : (max(n - 1, 0) + PIECE - 1) / PIECE;
-    }
+/* An item of the plan, and which heads of it. */
+struct Unit {
+    int item;
+    int line; // the row's number, -1 if there is no such item
+    int part, parts; // of the row's items, which are neighbours
+    int begin, end; // tokens, but for the row's own
+    int firstHead;
 
-    __device__ __forceinline__ int countOf(int piece) const {
-        return min(PIECE, n - 1 - piece * PIECE);
+    /* The n-th of this block, of `items`: there and back, as the items become shorter. */
+    __device__ __forceinline__ Unit(const int* input, int n, int items) {
+        const int unit = n * gridDim.x + (n % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
+        item = unit / UNITS_PER_ITEM;
+        firstHead = unit % UNITS_PER_ITEM * HEADS;
+        const int4 raw = item < items ? ((const int4*)input)[-1 - item] : make_int4(-1, 0, 0, 0);
+        line = raw.x;
+        part = raw.y & 0xffff;
+        parts = raw.y >> 16;
+        begin = raw.z;
+        end = raw.w;
     }
 };
 
 extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(const int* __restrict__ input, const T* __restrict__ qkv,
-        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out, int shares) {
+        T* __restrict__ keys, T* __restrict__ values, float scale, T* __restrict__ out, float* partial, int* done, int items) {
     constexpr int WIDTH = HEADS * D; // elements of a token that the block reads
+    constexpr int STATE = D + 4; // floats of an item's head
     extern __shared__ __align__(128) T pieces[]; // [RING, 2, PIECE, WIDTH]
     __shared__ u64 full[RING], empty[RING];
     const int head = threadIdx.x / 32;
@@ -578,15 +579,17 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
         publishBarriers();
     }
     __syncthreads();
+    Unit next(input, 0, items);
     if (head == HEADS) {
         const u64 policy = evictFirst();
         #pragma unroll 1
-        for (int i = blockIdx.x; i < shares; i += gridDim.x) {
-            const Share share(input, i);
+        for (int i = 1; next.line >= 0; i++) {
+            const Unit unit = next;
+            next = Unit(input, i, items);
+            const int* pages = input + (size_t)unit.line * ROW + PAGES;
             #pragma unroll 1
-            for (int piece = 0; piece < share.pieces; piece++, turn++) {
-                const int begin = piece * PIECE;
-                const int count = share.countOf(piece);
+            for (int begin = unit.begin; begin < unit.end; begin += PIECE, turn++) {
+                const int count = min(PIECE, unit.end - begin);
                 T* to = pieces + (size_t)(turn % RING) * 2 * PIECE * WIDTH;
                 u64* barrier = &full[turn % RING];
                 if (turn >= RING) {
@@ -596,7 +599,7 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
                     expectBytes(barrier, count * 2 * WIDTH * (int)sizeof(T));
                 }
                 __syncwarp();
-                const size_t at = ((size_t)share.row[PAGES + begin / PAGE] * PAGE + begin % PAGE) * C + share.firstColumn;
+                const size_t at = ((size_t)pages[begin / PAGE] * PAGE + begin % PAGE) * C + unit.firstHead * D;
                 if (WIDTH == C) { // one stretch of memory
                     if (lane < 2) {
                         copyBytes(to + lane * PIECE * WIDTH, (lane == 0 ? keys : values) + at, count * WIDTH * (int)sizeof(T), barrier,
@@ -614,19 +617,18 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
         return;
     }
     awaitPrevious();
-    if (gridDim.x == shares) { // the last of each block: the kernel after can ask for its weights meanwhile
-        releaseNext();
-    }
     const int group = lane / LANES;
-    const int column = head * D + lane % LANES * VEC; // of the share's
+    const int column = head * D + lane % LANES * VEC; // of the unit's
     #pragma unroll 1
-    for (int i = blockIdx.x; i < shares; i += gridDim.x) {
-        const Share share(input, i);
-        if (share.pieces < 0) {
-            continue;
+    for (int i = 1; next.line >= 0; i++) {
+        const Unit unit = next;
+        next = Unit(input, i, items);
+        if (i == 1 && next.line < 0) { // the only one: the kernel after can ask for its weights meanwhile
+            releaseNext();
         }
-        const int n = share.n;
-        const T* own = qkv + (size_t)share.line * 3 * C + share.firstColumn + column;
+        const int* row = input + (size_t)unit.line * ROW;
+        const int n = row[LENGTH];
+        const T* own = qkv + (size_t)unit.line * 3 * C + unit.firstHead * D + column;
         float q[VEC], o[VEC] = {};
         float most = -INFINITY, sum = 0;
         expand(loadFresh(own), q);
@@ -634,7 +636,7 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
         for (int j = 0; j < VEC; j++) {
             q[j] *= scale * 1.44269504f; // exp2 below
         }
-        if (n > 0) { // the row's own token
+        if (n > 0 && unit.part == 0) { // the row's own token
             const uint4 newKey = loadFresh(own + C);
             const uint4 newValue = loadFresh(own + 2 * C);
             float k[VEC], v[VEC];
@@ -642,8 +644,7 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
             expand(newValue, v);
             const float s = score(q, k, 0xffffffffu);
             if (group == 0) {
-                const size_t at =
-                        ((size_t)share.row[PAGES + (n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + share.firstColumn + column;
+                const size_t at = ((size_t)row[PAGES + (n - 1) / PAGE] * PAGE + (n - 1) % PAGE) * C + unit.firstHead * D + column;
                 *(uint4*)(keys + at) = newKey;
                 *(uint4*)(values + at) = newValue;
                 most = s;
@@ -656,8 +657,8 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
         }
         constexpr int TURNS = (PIECE + GROUPS_PER_WARP - 1) / GROUPS_PER_WARP;
         #pragma unroll 1
-        for (int piece = 0; piece < share.pieces; piece++, turn++) {
-            const int count = share.countOf(piece);
+        for (int begin = unit.begin; begin < unit.end; begin += PIECE, turn++) {
+            const int count = min(PIECE, unit.end - begin);
             const T* from = pieces + (size_t)(turn % RING) * 2 * PIECE * WIDTH + column;
             waitFor(&full[turn % RING], turn / RING & 1);
             __syncwarp();
@@ -685,9 +686,51 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
         }
         __syncwarp();
         mergeGroups(most, sum, o);
+        if (unit.parts > 1) {
+            const size_t place = (size_t)(unit.item - unit.part) * H + unit.firstHead + head; // of the row's first item
+            float* states = partial + place * STATE;
+            float* mine = states + (size_t)unit.part * H * STATE;
+            if (group == 0) {
+                #pragma unroll
+                for (int j = 0; j < VEC; j += 4) {
+                    __stcg((float4*)(mine + lane * VEC + j), make_float4(o[j], o[j + 1], o[j + 2], o[j + 3]));
+                }
+                if (lane == 0) {
+                    __stcg((float4*)(mine + D), make_float4(most, sum, 0, 0));
+                }
+                __threadfence();
+            }
+            __syncwarp();
+            const int before = __shfl_sync(0xffffffffu, lane == 0 ? atomicAdd(done + place, 1) : 0, 0);
+            if (before < unit.parts - 1) {
+                continue;
+            }
+            __threadfence();
+            if (lane == 0) {
+                done[place] = 0;
+            }
+            most = -INFINITY;
+            sum = 0;
+            #pragma unroll
+            for (int j = 0; j < VEC; j++) {
+                o[j] = 0;
+            }
+            for (int part = 0; part < unit.parts; part++) {
+                const float* theirs = states + (size_t)part * H * STATE;
+                const float4 state = __ldcg((const float4*)(theirs + D));
+                const float now = fmaxf(most, state.x);
+                raise(now, exp2f(most - now), most, sum, o);
+                const float weight = exp2f(state.x - now);
+                sum += weight * state.y;
+                #pragma unroll
+                for (int j = 0; j < VEC; j++) {
+                    o[j] += weight * __ldcg(theirs + lane % LANES * VEC + j);
+                }
+            }
+        }
         if (group == 0) {
             const float inverse = n == 0 ? 0 : 1 / sum;
-            T* to = out + (size_t)share.line * C + share.firstColumn + column;
+            T* to = out + (size_t)unit.line * C + unit.firstHead * D + column;
             #pragma unroll
             for (int j = 0; j < VEC; j++) {
                 to[j] = narrow(o[j] * inverse);

@@ -127,11 +127,11 @@ class CudaLayersIT {
                 embeddings = program.parameter("wte").clone().retainReference();
                 layers = new CudaLayers(
                         program, program.stream().stream().retainReference(), "sm_" + properties.major() + properties.minor(),
-                        CudaGpt2.macros(program), maxRows, false);
+                        CudaGpt2.macros(program), maxRows, false, false);
                 closers.push(layers);
                 rows = new StepRows(
-                        maxRows, StepInput.rowSize(KvCache.pagesPerSequence(config, pageSize())), pageSize(), program.device(),
-                        program.stream().stream().retainReference());
+                        maxRows, StepInput.rowSize(KvCache.pagesPerSequence(config, pageSize())), pageSize(), layers.attentionPlan(),
+                        program.device(), program.stream().stream().retainReference());
                 closers.push(rows);
                 Cuda.check(cudart.cudaDeviceSynchronize(), "cudaDeviceSynchronize"); // the two programs have streams of their own
             }

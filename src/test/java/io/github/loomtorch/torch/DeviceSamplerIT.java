@@ -176,7 +176,7 @@ class DeviceSamplerIT {
                 macros.put("VP", PADDED);
                 sampler = new DeviceSampler(
                         SLOTS, VOCAB, device, stream.stream(), "sm_" + properties.major() + properties.minor(), macros);
-                step = new StepRows(SLOTS, StepInput.rowSize(8), 16, device, stream.stream());
+                step = new StepRows(SLOTS, StepInput.rowSize(8), 16, null, device, stream.stream());
             }
         }
 
