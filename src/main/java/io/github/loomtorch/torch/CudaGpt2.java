@@ -368,7 +368,7 @@ final class CudaGpt2 extends Gpt2 {
         Integer recorded = graphs.ceilingKey(rowCount);
         int count = recorded != null ? recorded : options.deterministic() ? maxRows : rowCount;
         AttentionChoice.Kind kind = kind(step.stepping, count);
-        step.rows.upload(count);
+        step.rows.upload(count, kind.isPlanned());
         if (recorded != null) {
             Cuda.check(cudart.cudaGraphLaunch(graphs.get(count).get(kind), stream), "cudaGraphLaunch");
             return;
@@ -384,7 +384,7 @@ final class CudaGpt2 extends Gpt2 {
             List<Chunk> sampling = step.prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
                 step.prefillRows.fillLast(sampling, sampler::prepare);
-                step.prefillRows.upload(sampling.size());
+                step.prefillRows.upload(sampling.size(), false);
                 sampler.launch(prefillRows, sampling.size(), logits);
             }
         }
@@ -481,13 +481,13 @@ final class CudaGpt2 extends Gpt2 {
     private double stepMicros(int count, int contextLength, CudaLayers.Part without) {
         try (TensorScope scope = new TensorScope()) {
             layers.without(without);
-            finished.rows.upload(count);
             AttentionChoice.Kind kind = layers.attentionChoice().kind(count, false, contextLength);
+            finished.rows.upload(count, kind.isPlanned());
             step(count, kind);
             synchronize();
             CUgraphExec_st graph = record(() -> step(count, kind));
             return medianMicros(50, () -> {
-                finished.rows.upload(count);
+                finished.rows.upload(count, kind.isPlanned());
                 Cuda.check(cudart.cudaGraphLaunch(graph, stream), "cudaGraphLaunch");
             });
         } finally {

@@ -117,13 +117,18 @@ final class StepRows implements AutoCloseable {
             filled = from;
         }
 
-        /** Copies the first rows, and a plan for them, to the device, once all before on the stream is done. */
-        void upload(int rows) {
-            if (plan != null) {
+        /**
+         * Copies the first rows to the device, once all before on the stream is done.
+         *
+         * @param planned whether the step's attention goes by the plan, which is made and copied then
+         */
+        void upload(int rows, boolean planned) {
+            int size = planned ? planSize(rows) : 0;
+            if (planned) {
                 plan.put(items, input, rowSize, rows);
             }
-            long begin = planSize(maxRows) - planSize(rows);
-            memory.copyTo(deviceInput, Integer.BYTES * begin, (long) Integer.BYTES * (planSize(rows) + rows * rowSize), stream);
+            memory.copyTo(
+                    deviceInput, (long) Integer.BYTES * (planSize(maxRows) - size), (long) Integer.BYTES * (size + rows * rowSize), stream);
         }
 
         /** One int of a row's results, valid once the kernel that wrote it is done. */

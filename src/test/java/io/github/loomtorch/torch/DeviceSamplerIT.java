@@ -200,7 +200,7 @@ class DeviceSamplerIT {
                                 new FloatPointer(made), new long[] {chunks.size(), PADDED}, new TensorOptions(ScalarType.Float))
                         .to(dtype);
                 host.fillLast(chunks, sampler::prepare);
-                host.upload(chunks.size());
+                host.upload(chunks.size(), false);
                 sampler.launch(step, chunks.size(), logits.to(device, dtype));
                 Cuda.check(cudart.cudaStreamSynchronize(stream.stream()), "cudaStreamSynchronize");
                 FloatPointer rounded = logits.to(ScalarType.Float).data_ptr_float();
