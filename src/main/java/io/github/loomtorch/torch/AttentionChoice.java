@@ -26,8 +26,8 @@ record AttentionChoice(int headCount, int contextLength, int keysAtOnce, int mul
         /** Blocks share a head: for few rows with long contexts. From compute capability 9.0 on. */
         SPLIT,
         /**
-         * Blocks have several heads, and fetch keys and values through a ring of shared memory, a like number each: for many rows, each
-         * the only one of its sequence. From compute capability 9.0 on.
+         * Blocks have several heads, and fetch keys and values through a ring of shared memory, about as many each: for many rows,
+         * each the only one of its sequence. From compute capability 9.0 on.
          */
         RING,
         /**

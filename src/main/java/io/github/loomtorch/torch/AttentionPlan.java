@@ -7,10 +7,10 @@ import java.nio.IntBuffer;
  * them, longest first. The blocks take items by turns, there and back, so that each gets about as many tokens; a row of more than that is
  * in several items, neighbours of one another.
  *
- * <p>An item is four ints: its row's number, -1 if there are no more; its number among the row's items in the lower 16 bits, and how many
- * they are; its first token, and the one after its last. A row's own token, the last, is in none. Padding has an item without tokens.
+ * <p>An item is four ints: its row's number, -1 if there are no more; its number among the row's items in the lower 16 bits, how many they
+ * are in the upper; its first token; the token after its last. A row's own token, the last, is in none. Padding has an item without tokens.
  *
- * @param unitsPerItem blocks that share an item, as each takes some of the heads only
+ * @param unitsPerItem units, each some of the heads, into which the kernel divides an item for its blocks
  * @param blocks that run at once
  * @param pieceTokens what the tokens where an item begins are divisible by
  * @param divides whether rows may be in several items, by what the other rows are
@@ -20,17 +20,17 @@ record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divi
     static final int ITEM = 4;
 
     private static final int LEAST_TOKENS = 256; // up to which a row is whole
-    private static final double FAIR = 1.2; // of what each block would have on average; less made more items than blocks, which then waited
+    private static final double FAIR = 1.2; // times what a block has on average is whole; less made more second turns than it spared
 
-    /** Items of so many rows, at most. */
+    /** Items of so many rows, at most: a row of n pieces has fewer than 1 + n / m, m at least a block's share of all pieces. */
     int capacity(int rows) {
-        return rows + Math.ceilDiv(blocks, unitsPerItem); // as each part has the share of a block, but for a row's last
+        return rows + Math.ceilDiv(blocks, unitsPerItem);
     }
 
     /**
      * Makes the items of the first rows.
      *
-     * @param items their room: the first stands at the end, the others before it
+     * @param items [{@link #capacity}, {@link #ITEM}]
      * @param input the rows, as {@link StepInput} says
      * @param rowSize ints of a row
      */
@@ -43,7 +43,7 @@ record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divi
             longest = Math.max(longest, pieces);
         }
         int fair = (int) (FAIR * total * unitsPerItem / blocks); // pieces of a block
-        int most = divides ? Math.max(Math.ceilDiv(LEAST_TOKENS, pieceTokens), fair) : Math.max(longest, 1);
+        int most = divides ? Math.max(LEAST_TOKENS / pieceTokens, fair) : Math.max(longest, 1);
         int[] places = new int[longest + 1]; // by pieces of an item: how many, then where the next one goes
         for (int row = 0; row < rows; row++) {
             int pieces = pieces(input, row * rowSize);
@@ -64,7 +64,7 @@ record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divi
                 int parts = parts(pieces, most);
                 int tokens = tokens(input, row * rowSize);
                 for (int part = 0; part < parts; part++) {
-                    int at = at(items, places[Math.ceilDiv(pieces, parts)]++);
+                    int at = ITEM * places[Math.ceilDiv(pieces, parts)]++;
                     items.put(at, row);
                     items.put(at + 1, part | parts << 16);
                     items.put(at + 2, pieces * part / parts * pieceTokens);
@@ -73,13 +73,8 @@ record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divi
             }
         }
         for (int item = count; item < capacity(rows); item++) {
-            items.put(at(items, item), -1);
+            items.put(ITEM * item, -1);
         }
-    }
-
-    /** Where an item stands. */
-    static int at(IntBuffer items, int item) {
-        return items.capacity() - ITEM * (item + 1);
     }
 
     private static int tokens(IntBuffer input, int row) {

@@ -2,7 +2,6 @@ package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
 import org.bytedeco.pytorch.DeviceOptional;
-import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -27,12 +26,17 @@ final class CudaAttention {
     private final AttentionChoice choice;
     private final int ringHeads;
     private final CudaKernels.Kernel heads;
-    private final CudaKernels.Kernel split; // null, as what follows, if it is never chosen
+    private final CudaKernels.Kernel split; // null, as the next two, if it is never chosen
     private final CudaKernels.Kernel tiles;
-    private final CudaKernels.Kernel ring;
-    private final AttentionPlan plan;
-    private final Tensor partial; // [items, H, D + 4] float32
-    private final Tensor done; // [items, H] int32
+    private final Ring ring;
+
+    /**
+     * What RING has.
+     *
+     * @param partial address of [items, H, D + 4] float32
+     * @param done address of [items, H] int32
+     */
+    private record Ring(CudaKernels.Kernel kernel, AttentionPlan plan, long partial, long done) {}
 
     private static int ringHeads(Gpt2Config config) {
         int heads = MOST_RING_HEADS;
@@ -96,23 +100,30 @@ final class CudaAttention {
         heads = decode.overlappingKernel("attention");
         split = atLeast90 ? decode.overlappingKernel("split_attention") : null;
         tiles = choice.tiles() ? decode.overlappingKernel("tile_attention") : null;
-        if (!atLeast90) {
-            ring = null;
-            plan = null;
-            partial = null;
-            done = null;
-            return;
-        }
-        ring = decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program));
-        plan = new AttentionPlan(
+        ring = atLeast90 ? ring(decode, multiprocessors, maxRows, deterministic, resources) : null;
+    }
+
+    private Ring ring(CudaKernels decode, int multiprocessors, int maxRows, boolean deterministic, Resources resources) {
+        CudaKernels.Kernel kernel =
+                decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program));
+        AttentionPlan plan = new AttentionPlan(
                 config.headCount() / ringHeads,
-                multiprocessors * ring.blocksPerMultiprocessor(ringThreads()),
+                multiprocessors * kernel.blocksPerMultiprocessor(ringThreads()),
                 pieceTokens(program),
                 !deterministic);
-        long states = (long) plan.capacity(maxRows) * config.headCount();
-        TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(program.device()));
-        done = resources.keep(torch.zeros(new long[] {states}, options));
-        partial = resources.keep(torch.empty(new long[] {states, config.headSize() + 4}, options, null)); // as wide as float32
+        long items = plan.capacity(maxRows);
+        long heads = config.headCount();
+        return new Ring(
+                kernel,
+                plan,
+                zeros(ScalarType.Float, resources, items, heads, config.headSize() + 4),
+                zeros(ScalarType.Int, resources, items, heads));
+    }
+
+    /** Their address. */
+    private long zeros(ScalarType type, Resources resources, long... shape) {
+        TensorOptions options = new TensorOptions(type).device(new DeviceOptional(program.device()));
+        return resources.keep(torch.zeros(shape, options)).data_ptr().address();
     }
 
     private int ringThreads() {
@@ -126,7 +137,7 @@ final class CudaAttention {
 
     /** What stands before a step's rows; null if nothing. */
     AttentionPlan plan() {
-        return plan;
+        return ring == null ? null : ring.plan();
     }
 
     /**
@@ -150,9 +161,9 @@ final class CudaAttention {
                 heads.launch(headCount, count, 1, threads, input, qkv, keys, values, layerScale, attended);
             }
             case SPLIT -> split.launch(headCount, count, SPLIT_BLOCKS, MOST_THREADS, input, qkv, keys, values, layerScale, attended);
-            case RING -> ring.launch(
-                    plan.blocks(), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, partial.data_ptr().address(),
-                    done.data_ptr().address(), plan.capacity(count));
+            case RING -> ring.kernel().launch(
+                    ring.plan().blocks(), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, ring.partial(), ring.done(),
+                    ring.plan().capacity(count));
             case TILES -> tiles.launch(
                     headCount, tileLines + count, 1, TILE_THREADS, input, qkv, keys, values, layerScale, attended, count);
             case TILES_AND_RING -> {

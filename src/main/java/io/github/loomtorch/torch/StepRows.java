@@ -14,8 +14,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The rows of a step ({@link StepInput}) on the device, behind their {@link AttentionPlan}, and what of them is in pinned host memory: plan
- * and rows to be copied in one piece, and results, which the GPU writes there itself. There is a set of those for each of two steps in flight. The addresses on the device, and of
- * all results, never change, so that a graph can hold them: a row says where its results go. Confined to the engine thread.
+ * and rows to be copied in one piece, and results, which the GPU writes there itself. There is a set of those for each of two steps in
+ * flight. The addresses on the device, and of all results, never change, so that a graph can hold them: a row says where its results go.
+ * Confined to the engine thread.
  */
 final class StepRows implements AutoCloseable {
     private final int maxRows;
@@ -23,7 +24,7 @@ final class StepRows implements AutoCloseable {
     private final int pageSize;
     private final AttentionPlan plan; // or null
     private final CUstream_st stream;
-    private final Pointer deviceInput; // as each host's memory
+    private final Pointer deviceInput; // int32: room for the plan of maxRows rows, then [maxRows, rowSize]
     private final PinnedMemory hostResults;
     private final IntBuffer results; // [2 maxRows, RESULT]
     private final List<Host> hosts;
@@ -37,7 +38,8 @@ final class StepRows implements AutoCloseable {
         this.plan = plan;
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
-        deviceInput = resources.keep(torch.zeros(new long[] {planSize(maxRows) + maxRows * rowSize}, options)).data_ptr(); // all padding
+        // Until the first upload: padding, also in a plan, which says nothing but row 0.
+        deviceInput = resources.keep(torch.zeros(new long[] {planSize(maxRows) + maxRows * rowSize}, options)).data_ptr();
         try {
             hostResults = pinned(2L * maxRows * StepInput.RESULT * Integer.BYTES);
             results = hostResults.bytes().asIntBuffer();
@@ -63,15 +65,15 @@ final class StepRows implements AutoCloseable {
     final class Host {
         private final int firstResult; // row of the results
         private final PinnedMemory memory;
-        private final IntBuffer items; // of the plan
-        private final IntBuffer input; // [maxRows, rowSize], behind them
+        private final IntBuffer plans; // the plan of a step at the end
+        private final IntBuffer input; // [maxRows, rowSize], behind it
         private int filled;
 
         private Host(int firstResult) {
             this.firstResult = firstResult;
             int planSize = planSize(maxRows);
             memory = pinned((long) Integer.BYTES * (planSize + maxRows * rowSize));
-            items = memory.bytes().asIntBuffer().slice(0, planSize);
+            plans = memory.bytes().asIntBuffer().slice(0, planSize);
             input = memory.bytes().asIntBuffer().slice(planSize, maxRows * rowSize);
             for (int row = 0; row < maxRows; row++) {
                 StepInput.clear(input, row * rowSize);
@@ -125,7 +127,7 @@ final class StepRows implements AutoCloseable {
         void upload(int rows, boolean planned) {
             int size = planned ? planSize(rows) : 0;
             if (planned) {
-                plan.put(items, input, rowSize, rows);
+                plan.put(plans.slice(plans.capacity() - size, size), input, rowSize, rows);
             }
             memory.copyTo(
                     deviceInput, (long) Integer.BYTES * (planSize(maxRows) - size), (long) Integer.BYTES * (size + rows * rowSize), stream);

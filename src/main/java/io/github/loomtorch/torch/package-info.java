@@ -34,10 +34,10 @@
  * {@code CudaLayers} puts a step together from {@code CudaLinear}, the norms and matrix products ({@code linear.cu}, {@code wide.cu},
  * cuBLAS), {@code CudaAttention} ({@code decode.cu}) and, in a large prefill, the program's flash attention; {@code DeviceSampler} ends it
  * with {@code sample.cu}; {@code CudaGpt2} records it as a CUDA graph for each number of rows and kind of attention
- * ({@code AttentionChoice}; {@code AttentionPlan} is what one kind goes by), and the layers of a large prefill for some numbers of tokens, and launches the next step before one has ended.
- * {@code CudaLinear} has the weights that follow a norm take its factors and offsets over, in the program's own parameters. {@code
- * StepInput} is the layout that Java and the kernels share, {@code PrefillShape} what a prefill is told. Without a kernel, {@code
- * TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
+ * ({@code AttentionChoice}, and {@code AttentionPlan} for many rows), and the layers of a large prefill for some numbers of tokens, and
+ * launches the next step before one has ended. {@code CudaLinear} has the weights that follow a norm take its factors and offsets over, in
+ * the program's own parameters. {@code StepInput} is the layout that Java and the kernels share, {@code PrefillShape} what a prefill is told.
+ * Without a kernel, {@code TorchScriptGpt2} runs the program operator by operator, as it does on a CPU.
  *
  * <p>Native objects belong to a {@code TensorScope}, or are retained by the class that owns them.
  */

@@ -525,11 +525,11 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) tile_attention(con
 #endif
 
 /*
- * The same for many rows that stand alone (compute capability 9.0 on). AttentionPlan.java lists, before the first row and backwards, which
- * of a row's tokens are one item: all, or a part. The work is in units, HEADS heads of an item each, which a block takes by turns. It reads
- * its heads of a token at once, as they lie in memory, by the copy engine through a ring of pieces of PIECE tokens' keys and values, which
- * goes on from unit to unit. A warp has a head; one more warp copies, and does not wait for the kernel before. Keys and values leave the L2
- * cache first, so that weights and activations stay.
+ * The same for many rows that stand alone (compute capability 9.0 on). Just before the first row stands the plan, [items, 4] int: see
+ * AttentionPlan.java. An item is a row's tokens, or a part of them. The work is in units, HEADS heads of an item each, which a block takes by
+ * turns. It reads its heads of a token at once, as they lie in memory, by the copy engine through a ring of pieces of PIECE tokens' keys and
+ * values, which goes on from unit to unit. A warp has a head; one more warp copies, and does not wait for the kernel before. Keys and values
+ * leave the L2 cache first, so that weights and activations stay.
  *
  * Of a row in several items, the warp that is the last to have done a head merges what all left in `partial`, [items, H, D + 4] float: the
  * output, not divided, the maximum and the sum. `done` [items, H] counts them; it is zero before and after.
@@ -552,7 +552,7 @@ struct Unit {
         const int unit = n * gridDim.x + (n % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
         item = unit / UNITS_PER_ITEM;
         firstHead = unit % UNITS_PER_ITEM * HEADS;
-        const int4 raw = item < items ? ((const int4*)input)[-1 - item] : make_int4(-1, 0, 0, 0);
+        const int4 raw = item < items ? ((const int4*)input)[item - items] : make_int4(-1, 0, 0, 0);
         line = raw.x;
         part = raw.y & 0xffff;
         parts = raw.y >> 16;
@@ -698,14 +698,15 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
                 if (lane == 0) {
                     __stcg((float4*)(mine + D), make_float4(most, sum, 0, 0));
                 }
-                __threadfence();
             }
             __syncwarp();
+            __threadfence();
             const int before = __shfl_sync(0xffffffffu, lane == 0 ? atomicAdd(done + place, 1) : 0, 0);
+            __threadfence();
+            __syncwarp();
             if (before < unit.parts - 1) {
                 continue;
             }
-            __threadfence();
             if (lane == 0) {
                 done[place] = 0;
             }
@@ -723,8 +724,12 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
                 const float weight = exp2f(state.x - now);
                 sum += weight * state.y;
                 #pragma unroll
-                for (int j = 0; j < VEC; j++) {
-                    o[j] += weight * __ldcg(theirs + lane % LANES * VEC + j);
+                for (int j = 0; j < VEC; j += 4) {
+                    const float4 more = __ldcg((const float4*)(theirs + lane % LANES * VEC + j));
+                    o[j] += weight * more.x;
+                    o[j + 1] += weight * more.y;
+                    o[j + 2] += weight * more.z;
+                    o[j + 3] += weight * more.w;
                 }
             }
         }

@@ -240,7 +240,6 @@ class ContinuousSchedulerTest {
     @Test
     void requestsOfOnePromptShareItsPrefill() throws Exception {
         start(QueueConfig.unbounded(), model -> model);
-        gate.open();
         List<Generation> generations = scheduler.submit(request(40, 3), 2);
         generations.forEach(generation -> assertYield(request(40, 3), generation.join()));
         clock.awaitParked();

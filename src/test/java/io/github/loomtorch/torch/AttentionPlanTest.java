@@ -77,7 +77,7 @@ class AttentionPlanTest {
         }
     }
 
-    /** One in eight is long: none of these keeps a block longer than all others, but one of 256 tokens does. */
+    /** No block has more than 256 tokens, the longest part. */
     @Test
     void longRowsAmongShortOnesAreDivided() {
         int[] lengths = IntStream.range(0, 64).map(row -> row % 8 == 0 ? 1000 : 100).toArray();
@@ -99,6 +99,22 @@ class AttentionPlanTest {
         assertEquals(
                 List.of(new Item(1, 0, 1, 0, 1023), new Item(3, 0, 1, 0, 299), new Item(0, 0, 1, 0, 4), new Item(2, 0, 1, 0, 0)),
                 items(plan, lengths, all(4)));
+        assertEquals(List.of(new Item(0, 0, 1, 0, 0), new Item(1, 0, 1, 0, 0)), items(plan, new int[] {1, 0}, all(2)));
+    }
+
+    @Test
+    void upTo256TokensAreWhole() {
+        assertEquals(
+                List.of(new Item(0, 0, 1, 0, 256), new Item(1, 0, 2, 0, 128), new Item(1, 1, 2, 128, 257)),
+                items(H100, new int[] {257, 258}, all(2)));
+    }
+
+    @Test
+    void rowsOfPartsOfPromptsChangeNoShare() {
+        int[] lengths = new Random(3).ints(200, 1, 1025).toArray();
+        int[] besides = Arrays.copyOf(lengths, 1200); // with 1,000 rows that do not stand alone
+        boolean[] alone = Arrays.copyOf(all(200), 1200);
+        assertEquals(items(H100, lengths, all(200)), items(H100, besides, alone));
     }
 
     /** As {@code decode.cu} has the blocks take them. */
@@ -127,13 +143,11 @@ class AttentionPlanTest {
             input.put(row * ROW_SIZE + StepInput.LENGTH, lengths[row]);
             input.put(row * ROW_SIZE + StepInput.CHUNK_TOKENS, !alone[row] ? 2 : lengths[row] == 0 ? 0 : 1);
         }
-        int room = 7; // for more rows than these
-        IntBuffer buffer = IntBuffer.allocate(AttentionPlan.ITEM * (plan.capacity(rows) + room));
-        Arrays.fill(buffer.array(), 99);
+        IntBuffer buffer = IntBuffer.allocate(AttentionPlan.ITEM * plan.capacity(rows));
         plan.put(buffer, input, ROW_SIZE, rows);
         List<Item> items = new ArrayList<>();
         for (int i = 0; i < plan.capacity(rows); i++) {
-            int at = AttentionPlan.at(buffer, i);
+            int at = AttentionPlan.ITEM * i;
             if (buffer.get(at) < 0) {
                 items.add(null);
                 continue;
@@ -141,9 +155,6 @@ class AttentionPlanTest {
             assertTrue(!items.contains(null), "an item after the last");
             int parts = buffer.get(at + 1);
             items.add(new Item(buffer.get(at), parts & 0xffff, parts >> 16, buffer.get(at + 2), buffer.get(at + 3)));
-        }
-        for (int i = 0; i < room * AttentionPlan.ITEM; i++) {
-            assertEquals(99, buffer.get(i));
         }
         items.removeAll(Collections.singleton(null));
         for (int i = 1; i < items.size(); i++) { // but for what a piece is not full

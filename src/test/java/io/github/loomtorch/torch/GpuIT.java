@@ -128,10 +128,10 @@ class GpuIT {
         Random random = new Random(13);
         try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 200, 16, 0.5, cudaGraphs, false, false))) {
             List<Generation> generations = new ArrayList<>();
-            for (int i = 0; i < 200; i++) { // two or three end with each step, so that there are steps of 200 to 2 rows
-                SamplingParams params = SamplingParams.greedy(1 + i % 90).toBuilder().ignoreEos(true).topLogprobs(5).build();
-                generations.add(scheduler.submit(
-                        new GenerationRequest(random.ints(1 + random.nextInt(20), 0, 50257).toArray(), params)));
+            for (int i = 0; i < 200; i++) { // after 20 steps two or three end with each, so that there are steps of 200 to 2 rows
+                SamplingParams params = SamplingParams.greedy(20 + i % 90).toBuilder().ignoreEos(true).topLogprobs(5).build();
+                int length = i % 50 == 0 ? 900 : 1 + random.nextInt(20); // a few rows that blocks share
+                generations.add(scheduler.submit(new GenerationRequest(random.ints(length, 0, 50257).toArray(), params)));
             }
             return generations.stream().map(Generation::join).toList();
         }
@@ -276,22 +276,29 @@ class GpuIT {
         }
     }
 
+    /** The last with so many tokens that blocks share a row when it is alone, and less when it is not, unless they never do. */
     @ParameterizedTest
-    @ValueSource(ints = {8, 16})
-    void deterministicRequestsGiveTheSameTokensUnderAnyLoad(int batchSize) throws IOException {
+    @CsvSource({
+        // batch, requests, shortest prompt, longest
+        "8, 40, 1, 600",
+        "16, 40, 1, 600",
+        "200, 200, 600, 950"
+    })
+    void deterministicRequestsGiveTheSameTokensUnderAnyLoad(int batchSize, int count, int shortest, int longest) throws IOException {
         Random random = new Random(9);
         List<GenerationRequest> requests = new ArrayList<>();
-        for (int i = 0; i < 40; i++) {
+        for (int i = 0; i < count; i++) {
             requests.add(new GenerationRequest(
-                    random.ints(1 + random.nextInt(600), 0, 50257).toArray(),
-                    SamplingParams.creative().toBuilder().seed(i).ignoreEos(i % 2 == 0).maxNewTokens(30 + i).build()));
+                    random.ints(random.nextInt(shortest, longest + 1), 0, 50257).toArray(),
+                    SamplingParams.creative().toBuilder().seed(i).ignoreEos(i % 2 == 0).maxNewTokens(30 + i % 40).topLogprobs(2).build()));
         }
         try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, batchSize, 16, 0.5, true, true, false))) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i += 7) {
-                assertArrayEquals(
-                        scheduler.submit(requests.get(i)).join().outputTokenIds(), together.get(i).join().outputTokenIds(), "request " + i);
+                Completion alone = scheduler.submit(requests.get(i)).join();
+                assertArrayEquals(alone.outputTokenIds(), together.get(i).join().outputTokenIds(), "request " + i);
+                assertEquals(alone.logprobs(), together.get(i).join().logprobs(), "request " + i);
             }
         }
     }
