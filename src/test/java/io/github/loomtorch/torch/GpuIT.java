@@ -276,21 +276,23 @@ class GpuIT {
         }
     }
 
-    /** The last with so many tokens that blocks share a row when it is alone, and less when it is not, unless they never do. */
+    /** The last with so many tokens that blocks would divide a row into fewer parts when it is not alone, if they did. */
     @ParameterizedTest
     @CsvSource({
-        // batch, requests, shortest prompt, longest
-        "8, 40, 1, 600",
-        "16, 40, 1, 600",
-        "200, 200, 600, 950"
+        // batch, requests, shortest prompt, longest, fewest new tokens
+        "8, 40, 1, 600, 30",
+        "16, 40, 1, 600, 30",
+        "200, 200, 500, 700, 150"
     })
-    void deterministicRequestsGiveTheSameTokensUnderAnyLoad(int batchSize, int count, int shortest, int longest) throws IOException {
+    void deterministicRequestsGiveTheSameTokensUnderAnyLoad(
+            int batchSize, int count, int shortest, int longest, int fewest) throws IOException {
         Random random = new Random(9);
         List<GenerationRequest> requests = new ArrayList<>();
         for (int i = 0; i < count; i++) {
             requests.add(new GenerationRequest(
                     random.ints(random.nextInt(shortest, longest + 1), 0, 50257).toArray(),
-                    SamplingParams.creative().toBuilder().seed(i).ignoreEos(i % 2 == 0).maxNewTokens(30 + i % 40).topLogprobs(2).build()));
+                    SamplingParams.creative().toBuilder().seed(i).ignoreEos(count == 200 || i % 2 == 0).maxNewTokens(fewest + i % 40)
+                            .topLogprobs(2).build()));
         }
         try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, batchSize, 16, 0.5, true, true, false))) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
