@@ -4,8 +4,8 @@ import java.nio.IntBuffer;
 
 /**
  * How the blocks of {@link AttentionChoice.Kind#RING} divide a step's rows that stand alone: into items, each a row's tokens or a part of
- * them, longest first. The blocks take items by turns, there and back, so that each gets about as many tokens; a row of more than that is
- * in several items, neighbours of one another.
+ * them, longest first. The blocks take items by turns, there and back, so that each gets about as many tokens; a row of clearly more
+ * than that, and of more than 256, is in several items, neighbours of one another.
  *
  * <p>An item is four ints: its row's number, -1 if there are no more; its number among the row's items in the lower 16 bits, how many they
  * are in the upper; its first token; the token after its last. A row's own token, the last, is in none. Padding has an item without tokens.
@@ -22,7 +22,7 @@ record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divi
     private static final int LEAST_TOKENS = 256; // up to which a row is whole
     private static final double FAIR = 1.2; // times what a block has on average is whole; less made more second turns than it spared
 
-    /** Items of so many rows, at most: a row of n pieces has fewer than 1 + n / m, m at least a block's share of all pieces. */
+    /** Items of so many rows, at most: a divided row of n pieces has fewer than 1 + n / m, m at least a block's share of all pieces. */
     int capacity(int rows) {
         return rows + Math.ceilDiv(blocks, unitsPerItem);
     }
