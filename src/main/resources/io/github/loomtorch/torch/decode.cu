@@ -702,11 +702,11 @@ extern "C" __global__ void __launch_bounds__(32 * (HEADS + 1)) ring_attention(co
             __syncwarp();
             __threadfence();
             const int before = __shfl_sync(0xffffffffu, lane == 0 ? atomicAdd(done + place, 1) : 0, 0);
-            __threadfence();
-            __syncwarp();
             if (before < unit.parts - 1) {
                 continue;
             }
+            __threadfence();
+            __syncwarp();
             if (lane == 0) {
                 done[place] = 0;
             }
