@@ -17,7 +17,7 @@ import java.util.Set;
  */
 record AttentionChoice(int headCount, int contextLength, int keysAtOnce, int multiprocessors, boolean atLeast90, boolean tiles) {
     private static final int FEW_BLOCKS = 48; // of HEADS: up to so many SPLIT is faster, if keys are many
-    private static final int MANY_BLOCKS = 5; // of HEADS for each multiprocessor: from so many on RING is faster
+    private static final int MANY_BLOCKS = 4; // of HEADS for each multiprocessor: from so many on RING is faster
 
     /** The ways to compute it. */
     enum Kind {

@@ -35,11 +35,11 @@ class AttentionChoiceTest {
         "1, false, 257, SPLIT",
         "4, false, 1024, SPLIT",
         "5, false, 1024, HEADS",
-        "54, false, 10, HEADS",
-        "55, false, 10, RING",
+        "43, false, 10, HEADS",
+        "44, false, 10, RING",
         "0, true, 1024, TILES",
-        "54, true, 10, TILES",
-        "55, true, 10, TILES_AND_RING"
+        "43, true, 10, TILES",
+        "44, true, 10, TILES_AND_RING"
     })
     void whatIsFastestOnAnH100(int alone, boolean parts, int longest, Kind expected) {
         assertEquals(expected, H100.kind(alone, parts, longest));
@@ -62,7 +62,7 @@ class AttentionChoiceTest {
     void everyStepsKindIsAmongThoseOfItsRows(int batch) {
         TreeSet<Integer> recorded = new TreeSet<>(CudaGpt2.recordedRows(batch, batch + 512));
         for (int many = 1; many <= batch + 1; many++) {
-            AttentionChoice choice = new AttentionChoice(5, 1024, 256, many, true, true); // so many rows are many
+            AttentionChoice choice = new AttentionChoice(4, 1024, 256, many, true, true); // so many rows are many
             for (int rows = 1; rows <= batch + 512; rows++) {
                 int count = recorded.ceiling(rows);
                 Set<Kind> kinds = choice.kinds(count, batch);
