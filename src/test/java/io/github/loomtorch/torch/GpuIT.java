@@ -129,7 +129,7 @@ class GpuIT {
     private static List<Completion> shrinkingBatch(int prefillTokens, boolean cudaGraphs) throws IOException {
         Random random = new Random(13);
         TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 200, 16, 0.5, cudaGraphs, false, false);
-        List<Integer> decoding = new ArrayList<>(); // sequences of steps without prompts
+        List<Integer> decoding = new ArrayList<>(); // sequences of the steps that compute a token of each
         EngineConfig config = EngineConfig.builder()
                 .maxPrefillTokensBesideDecode(prefillTokens)
                 .listener(step -> {
