@@ -26,8 +26,8 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
 /**
- * The two ways to fill a batch, on five prompts: callers in turn on one thread, then callers on virtual threads whose texts stream as
- * they are sampled. {@code mvn -q compile exec:exec} runs it.
+ * The two ways to fill a batch, on five prompts: callers in turn on one thread, then callers on virtual threads whose
+ * texts stream as they are sampled. {@code mvn -q compile exec:exec} runs it.
  */
 public final class Demo {
     /** Prompts in a batch. */
@@ -91,7 +91,8 @@ public final class Demo {
     }
 
     private void runInTurn(Engine engine, DemoPage page) {
-        page.heading("1. NaiveScheduler: the call that brings prompt " + BATCH_SIZE + " runs the batch, flush() the remainder");
+        page.heading("1. NaiveScheduler: the call that brings prompt " + BATCH_SIZE
+                + " runs the batch, flush() the remainder");
         try (NaiveScheduler scheduler = new NaiveScheduler(engine, BATCH_SIZE)) {
             List<Generation> batch = new ArrayList<>();
             for (String prompt : PROMPTS) {
@@ -107,8 +108,8 @@ public final class Demo {
     }
 
     private void runAtOnce(DemoPage page) throws IOException {
-        page.heading("2. AsyncNaiveScheduler: a virtual thread for each prompt; a batch runs when " + BATCH_SIZE + " have come, or "
-                + BATCH_TIMEOUT.toMillis() + " ms after its first");
+        page.heading("2. AsyncNaiveScheduler: a virtual thread for each prompt; a batch runs when " + BATCH_SIZE
+                + " have come, or " + BATCH_TIMEOUT.toMillis() + " ms after its first");
         try (AsyncNaiveScheduler scheduler = new AsyncNaiveScheduler(
                         () -> new Engine(Gpt2.load(model, options), tokenizer, EngineConfig.defaults()),
                         BATCH_SIZE,
@@ -123,8 +124,9 @@ public final class Demo {
     }
 
     private Completion call(AsyncNaiveScheduler scheduler, int i, DemoPage page) {
-        Completion completion =
-                scheduler.submit(request(PROMPTS.get(i)), event -> page.stream(i, event.text())).join();
+        Completion completion = scheduler
+                .submit(request(PROMPTS.get(i)), event -> page.stream(i, event.text()))
+                .join();
         page.endStream(i);
         return completion;
     }

@@ -33,11 +33,18 @@ final class DemoPage {
     /** Shows a batch that has ended, of the prompts that come next. */
     synchronized void batch(List<Completion> completions) {
         Completion first = completions.get(0);
-        int tokens = completions.stream().mapToInt(completion -> completion.outputTokenIds().length).sum();
-        long endNanos = completions.stream().mapToLong(c -> c.timings().finishedNanos()).max().orElseThrow();
+        int tokens = completions.stream()
+                .mapToInt(completion -> completion.outputTokenIds().length)
+                .sum();
+        long endNanos = completions.stream()
+                .mapToLong(c -> c.timings().finishedNanos())
+                .max()
+                .orElseThrow();
         double seconds = (endNanos - first.timings().startedNanos()) / 1e9;
         out.println("batch " + first.batchNumber() + ": "
-                + format("%d prompts, %d tokens in %.2f s, %.0f tokens/s", completions.size(), tokens, seconds, tokens / seconds));
+                + format(
+                        "%d prompts, %d tokens in %.2f s, %.0f tokens/s",
+                        completions.size(), tokens, seconds, tokens / seconds));
         completions.forEach(completion -> text(shown++, completion.text()));
         out.println();
         out.flush();
@@ -50,7 +57,10 @@ final class DemoPage {
         }
     }
 
-    /** Adds text to a stream. On a terminal each has its line; elsewhere they come in pieces, labelled with their number. */
+    /**
+     * Adds text to a stream. On a terminal each has its line; elsewhere they come in pieces, labelled with their
+     * number.
+     */
     synchronized void stream(int i, String text) {
         StringBuilder stream = streams[i];
         boolean endsInSpace = stream.charAt(stream.length() - 1) == ' ';
@@ -112,13 +122,20 @@ final class DemoPage {
             double latency = timings.e2elNanos() / 1e9;
             double ttft = timings.ttftNanos() / 1e9;
             String name = (i + 1) + " " + prompts.get(i);
-            out.print(format(row, name, count, format("%.2f s", latency), format("%.2f s", ttft), format("%.0f", count / latency)));
+            out.print(format(
+                    row,
+                    name,
+                    count,
+                    format("%.2f s", latency),
+                    format("%.2f s", ttft),
+                    format("%.0f", count / latency)));
             tokens += count;
             startNanos = Math.min(startNanos, timings.submittedNanos());
             endNanos = Math.max(endNanos, timings.finishedNanos());
         }
         double seconds = (endNanos - startNanos) / 1e9;
-        out.print(styled("1", format(row, "all", tokens, format("%.2f s", seconds), "", format("%.0f", tokens / seconds))));
+        out.print(styled(
+                "1", format(row, "all", tokens, format("%.2f s", seconds), "", format("%.0f", tokens / seconds))));
     }
 
     /** The prompt and what follows it, in lines of the page's width. */
@@ -132,7 +149,11 @@ final class DemoPage {
                 end = space > start ? space : end;
             }
             String line = all.substring(start, end).strip();
-            out.println(styled("36", label) + (start == 0 ? styled("1", prompts.get(i)) + line.substring(prompts.get(i).length()) : line));
+            out.println(styled("36", label)
+                    + (start == 0
+                            ? styled("1", prompts.get(i))
+                                    + line.substring(prompts.get(i).length())
+                            : line));
             label = "    ";
             start = end;
         }

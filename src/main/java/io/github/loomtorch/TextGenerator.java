@@ -55,8 +55,8 @@ public final class TextGenerator implements AutoCloseable {
     /**
      * Loads a model with the usual options: the first GPU if there is one, continuous batching.
      *
-     * @param modelDirectory {@code config.json} and {@code model.safetensors} or {@code model.ts}, and the tokenizer's files, else those in
-     *     the folder {@code tokenizer} of the working directory are taken
+     * @param modelDirectory {@code config.json} and {@code model.safetensors} or {@code model.ts}, and the tokenizer's
+     *     files, else those in the folder {@code tokenizer} of the working directory are taken
      * @return a generator, to be closed
      * @throws IOException if a file is missing or malformed
      * @throws io.github.loomtorch.torch.TorchException if libtorch is missing or memory runs out
@@ -123,7 +123,8 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * Makes a request for {@link #scheduler()}, where priority and timeout can be added. Special tokens in the prompt are plain text.
+     * Makes a request for {@link #scheduler()}, where priority and timeout can be added. Special tokens in the prompt
+     * are plain text.
      *
      * @param prompt at least one character
      * @param sampling how to continue it
@@ -193,8 +194,9 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Chooses where the model runs; {@code auto} unless set. With several devices each has a replica of its own, and a request goes to
-         * the one with the least to do: see {@link ReplicaPool}. One named twice has two replicas, which share its memory.
+         * Chooses where the model runs; {@code auto} unless set. With several devices each has a replica of its own,
+         * and a request goes to the one with the least to do: see {@link ReplicaPool}. One named twice has two
+         * replicas, which share its memory.
          *
          * @param devices at least one of {@code auto}, {@code cpu}, {@code cuda} and {@code cuda:n}
          * @return this
@@ -260,7 +262,8 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Makes a request's tokens independent of what runs beside it, bit for bit; off unless set, because it is slower.
+         * Makes a request's tokens independent of what runs beside it, bit for bit; off unless set, because it is
+         * slower.
          *
          * @param deterministic see {@link TorchOptions#deterministic()}
          * @return this
@@ -294,7 +297,8 @@ public final class TextGenerator implements AutoCloseable {
         /**
          * Sets the options of each engine, so that each can have a listener that knows which one it watches.
          *
-         * @param engine the configuration of the engine on the device at a place in {@link #devices}, from 0; called by {@link #build}
+         * @param engine the configuration of the engine on the device at a place in {@link #devices}, from 0; called by
+         *     {@link #build}
          * @return this
          */
         public Builder engine(IntFunction<EngineConfig> engine) {
@@ -314,7 +318,8 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Takes another scheduler than a {@link ContinuousScheduler} for each device; it runs on one device and limits its queue itself.
+         * Takes another scheduler than a {@link ContinuousScheduler} for each device; it runs on one device and limits
+         * its queue itself.
          *
          * @param scheduler makes it
          * @return this
@@ -337,11 +342,18 @@ public final class TextGenerator implements AutoCloseable {
                 throw new IllegalArgumentException("devices must name at least one, got none");
             }
             if (scheduler != null && (queue != null || devices.size() > 1)) {
-                throw new IllegalArgumentException("scheduler must not be given together with a queue or several devices");
+                throw new IllegalArgumentException(
+                        "scheduler must not be given together with a queue or several devices");
             }
             List<TorchOptions> options = devices.stream()
                     .map(device -> new TorchOptions(
-                            device, dtype, maxBatchSize, pageSize, kvCacheFraction, cudaGraphs, deterministic,
+                            device,
+                            dtype,
+                            maxBatchSize,
+                            pageSize,
+                            kvCacheFraction,
+                            cudaGraphs,
+                            deterministic,
                             int8Weights))
                     .toList();
             ModelDirectory model = ModelDirectory.open(modelDirectory);
@@ -365,7 +377,8 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         private Scheduler start(List<EngineFactory> engines) throws IOException {
-            ThreadFactory threads = Thread.ofPlatform().name("engine-", 0).daemon(false).factory();
+            ThreadFactory threads =
+                    Thread.ofPlatform().name("engine-", 0).daemon(false).factory();
             QueueConfig limits = queue == null ? QueueConfig.defaults() : queue;
             List<ContinuousScheduler> replicas = new ArrayList<>();
             try {

@@ -24,7 +24,14 @@ class DemoPageTest {
 
     private static Completion completion(String text) {
         return new Completion(
-                new int[] {1}, new int[10], text, FinishReason.LENGTH, 0, List.of(), new RequestTimings(0, 0, 1, 500_000_000), 3);
+                new int[] {1},
+                new int[10],
+                text,
+                FinishReason.LENGTH,
+                0,
+                List.of(),
+                new RequestTimings(0, 0, 1, 500_000_000),
+                3);
     }
 
     private static void streamWords(DemoPage page) {
@@ -53,14 +60,17 @@ class DemoPageTest {
         streamWords(page(false));
         for (int i = 0; i < 2; i++) {
             String label = "  " + (i + 1) + " ";
-            String text = out.toString().lines()
+            String text = out.toString()
+                    .lines()
                     .takeWhile(line -> !line.isEmpty())
                     .filter(line -> line.startsWith(label))
                     .map(line -> line.substring(label.length()))
                     .collect(Collectors.joining(" "));
             assertEquals((PROMPTS.get(i) + WORDS).replaceAll("\\s+", " "), text);
         }
-        assertTrue(out.toString().endsWith(String.format("  %-26s %8d %10s %10s %10s%n", "all", 20, "0.50 s", "", "40")), out.toString());
+        assertTrue(
+                out.toString().endsWith(String.format("  %-26s %8d %10s %10s %10s%n", "all", 20, "0.50 s", "", "40")),
+                out.toString());
     }
 
     @Test
@@ -69,7 +79,8 @@ class DemoPageTest {
         String[] drawings = out.toString().split("\033\\[2A");
         assertEquals(2 + 2 * WORDS.length(), drawings.length); // the first, one for each text, and the end
         for (int i = 0; i < drawings.length - 1; i++) {
-            List<String> lines = drawings[i].replaceAll("\033\\[[0-9]*[mK]", "").lines().toList();
+            List<String> lines =
+                    drawings[i].replaceAll("\033\\[[0-9]*[mK]", "").lines().toList();
             assertEquals(2, lines.size());
             assertTrue(lines.stream().allMatch(line -> line.length() <= 79));
         }

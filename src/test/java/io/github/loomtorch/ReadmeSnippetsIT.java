@@ -53,7 +53,8 @@ class ReadmeSnippetsIT {
         for (String document : List.of("README.md", "docs/monitoring.md")) {
             for (String block : blocks(document)) {
                 tests.add(DynamicTest.dynamicTest(
-                        document + " " + tests.size(), () -> compile(block, Files.createTempDirectory(directory, "block"))));
+                        document + " " + tests.size(),
+                        () -> compile(block, Files.createTempDirectory(directory, "block"))));
             }
         }
         return tests;
@@ -67,7 +68,9 @@ class ReadmeSnippetsIT {
     /** Where the README shows what a block prints, right after it; it says that this is so in float32. */
     @Test
     void blocksPrintWhatTheReadmeShows() throws Exception {
-        List<MatchResult> shown = PRINTED.matcher(Files.readString(Path.of("README.md"))).results().toList();
+        List<MatchResult> shown = PRINTED.matcher(Files.readString(Path.of("README.md")))
+                .results()
+                .toList();
         assertEquals(1, shown.size());
         String block = shown.get(0).group(1);
         assertTrue(block.contains(LOAD), block);
@@ -80,7 +83,8 @@ class ReadmeSnippetsIT {
         ByteArrayOutputStream printed = new ByteArrayOutputStream();
         PrintStream stdout = System.out;
         System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
-        try (URLClassLoader loader = new URLClassLoader(new URL[] {directory.toUri().toURL()})) {
+        try (URLClassLoader loader =
+                new URLClassLoader(new URL[] {directory.toUri().toURL()})) {
             loader.loadClass(mainClass).getMethod("main", String[].class).invoke(null, (Object) new String[0]);
         } finally {
             System.setOut(stdout);
@@ -90,12 +94,24 @@ class ReadmeSnippetsIT {
 
     /** Compiles a block, a whole class or some statements; returns its class. */
     private static String compile(String block, Path directory) throws IOException {
-        String name = CLASS.matcher(block).results().map(match -> match.group(1)).findFirst().orElse("Snippet");
+        String name = CLASS.matcher(block)
+                .results()
+                .map(match -> match.group(1))
+                .findFirst()
+                .orElse("Snippet");
         Path file = directory.resolve(name + ".java");
         Files.writeString(file, CLASS.matcher(block).find() ? block : classOf(block));
         ByteArrayOutputStream messages = new ByteArrayOutputStream();
         int status = ToolProvider.getSystemJavaCompiler()
-                .run(null, messages, messages, "-proc:none", "-cp", System.getProperty("java.class.path"), "-d", directory.toString(),
+                .run(
+                        null,
+                        messages,
+                        messages,
+                        "-proc:none",
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        "-d",
+                        directory.toString(),
                         file.toString());
         assertEquals(0, status, () -> messages.toString(StandardCharsets.UTF_8) + block);
         return name;

@@ -71,7 +71,9 @@ class TextGeneratorIT {
         Generation second = gpt2.submit("Once upon a time", GREEDY); // the other replica has less to do
         gate.awaitStep();
         assertEquals(Set.of(0, 1), engines.keySet());
-        assertEquals(Set.of("engine-0", "engine-1"), engines.values().stream().map(Thread::getName).collect(Collectors.toSet()));
+        assertEquals(
+                Set.of("engine-0", "engine-1"),
+                engines.values().stream().map(Thread::getName).collect(Collectors.toSet()));
         close();
         assertEquals(", and then, as", first.join().text());
         assertEquals(", and then, as", second.join().text());
@@ -81,13 +83,18 @@ class TextGeneratorIT {
     @Test
     void aFullQueueRejects() throws Exception {
         QueueConfig queue = new QueueConfig(1, Long.MAX_VALUE, WhenFull.REJECT);
-        gpt2 = tales(step -> gate.pass()).devices("cpu").maxBatchSize(1).queue(queue).build();
+        gpt2 = tales(step -> gate.pass())
+                .devices("cpu")
+                .maxBatchSize(1)
+                .queue(queue)
+                .build();
         gpt2.submit("Once", GREEDY); // runs
         gate.awaitStep();
         gpt2.submit("Once", GREEDY); // waits
         assertEquals(
                 "queue is full: 1 requests waiting (maxQueuedRequests=1)",
-                assertThrows(RejectedExecutionException.class, () -> gpt2.submit("Once", GREEDY)).getMessage());
+                assertThrows(RejectedExecutionException.class, () -> gpt2.submit("Once", GREEDY))
+                        .getMessage());
     }
 
     @Test
@@ -101,8 +108,11 @@ class TextGeneratorIT {
 
     @Test
     void aDeviceThatFailsClosesTheReplicasBeforeIt() {
-        assertThrows(TorchException.class, () -> tales(step -> {}).devices("cpu", "cuda:99").build());
-        assertTrue(Thread.getAllStackTraces().keySet().stream().noneMatch(thread -> thread.getName().equals("engine-0")));
+        assertThrows(
+                TorchException.class,
+                () -> tales(step -> {}).devices("cpu", "cuda:99").build());
+        assertTrue(Thread.getAllStackTraces().keySet().stream()
+                .noneMatch(thread -> thread.getName().equals("engine-0")));
     }
 
     @Test
@@ -113,13 +123,17 @@ class TextGeneratorIT {
         assertEquals(
                 elsewhere.toRealPath().resolve("tokenizer") + ": expected the tokenizer that " + directory
                         + " lacks, got nothing; set tokenizer to another directory or to a tokenizer.json",
-                new CommandProcess(Load.class, directory.toString()).in(elsewhere).run().out());
+                new CommandProcess(Load.class, directory.toString())
+                        .in(elsewhere)
+                        .run()
+                        .out());
     }
 
     /** In a process, as only that can have another working directory. */
     static final class Load {
         public static void main(String[] args) {
-            System.out.print(assertThrows(IOException.class, () -> TextGenerator.load(Path.of(args[0]))).getMessage());
+            System.out.print(assertThrows(IOException.class, () -> TextGenerator.load(Path.of(args[0])))
+                    .getMessage());
         }
     }
 }

@@ -13,7 +13,9 @@ class TextGeneratorTest {
     private final TextGenerator.Builder builder = TextGenerator.builder(Path.of("nowhere"));
 
     private void assertRefused(String message) {
-        assertEquals(message, assertThrows(IllegalArgumentException.class, builder::build).getMessage());
+        assertEquals(
+                message,
+                assertThrows(IllegalArgumentException.class, builder::build).getMessage());
     }
 
     @Test

@@ -23,7 +23,8 @@ public record Distribution(double mean, double p50, double p99) {
         }
         double[] sorted = values.clone();
         Arrays.sort(sorted);
-        return new Distribution(Arrays.stream(sorted).sum() / sorted.length, percentile(sorted, 0.5), percentile(sorted, 0.99));
+        return new Distribution(
+                Arrays.stream(sorted).sum() / sorted.length, percentile(sorted, 0.5), percentile(sorted, 0.99));
     }
 
     /** Linear between the two nearest values, as numpy's default. */

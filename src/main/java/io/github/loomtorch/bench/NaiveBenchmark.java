@@ -14,14 +14,16 @@ import java.util.concurrent.Semaphore;
 import java.util.stream.IntStream;
 
 /**
- * Prompts through an {@link AsyncNaiveScheduler}, each from a virtual thread of its own, and only so many at once. Immutable.
+ * Prompts through an {@link AsyncNaiveScheduler}, each from a virtual thread of its own, and only so many at once.
+ * Immutable.
  *
  * @param scheduler with nothing else to do
  * @param tokenizer of its model
  * @param sampling of all requests
  * @param maxInFlight &gt;= 1; most requests between submit and completion
  */
-public record NaiveBenchmark(AsyncNaiveScheduler scheduler, Tokenizer tokenizer, SamplingParams sampling, int maxInFlight) {
+public record NaiveBenchmark(
+        AsyncNaiveScheduler scheduler, Tokenizer tokenizer, SamplingParams sampling, int maxInFlight) {
 
     /**
      * One pass over the prompts. Immutable.
@@ -68,7 +70,8 @@ public record NaiveBenchmark(AsyncNaiveScheduler scheduler, Tokenizer tokenizer,
                             },
                             callers))
                     .toList();
-            List<NaiveResult> results = calls.stream().map(CompletableFuture::join).toList();
+            List<NaiveResult> results =
+                    calls.stream().map(CompletableFuture::join).toList();
             return new Run(results, (System.nanoTime() - startNanos) / 1e9);
         }
     }
@@ -76,7 +79,8 @@ public record NaiveBenchmark(AsyncNaiveScheduler scheduler, Tokenizer tokenizer,
     private NaiveResult call(int run, int seq, String prompt, int batchesBefore) {
         int[] ids = tokenizer.encode(prompt);
         try {
-            Completion completion = scheduler.submit(new GenerationRequest(ids, sampling)).join();
+            Completion completion =
+                    scheduler.submit(new GenerationRequest(ids, sampling)).join();
             return new NaiveResult(
                     run,
                     seq,
@@ -90,7 +94,8 @@ public record NaiveBenchmark(AsyncNaiveScheduler scheduler, Tokenizer tokenizer,
                     "");
         } catch (RuntimeException e) {
             Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
-            return NaiveResult.failed(run, seq, ids.length, prompt, cause.getMessage() == null ? cause.toString() : cause.getMessage());
+            return NaiveResult.failed(
+                    run, seq, ids.length, prompt, cause.getMessage() == null ? cause.toString() : cause.getMessage());
         }
     }
 }

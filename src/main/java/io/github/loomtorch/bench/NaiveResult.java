@@ -34,7 +34,8 @@ public record NaiveResult(
         String output,
         String error) {
 
-    private static final CSVFormat CSV = CSVFormat.RFC4180.builder().setRecordSeparator("\n").get();
+    private static final CSVFormat CSV =
+            CSVFormat.RFC4180.builder().setRecordSeparator("\n").get();
 
     /**
      * A request that failed.

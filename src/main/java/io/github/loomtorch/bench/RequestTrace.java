@@ -1,7 +1,8 @@
 package io.github.loomtorch.bench;
 
 /**
- * What a client saw of one finished request, in nanoseconds of {@link System#nanoTime}. The array is shared, do not modify it.
+ * What a client saw of one finished request, in nanoseconds of {@link System#nanoTime}. The array is shared, do not
+ * modify it.
  *
  * @param arrivalNanos when it was to be submitted; if that took longer, the delay counts
  * @param tokenNanos when each output token was there; at least one

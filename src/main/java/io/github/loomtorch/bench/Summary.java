@@ -60,9 +60,11 @@ public record Summary(
      * @param limits for goodput
      * @return the summary
      */
-    public static Summary of(List<RequestTrace> traces, int failed, long durationNanos, long deviceNanos, Limits limits) {
+    public static Summary of(
+            List<RequestTrace> traces, int failed, long durationNanos, long deviceNanos, Limits limits) {
         double seconds = durationNanos / 1e9;
-        long tokens = traces.stream().mapToLong(trace -> trace.tokenNanos().length).sum();
+        long tokens =
+                traces.stream().mapToLong(trace -> trace.tokenNanos().length).sum();
         return new Summary(
                 traces.size(),
                 failed,
@@ -72,13 +74,20 @@ public record Summary(
                 tokens / seconds,
                 traces.stream().filter(limits::areKeptBy).count() / seconds,
                 deviceNanos == 0 ? OptionalDouble.empty() : OptionalDouble.of(1 - (double) deviceNanos / durationNanos),
-                Distribution.of(traces.stream().mapToDouble(trace -> trace.ttftNanos() / 1e6).toArray()),
-                Distribution.of(traces.stream().flatMapToLong(Summary::gaps).mapToDouble(nanos -> nanos / 1e6).toArray()),
+                Distribution.of(traces.stream()
+                        .mapToDouble(trace -> trace.ttftNanos() / 1e6)
+                        .toArray()),
+                Distribution.of(traces.stream()
+                        .flatMapToLong(Summary::gaps)
+                        .mapToDouble(nanos -> nanos / 1e6)
+                        .toArray()),
                 Distribution.of(traces.stream()
                         .filter(trace -> trace.tokenNanos().length > 1)
                         .mapToDouble(trace -> trace.tpotNanos() / 1e6)
                         .toArray()),
-                Distribution.of(traces.stream().mapToDouble(trace -> trace.e2elNanos() / 1e6).toArray()));
+                Distribution.of(traces.stream()
+                        .mapToDouble(trace -> trace.e2elNanos() / 1e6)
+                        .toArray()));
     }
 
     private static LongStream gaps(RequestTrace trace) {

@@ -39,8 +39,12 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
          */
         public static Outcome all(List<Outcome> outcomes) {
             return new Outcome(
-                    outcomes.stream().flatMap(outcome -> outcome.traces.stream()).toList(),
-                    outcomes.stream().flatMap(outcome -> outcome.failures.stream()).toList(),
+                    outcomes.stream()
+                            .flatMap(outcome -> outcome.traces.stream())
+                            .toList(),
+                    outcomes.stream()
+                            .flatMap(outcome -> outcome.failures.stream())
+                            .toList(),
                     outcomes.stream().mapToLong(Outcome::durationNanos).sum());
         }
     }
@@ -96,7 +100,8 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
         List<Generation> generations = new ArrayList<>();
         long startNanos = System.nanoTime();
         for (int i = 0; i < requests.size(); i++) {
-            Recorder recorder = new Recorder(startNanos + arrivalNanos[i], requests.get(i).sampling().maxNewTokens());
+            Recorder recorder = new Recorder(
+                    startNanos + arrivalNanos[i], requests.get(i).sampling().maxNewTokens());
             recorders.add(recorder);
             for (long wait; (wait = recorder.arrivalNanos - System.nanoTime()) > 0; ) {
                 LockSupport.parkNanos(wait);

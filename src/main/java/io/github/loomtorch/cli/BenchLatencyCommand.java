@@ -12,8 +12,9 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "latency",
         header = "Measures schedulers side by side on one batch at a time.",
-        description = "Without --temperature, --top-k, --top-p and --min-p it is greedy; with any of them the others are off, and the"
-                + " temperature is 1.",
+        description =
+                "Without --temperature, --top-k, --top-p and --min-p it is greedy; with any of them the others are off, and the"
+                        + " temperature is 1.",
         footer = {
             "  loomtorch bench latency --batch-size 1 --input-len 12 --output-len 128",
             "  loomtorch bench latency --shape gpt2 --batch-size 8 --temperature 0.7 --top-k 50 --top-p 0.95"
@@ -28,7 +29,10 @@ final class BenchLatencyCommand implements Callable<Integer> {
     @Mixin
     private RunOptions runOptions = new RunOptions(5, 1);
 
-    @Option(names = "--warm-up-runs", paramLabel = "N", description = "Runs before those, not counted (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--warm-up-runs",
+            paramLabel = "N",
+            description = "Runs before those, not counted (default: ${DEFAULT-VALUE}).")
     private int warmUpRuns = 1;
 
     @Override
@@ -38,14 +42,17 @@ final class BenchLatencyCommand implements Callable<Integer> {
         Checks.atLeast(0, warmUpRuns, "warmUpRuns");
         String title = String.format(
                 "%d runs of a batch of %d, after %d to warm up, %d tokens in, %d out",
-                runs,
-                batchSize,
-                warmUpRuns,
-                options.inputLen(),
-                options.outputLen());
+                runs, batchSize, warmUpRuns, options.inputLen(), options.outputLen());
         SchedulerBenchOptions.Load load =
                 new SchedulerBenchOptions.Load(batchSize, options.outputLen(), Double.POSITIVE_INFINITY);
         // Every batch fills, as its requests come all at once.
-        return options.measure(title, load, warmUpRuns, runs, batchSize, GenerationRequest.NO_TIMEOUT, spec.commandLine().getOut());
+        return options.measure(
+                title,
+                load,
+                warmUpRuns,
+                runs,
+                batchSize,
+                GenerationRequest.NO_TIMEOUT,
+                spec.commandLine().getOut());
     }
 }

@@ -17,8 +17,9 @@ final class BenchModelOptions {
     @Option(
             names = "--shape",
             paramLabel = "NAME",
-            description = "Instead of a model's files, random weights in the shape of gpt2, gpt2-medium, gpt2-large, gpt2-xl or"
-                    + " distilgpt2.")
+            description =
+                    "Instead of a model's files, random weights in the shape of gpt2, gpt2-medium, gpt2-large, gpt2-xl or"
+                            + " distilgpt2.")
     private String shape;
 
     @Mixin

@@ -61,7 +61,10 @@ final class BenchNaiveCommand implements Callable<Integer> {
     @Mixin
     private SamplingOptions sampling;
 
-    @Option(names = "--output", paramLabel = "FILE", description = "Where to write all requests as CSV (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--output",
+            paramLabel = "FILE",
+            description = "Where to write all requests as CSV (default: ${DEFAULT-VALUE}).")
     private Path output = Path.of("benchmark_results.csv");
 
     @Override
@@ -88,8 +91,12 @@ final class BenchNaiveCommand implements Callable<Integer> {
             Report report = new Report("Asynchronous naive scheduler", out);
             report.setting("model", model.describe());
             report.environment(loaded.get());
-            report.setting("requests", runs + (runs == 1 ? " run of " : " runs of ") + prompts + " prompts, at most " + inFlight + " in flight");
-            report.setting("batch", "at most " + batchSize + " requests, timeout " + batchTimeout.toNanos() / 1e9 + " s");
+            report.setting(
+                    "requests",
+                    runs + (runs == 1 ? " run of " : " runs of ") + prompts + " prompts, at most " + inFlight
+                            + " in flight");
+            report.setting(
+                    "batch", "at most " + batchSize + " requests, timeout " + batchTimeout.toNanos() / 1e9 + " s");
             report.setting("sampling", Report.describe(params));
             out.println();
             return measure(new NaiveBenchmark(scheduler, tokenizer, params, inFlight), out);
@@ -124,20 +131,29 @@ final class BenchNaiveCommand implements Callable<Integer> {
         out.printf(
                 Locale.ROOT,
                 "%s: %d requests (%d failed) in %.2f s, %d input tokens, %d output tokens%n",
-                title, all.size(), all.size() - results.size(), seconds, inputTokens, outputTokens);
+                title,
+                all.size(),
+                all.size() - results.size(),
+                seconds,
+                inputTokens,
+                outputTokens);
         out.printf(
                 Locale.ROOT,
                 "  throughput   %8.2f requests/s  %8.1f output tokens/s%n",
-                results.size() / seconds, outputTokens / seconds);
+                results.size() / seconds,
+                outputTokens / seconds);
         print(out, "latency", results, NaiveResult::latencySeconds);
         print(out, "TTFT", results, NaiveResult::ttftSeconds);
-        all.stream().filter(result -> !result.isSuccess()).findFirst().ifPresent(failed ->
-                out.println("  first failure: prompt " + failed.seq() + ": " + failed.error()));
+        all.stream()
+                .filter(result -> !result.isSuccess())
+                .findFirst()
+                .ifPresent(failed -> out.println("  first failure: prompt " + failed.seq() + ": " + failed.error()));
         out.println();
         out.flush();
     }
 
-    private static void print(PrintWriter out, String name, List<NaiveResult> results, ToDoubleFunction<NaiveResult> seconds) {
+    private static void print(
+            PrintWriter out, String name, List<NaiveResult> results, ToDoubleFunction<NaiveResult> seconds) {
         Distribution d = Distribution.of(results.stream().mapToDouble(seconds).toArray());
         out.printf(Locale.ROOT, "  %-12s mean %7.3f s   p50 %7.3f s   p99 %7.3f s%n", name, d.mean(), d.p50(), d.p99());
     }

@@ -11,8 +11,9 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "offline",
         header = "Measures schedulers side by side on many requests.",
-        description = "All requests come at once, or at a rate. Without --temperature, --top-k, --top-p and --min-p it is greedy; with"
-                + " any of them the others are off, and the temperature is 1.",
+        description =
+                "All requests come at once, or at a rate. Without --temperature, --top-k, --top-p and --min-p it is greedy; with"
+                        + " any of them the others are off, and the temperature is 1.",
         footer = {
             "  loomtorch bench offline --requests 64 --max-batch-size 8 --output-len-min 16",
             "  loomtorch bench offline --shape gpt2 --requests 1024 --max-batch-size 256 --scheduler continuous --json r.json",
@@ -34,7 +35,10 @@ final class BenchOfflineCommand implements Callable<Integer> {
             description = "Draw each request's new tokens between this and --output-len (default: --output-len).")
     private Integer outputLenMin;
 
-    @Option(names = "--max-batch-size", paramLabel = "N", description = "Most sequences that run at once (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--max-batch-size",
+            paramLabel = "N",
+            description = "Most sequences that run at once (default: ${DEFAULT-VALUE}).")
     private int maxBatchSize = 16;
 
     @Mixin
@@ -64,6 +68,13 @@ final class BenchOfflineCommand implements Callable<Integer> {
                 options.inputLen(),
                 least == options.outputLen() ? "" + least : least + " to " + options.outputLen());
         SchedulerBenchOptions.Load load = new SchedulerBenchOptions.Load(requests, least, requestRate);
-        return options.measure(title, load, 0, 1, maxBatchSize, timeout.timeout(), spec.commandLine().getOut());
+        return options.measure(
+                title,
+                load,
+                0,
+                1,
+                maxBatchSize,
+                timeout.timeout(),
+                spec.commandLine().getOut());
     }
 }

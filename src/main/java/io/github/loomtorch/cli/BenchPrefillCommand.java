@@ -15,8 +15,9 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "prefill",
         header = "Measures the prefill of prompts in one step on a GPU.",
-        description = "The time is from the first launch to the end on the device. The share is of the speed of a large square matrix"
-                + " product by cuBLAS, measured in the same run.",
+        description =
+                "The time is from the first launch to the end on the device. The share is of the speed of a large square matrix"
+                        + " product by cuBLAS, measured in the same run.",
         footer = {
             "  loomtorch bench prefill --shape gpt2 --prompts 1 --prompt-len 1024",
             "  loomtorch bench prefill --shape gpt2 --prompts 32 --prompt-len 512"
@@ -45,9 +46,12 @@ final class BenchPrefillCommand implements Callable<Integer> {
             report.environment(loaded);
             PrefillProfile prefill = loaded.profilePrefill(prompts, promptLen);
             out.printf(
-                    Locale.ROOT, "%n%.3f ms, %.0f tokens/s, %.0f TFLOP/s, %.0f%% of a large matrix product's %.0f TFLOP/s%n",
-                    prefill.micros() / 1e3, prompts * promptLen / prefill.micros() * 1e6,
-                    prefill.operations() / prefill.micros() / 1e6, 100 * prefill.matmulShare(),
+                    Locale.ROOT,
+                    "%n%.3f ms, %.0f tokens/s, %.0f TFLOP/s, %.0f%% of a large matrix product's %.0f TFLOP/s%n",
+                    prefill.micros() / 1e3,
+                    prompts * promptLen / prefill.micros() * 1e6,
+                    prefill.operations() / prefill.micros() / 1e6,
+                    100 * prefill.matmulShare(),
                     prefill.matmulOperationsPerSecond() / 1e12);
         }
         return 0;

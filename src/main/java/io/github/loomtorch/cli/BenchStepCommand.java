@@ -17,9 +17,10 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "step",
         header = "Measures the decode step on a GPU, sampling included.",
-        description = "The time is the device's, of the recorded step replayed over and over. With --profile, a part's time is what the"
-                + " step is faster without it, its bytes are the fewest it must move, and the share is of the speed of a large copy, bytes"
-                + " read and written, measured in the same run.",
+        description =
+                "The time is the device's, of the recorded step replayed over and over. With --profile, a part's time is what the"
+                        + " step is faster without it, its bytes are the fewest it must move, and the share is of the speed of a large copy, bytes"
+                        + " read and written, measured in the same run.",
         footer = {"  loomtorch bench step --shape gpt2 --batch-size 1,8,64 --profile"})
 final class BenchStepCommand implements Callable<Integer> {
     private static final double LEAST_MICROS = 5; // differences of two steps that are less are noise
@@ -30,7 +31,11 @@ final class BenchStepCommand implements Callable<Integer> {
     @Mixin
     private BenchModelOptions model;
 
-    @Option(names = "--batch-size", paramLabel = "N", split = ",", description = "Sequences, one number or several (default: 1).")
+    @Option(
+            names = "--batch-size",
+            paramLabel = "N",
+            split = ",",
+            description = "Sequences, one number or several (default: 1).")
     private List<Integer> batchSizes = List.of(1);
 
     @Option(names = "--context", paramLabel = "N", description = "Tokens of each sequence (default: ${DEFAULT-VALUE}).")
@@ -50,8 +55,12 @@ final class BenchStepCommand implements Callable<Integer> {
             for (int batchSize : batchSizes) {
                 StepProfile step = loaded.profileStep(batchSize, context);
                 out.printf(
-                        Locale.ROOT, "%nbatch %d: %.1f us, %.0f tokens/s; copy %.2f TB/s%n", batchSize, step.stepMicros(),
-                        batchSize / step.stepMicros() * 1e6, step.copyBytesPerSecond() / 1e12);
+                        Locale.ROOT,
+                        "%nbatch %d: %.1f us, %.0f tokens/s; copy %.2f TB/s%n",
+                        batchSize,
+                        step.stepMicros(),
+                        batchSize / step.stepMicros() * 1e6,
+                        step.copyBytesPerSecond() / 1e12);
                 if (profile) {
                     print(step, out);
                 }
@@ -66,8 +75,13 @@ final class BenchStepCommand implements Callable<Integer> {
         for (StepProfile.Part part : step.parts()) {
             boolean isMeasured = part.micros() >= LEAST_MICROS && part.bytes() > 0;
             out.printf(
-                    Locale.ROOT, "%-12s %8d %10.1f %7.0f%% %10.2f %14s%n", part.name(), part.launches(), part.micros(),
-                    100 * part.micros() / step.stepMicros(), part.bytes() / 1e6,
+                    Locale.ROOT,
+                    "%-12s %8d %10.1f %7.0f%% %10.2f %14s%n",
+                    part.name(),
+                    part.launches(),
+                    part.micros(),
+                    100 * part.micros() / step.stepMicros(),
+                    part.bytes() / 1e6,
                     isMeasured ? String.format(Locale.ROOT, "%.0f%%", 100 * step.copyShare(part)) : "-");
         }
     }

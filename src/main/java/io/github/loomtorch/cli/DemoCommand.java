@@ -33,7 +33,8 @@ final class DemoCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         TorchOptions options = device.torch(Demo.BATCH_SIZE);
         ModelDirectory directory = model.open();
-        new Demo(directory, tokenizer.load(directory), options).run(spec.commandLine().getOut(), Help.Ansi.AUTO.enabled());
+        new Demo(directory, tokenizer.load(directory), options)
+                .run(spec.commandLine().getOut(), Help.Ansi.AUTO.enabled());
         return 0;
     }
 }

@@ -16,8 +16,9 @@ final class DeviceOptions {
             names = "--dtype",
             paramLabel = "TYPE",
             converter = NamedConverter.OfDtype.class,
-            description = "auto, float32, float16 or bfloat16; auto is float16 on a GPU, and on a CPU bfloat16 if it computes with it,"
-                    + " else float32 (default: auto).")
+            description =
+                    "auto, float32, float16 or bfloat16; auto is float16 on a GPU, and on a CPU bfloat16 if it computes with it,"
+                            + " else float32 (default: auto).")
     private Dtype dtype = Dtype.AUTO;
 
     @Option(
@@ -29,10 +30,13 @@ final class DeviceOptions {
     @Option(
             names = "--kv-cache-fraction",
             paramLabel = "F",
-            description = "Most of the free GPU memory that the KV cache may take, in (0, 1] (default: ${DEFAULT-VALUE}).")
+            description =
+                    "Most of the free GPU memory that the KV cache may take, in (0, 1] (default: ${DEFAULT-VALUE}).")
     private double kvCacheFraction = 0.9;
 
-    @Option(names = "--no-cuda-graphs", description = "Launch every operation of a decode step instead of replaying a recording.")
+    @Option(
+            names = "--no-cuda-graphs",
+            description = "Launch every operation of a decode step instead of replaying a recording.")
     private boolean noCudaGraphs;
 
     @Option(
@@ -42,7 +46,8 @@ final class DeviceOptions {
 
     @Option(
             names = "--int8-weights",
-            description = "On a GPU, let small batches read the weights rounded to 8 bits: faster, slightly less exact.")
+            description =
+                    "On a GPU, let small batches read the weights rounded to 8 bits: faster, slightly less exact.")
     private boolean int8Weights;
 
     /**
@@ -51,6 +56,7 @@ final class DeviceOptions {
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
     TorchOptions torch(int maxBatchSize) {
-        return new TorchOptions(device, dtype, maxBatchSize, pageSize, kvCacheFraction, !noCudaGraphs, deterministic, int8Weights);
+        return new TorchOptions(
+                device, dtype, maxBatchSize, pageSize, kvCacheFraction, !noCudaGraphs, deterministic, int8Weights);
     }
 }

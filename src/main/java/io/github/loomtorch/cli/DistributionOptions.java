@@ -24,7 +24,10 @@ final class DistributionOptions {
             description = "Draw from tokens at least this fraction as probable as the most probable; 0: from all.")
     private Float minP;
 
-    /** The given options, the others off; but if none is given, those of {@code preset}. The ranges are checked when it is built. */
+    /**
+     * The given options, the others off; but if none is given, those of {@code preset}. The ranges are checked when it
+     * is built.
+     */
     SamplingParams.Builder orElse(SamplingParams preset) {
         boolean isAnyGiven = Stream.of(temperature, topK, topP, minP).anyMatch(option -> option != null);
         return over(isAnyGiven ? SamplingParams.builder().build() : preset);

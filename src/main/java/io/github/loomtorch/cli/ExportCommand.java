@@ -17,7 +17,8 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "export",
         header = "Writes model.ts, the TorchScript form of a model, beside its weights.",
-        description = "The other commands do it too when they first load a model. A directory with config.json and model.ts needs no weights.",
+        description =
+                "The other commands do it too when they first load a model. A directory with config.json and model.ts needs no weights.",
         footer = {"  loomtorch export --model models/tales", "  loomtorch export --model gpt2 --force"})
 final class ExportCommand implements Callable<Integer> {
     @Spec
@@ -33,7 +34,8 @@ final class ExportCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         ModelDirectory directory = model.open();
         if (!directory.hasWeights()) {
-            throw new IOException(directory.path() + ": expected model.safetensors or model.safetensors.index.json, got model.ts only");
+            throw new IOException(directory.path()
+                    + ": expected model.safetensors or model.safetensors.index.json, got model.ts only");
         }
         PrintWriter out = spec.commandLine().getOut();
         Path file = directory.torchScript();

@@ -34,8 +34,9 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "generate",
         header = "Continues a prompt, and prints the new text as it comes.",
-        description = "Without --temperature, --top-k, --top-p and --min-p, these are 0.7, 50, 0.95 and 0. With any of them the others are"
-                + " off, and the temperature is 1.",
+        description =
+                "Without --temperature, --top-k, --top-p and --min-p, these are 0.7, 50, 0.95 and 0. With any of them the others are"
+                        + " off, and the temperature is 1.",
         footer = {
             "  loomtorch generate --prompt \"Once upon a time\"",
             "  loomtorch generate --prompt \"Dear Sir,\" --max-new-tokens 200 --stop Yours --seed 1",
@@ -70,7 +71,10 @@ final class GenerateCommand implements Callable<Integer> {
     private Integer topLogprobs;
 
     private static final class Prompt {
-        @Option(names = "--prompt", paramLabel = "TEXT", description = "Text to continue. Special tokens in it are plain text.")
+        @Option(
+                names = "--prompt",
+                paramLabel = "TEXT",
+                description = "Text to continue. Special tokens in it are plain text.")
         private String text;
 
         @Option(
@@ -97,7 +101,9 @@ final class GenerateCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         long startNanos = System.nanoTime();
-        SamplingParams params = sampling.orElse(SamplingParams.creative()).topLogprobs(logprobs()).build();
+        SamplingParams params = sampling.orElse(SamplingParams.creative())
+                .topLogprobs(logprobs())
+                .build();
         TorchOptions options = device.torch(1);
         ModelDirectory directory = model.open();
         // While it is read, the engine's thread loads the model.
@@ -154,7 +160,8 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     private static Engine engine(
-            ModelDirectory directory, TorchOptions options, CompletableFuture<Optional<Tokenizer>> tokenizer) throws IOException {
+            ModelDirectory directory, TorchOptions options, CompletableFuture<Optional<Tokenizer>> tokenizer)
+            throws IOException {
         Gpt2 gpt2 = Gpt2.load(directory, options);
         EngineConfig config = EngineConfig.defaults();
         return tokenizer.join().map(bpe -> new Engine(gpt2, bpe, config)).orElseGet(() -> new Engine(gpt2, config));

@@ -47,7 +47,11 @@ import picocli.CommandLine.ScopeType;
         commandListHeading = "%nCommands:%n",
         footerHeading = "%nExamples:%n",
         exitCodeListHeading = "%nExit status:%n",
-        exitCodeList = {"0:success", "1:failure: a file, the model or the machine", "2:wrong usage: an option or its value"})
+        exitCodeList = {
+            "0:success",
+            "1:failure: a file, the model or the machine",
+            "2:wrong usage: an option or its value"
+        })
 public final class Main {
     private static final String LOG_PROPERTIES = "org.slf4j.simpleLogger.";
 
@@ -67,8 +71,8 @@ public final class Main {
     public static void main(String[] args) {
         StandardOutput stdout = new StandardOutput(new FileOutputStream(FileDescriptor.out));
         PrintWriter out = new PrintWriter(new OutputStreamWriter(stdout, StandardCharsets.UTF_8));
-        PrintWriter err =
-                new PrintWriter(new OutputStreamWriter(new FileOutputStream(FileDescriptor.err), StandardCharsets.UTF_8), true);
+        PrintWriter err = new PrintWriter(
+                new OutputStreamWriter(new FileOutputStream(FileDescriptor.err), StandardCharsets.UTF_8), true);
         int status = run(out, err, args);
         if (out.checkError()) {
             status = CommandLine.ExitCode.SOFTWARE;
@@ -106,8 +110,9 @@ public final class Main {
         }
         boolean usage = cause instanceof ParameterException || cause instanceof IllegalArgumentException;
         String message = usage
-                ? OptionNames.inMessage(cause.getMessage(), command.getCommandSpec()).replaceFirst("^Error: ", "")
-                        + "; see " + command.getCommandSpec().qualifiedName() + " --help"
+                ? OptionNames.inMessage(cause.getMessage(), command.getCommandSpec())
+                                .replaceFirst("^Error: ", "") + "; see "
+                        + command.getCommandSpec().qualifiedName() + " --help"
                 : describe(cause);
         command.getOut().flush();
         PrintWriter err = command.getErr();
@@ -134,7 +139,9 @@ public final class Main {
     static final class Version implements CommandLine.IVersionProvider {
         @Override
         public String[] getVersion() {
-            return new String[] {"loomtorch " + Versions.loomtorch(), "libtorch " + Versions.libtorch(), "Java " + Versions.java()};
+            return new String[] {
+                "loomtorch " + Versions.loomtorch(), "libtorch " + Versions.libtorch(), "Java " + Versions.java()
+            };
         }
     }
 }

@@ -22,7 +22,8 @@ final class ModelOptions {
 
     ModelDirectory open() throws IOException {
         if (model == null && !Files.isDirectory(DEFAULT)) {
-            throw new IOException(DEFAULT.toAbsolutePath() + ": expected a model directory, got nothing; name one with --model");
+            throw new IOException(
+                    DEFAULT.toAbsolutePath() + ": expected a model directory, got nothing; name one with --model");
         }
         return ModelDirectory.open(model == null ? DEFAULT : model);
     }

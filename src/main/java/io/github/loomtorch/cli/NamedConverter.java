@@ -21,7 +21,8 @@ abstract class NamedConverter<E extends Enum<E>> implements ITypeConverter<E> {
                 .filter(constant -> nameOf(constant).equals(text))
                 .findFirst()
                 .orElseThrow(() -> new TypeConversionException("expected "
-                        + Arrays.stream(constants).map(NamedConverter::nameOf).collect(Collectors.joining(", ")) + ", got '" + text
+                        + Arrays.stream(constants).map(NamedConverter::nameOf).collect(Collectors.joining(", "))
+                        + ", got '" + text
                         + "'"));
     }
 

@@ -5,10 +5,14 @@ import java.util.Map;
 import java.util.regex.Pattern;
 import picocli.CommandLine.Model.CommandSpec;
 
-/** Says the library's messages in the words of the command line: {@code topK must be >= 0} becomes {@code --top-k must be >= 0}. */
+/**
+ * Says the library's messages in the words of the command line: {@code topK must be >= 0} becomes {@code --top-k must
+ * be >= 0}.
+ */
 final class OptionNames {
     private static final Pattern NAME = Pattern.compile("^[a-z]+(?=[ \\[])|\\b[a-z]+[A-Z]\\w*");
-    private static final Map<String, String> OTHER_NAMES = Map.of("stopStrings", "--stop", "promptTokenIds", "--prompt-ids");
+    private static final Map<String, String> OTHER_NAMES =
+            Map.of("stopStrings", "--stop", "promptTokenIds", "--prompt-ids");
 
     private OptionNames() {}
 

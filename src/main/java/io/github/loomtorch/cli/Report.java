@@ -27,7 +27,8 @@ import org.apache.commons.csv.CSVFormat;
 
 /** A benchmark's settings and numbers, as text, JSON and CSV. */
 final class Report {
-    private static final CSVFormat CSV = CSVFormat.RFC4180.builder().setRecordSeparator("\n").get();
+    private static final CSVFormat CSV =
+            CSVFormat.RFC4180.builder().setRecordSeparator("\n").get();
 
     private final String title;
     private final PrintWriter out;
@@ -65,14 +66,16 @@ final class Report {
         return params.maxNewTokens() + " new tokens, "
                 + (params.temperature() == 0
                         ? "greedy"
-                        : "temperature " + params.temperature() + ", top-k " + params.topK() + ", top-p " + params.topP() + ", min-p "
-                                + params.minP());
+                        : "temperature " + params.temperature() + ", top-k " + params.topK() + ", top-p "
+                                + params.topP() + ", min-p " + params.minP());
     }
 
     /** Adds a scheduler's numbers; what failed is printed at once. */
     void result(SchedulerKind scheduler, Workload.Outcome outcome, long deviceNanos, Summary.Limits limits) {
         String name = NamedConverter.nameOf(scheduler);
-        results.put(name, Summary.of(outcome.traces(), outcome.failures().size(), outcome.durationNanos(), deviceNanos, limits));
+        results.put(
+                name,
+                Summary.of(outcome.traces(), outcome.failures().size(), outcome.durationNanos(), deviceNanos, limits));
         if (!outcome.failures().isEmpty()) {
             out.println("  " + name + ": " + outcome.failures().size() + " failed, the first: "
                     + outcome.failures().get(0).getMessage());
@@ -81,7 +84,8 @@ final class Report {
 
     /** Prints a column for each scheduler. */
     void printResults() {
-        List<Map<String, Object>> columns = results.values().stream().map(Report::fields).toList();
+        List<Map<String, Object>> columns =
+                results.values().stream().map(Report::fields).toList();
         out.println();
         out.printf("%-32s", "");
         results.keySet().forEach(name -> out.printf(" %14s", name));
@@ -89,9 +93,10 @@ final class Report {
         for (String field : columns.get(0).keySet()) {
             out.printf("%-32s", field);
             for (Map<String, Object> column : columns) {
-                out.print(column.get(field) instanceof Double value
-                        ? String.format(Locale.ROOT, " %14.2f", value)
-                        : String.format(" %14s", column.get(field)));
+                out.print(
+                        column.get(field) instanceof Double value
+                                ? String.format(Locale.ROOT, " %14.2f", value)
+                                : String.format(" %14s", column.get(field)));
             }
             out.println();
         }
@@ -113,7 +118,8 @@ final class Report {
         }
 
         @Override
-        public void serialize(OptionalDouble value, JsonGenerator json, SerializerProvider provider) throws IOException {
+        public void serialize(OptionalDouble value, JsonGenerator json, SerializerProvider provider)
+                throws IOException {
             provider.defaultSerializeValue(value.isPresent() ? value.getAsDouble() : null, json);
         }
     }

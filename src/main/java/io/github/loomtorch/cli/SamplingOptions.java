@@ -7,13 +7,19 @@ import picocli.CommandLine.Option;
 
 /** How tokens are chosen, and when to end. */
 final class SamplingOptions {
-    @Option(names = "--max-new-tokens", paramLabel = "N", description = "Most tokens to generate (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--max-new-tokens",
+            paramLabel = "N",
+            description = "Most tokens to generate (default: ${DEFAULT-VALUE}).")
     private int maxNewTokens = 50;
 
     @Mixin
     private DistributionOptions distribution;
 
-    @Option(names = "--seed", paramLabel = "S", description = "Seed of the random numbers (default: a new one each time).")
+    @Option(
+            names = "--seed",
+            paramLabel = "S",
+            description = "Seed of the random numbers (default: a new one each time).")
     private Long seed;
 
     @Option(

@@ -41,22 +41,32 @@ final class SchedulerBenchOptions {
     @Option(names = "--input-len", paramLabel = "N", description = "Tokens of each prompt (default: ${DEFAULT-VALUE}).")
     private int inputLen = 128;
 
-    @Option(names = "--output-len", paramLabel = "N", description = "New tokens of each request (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--output-len",
+            paramLabel = "N",
+            description = "New tokens of each request (default: ${DEFAULT-VALUE}).")
     private int outputLen = 128;
 
     @Option(
             names = "--max-prefill-tokens-beside-decode",
             paramLabel = "N",
-            description = "Prompt tokens computed in a step in which others decode; fewer keep the gaps between tokens short (default: ${DEFAULT-VALUE}).")
+            description =
+                    "Prompt tokens computed in a step in which others decode; fewer keep the gaps between tokens short (default: ${DEFAULT-VALUE}).")
     private int maxPrefillTokensBesideDecode = EngineConfig.defaults().maxPrefillTokensBesideDecode();
 
     @Mixin
     private DistributionOptions distribution;
 
-    @Option(names = "--goodput-ttft-ms", paramLabel = "MS", description = "A request counts for goodput up to this TTFT.")
+    @Option(
+            names = "--goodput-ttft-ms",
+            paramLabel = "MS",
+            description = "A request counts for goodput up to this TTFT.")
     private Double goodputTtftMs;
 
-    @Option(names = "--goodput-tpot-ms", paramLabel = "MS", description = "A request counts for goodput up to this TPOT.")
+    @Option(
+            names = "--goodput-tpot-ms",
+            paramLabel = "MS",
+            description = "A request counts for goodput up to this TPOT.")
     private Double goodputTpotMs;
 
     @Option(names = "--json", paramLabel = "FILE", description = "Write settings and results as JSON.")
@@ -77,14 +87,18 @@ final class SchedulerBenchOptions {
     }
 
     /**
-     * Measures all schedulers, {@code runs} workloads each, the same for each of them, after some tokens and {@code warmUpRuns} workloads to
-     * warm up; returns the exit status.
+     * Measures all schedulers, {@code runs} workloads each, the same for each of them, after some tokens and
+     * {@code warmUpRuns} workloads to warm up; returns the exit status.
      */
-    int measure(String title, Load load, int warmUpRuns, int runs, int batchSize, Duration batchTimeout, PrintWriter out)
+    int measure(
+            String title, Load load, int warmUpRuns, int runs, int batchSize, Duration batchTimeout, PrintWriter out)
             throws IOException {
         Checks.atLeast(1, inputLen, "inputLen");
         Checks.atLeast(1, outputLen, "outputLen");
-        SamplingParams sampling = distribution.orElse(SamplingParams.greedy(1)).maxNewTokens(outputLen).build();
+        SamplingParams sampling = distribution
+                .orElse(SamplingParams.greedy(1))
+                .maxNewTokens(outputLen)
+                .build();
         TorchOptions options = model.torch(batchSize);
         Gpt2Config config = model.config();
         if (inputLen + outputLen > config.contextLength()) {
@@ -113,14 +127,23 @@ final class SchedulerBenchOptions {
                             },
                             batchSize,
                             batchTimeout);
-                    Progress progress = new Progress(NamedConverter.nameOf(kind), (long) runs * load.requests, System.err)) {
+                    Progress progress =
+                            new Progress(NamedConverter.nameOf(kind), (long) runs * load.requests, System.err)) {
                 if (kind == schedulers.get(0)) {
                     report.environment(loaded.get());
                 }
                 RandomGenerator random = new SplittableRandom(SEED);
                 int vocabSize = config.vocabSize();
                 int warmUpLen = Math.min(WARM_UP_TOKENS, outputLen);
-                Workload.random(batchSize, inputLen, warmUpLen, warmUpLen, Double.POSITIVE_INFINITY, vocabSize, sampling, random)
+                Workload.random(
+                                batchSize,
+                                inputLen,
+                                warmUpLen,
+                                warmUpLen,
+                                Double.POSITIVE_INFINITY,
+                                vocabSize,
+                                sampling,
+                                random)
                         .run(scheduler, () -> {});
                 for (int run = 0; run < warmUpRuns; run++) {
                     workload(load, vocabSize, sampling, random).run(scheduler, () -> {});
@@ -130,7 +153,8 @@ final class SchedulerBenchOptions {
                 for (int run = 0; run < runs; run++) {
                     outcomes.add(workload(load, vocabSize, sampling, random).run(scheduler, progress::step));
                 }
-                allFinished &= outcomes.stream().allMatch(outcome -> outcome.failures().isEmpty());
+                allFinished &=
+                        outcomes.stream().allMatch(outcome -> outcome.failures().isEmpty());
                 report.result(kind, Workload.Outcome.all(outcomes), deviceNanos.get(), limits);
             }
         }
@@ -146,7 +170,14 @@ final class SchedulerBenchOptions {
 
     private Workload workload(Load load, int vocabSize, SamplingParams sampling, RandomGenerator random) {
         return Workload.random(
-                load.requests, inputLen, load.minOutputLen, outputLen, load.requestsPerSecond, vocabSize, sampling, random);
+                load.requests,
+                inputLen,
+                load.minOutputLen,
+                outputLen,
+                load.requestsPerSecond,
+                vocabSize,
+                sampling,
+                random);
     }
 
     private static OptionalDouble optional(Double value) {

@@ -21,7 +21,10 @@ enum SchedulerKind {
             case NAIVE -> new NaiveScheduler(engines.create(), batchSize);
             case ASYNC_NAIVE -> new AsyncNaiveScheduler(engines, batchSize, timeout);
             case CONTINUOUS ->
-                new ContinuousScheduler(engines, QueueConfig.unbounded(), Thread.ofPlatform().name("engine").factory());
+                new ContinuousScheduler(
+                        engines,
+                        QueueConfig.unbounded(),
+                        Thread.ofPlatform().name("engine").factory());
         };
     }
 }

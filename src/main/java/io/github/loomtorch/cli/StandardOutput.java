@@ -34,6 +34,8 @@ final class StandardOutput extends OutputStream {
 
     /** Whether the reader of a pipe has gone, such as {@code head}: nobody misses the rest. */
     boolean isClosedByReader() {
-        return failure.contains("Broken pipe") || failure.contains("pipe is being closed") || failure.contains("pipe has been ended");
+        return failure.contains("Broken pipe")
+                || failure.contains("pipe is being closed")
+                || failure.contains("pipe has been ended");
     }
 }

@@ -8,7 +8,8 @@ final class TimeoutOptions {
     @Option(
             names = "--timeout",
             paramLabel = "SECONDS",
-            description = "Longest that async-naive lets a request wait for its batch to fill (default: ${DEFAULT-VALUE}).")
+            description =
+                    "Longest that async-naive lets a request wait for its batch to fill (default: ${DEFAULT-VALUE}).")
     private double timeout;
 
     TimeoutOptions(double seconds) {

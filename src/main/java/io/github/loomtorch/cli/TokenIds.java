@@ -11,7 +11,10 @@ record TokenIds(int[] values) {
         @Override
         public TokenIds convert(String text) {
             try {
-                return new TokenIds(Arrays.stream(text.split(",", -1)).map(String::strip).mapToInt(Integer::parseInt).toArray());
+                return new TokenIds(Arrays.stream(text.split(",", -1))
+                        .map(String::strip)
+                        .mapToInt(Integer::parseInt)
+                        .toArray());
             } catch (NumberFormatException e) {
                 throw new TypeConversionException("expected integers separated by commas, got '" + text + "'");
             }

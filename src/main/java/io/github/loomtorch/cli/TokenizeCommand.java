@@ -27,7 +27,8 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "tokenize",
         header = "Turns text into token ids, or with --decode ids into text.",
-        description = "Reads standard input unless there is an argument. Text is taken and written exactly, with no line end added.",
+        description =
+                "Reads standard input unless there is an argument. Text is taken and written exactly, with no line end added.",
         footer = {
             "  loomtorch tokenize \"Hello world\"",
             "  loomtorch tokenize --decode 15496 995",
@@ -51,7 +52,9 @@ final class TokenizeCommand implements Callable<Integer> {
             description = "One JSON value a line: read strings and write arrays of ids; with --decode the reverse.")
     private boolean jsonl;
 
-    @Option(names = "--special", description = "Take <|endoftext|> in the text as the special token, not as plain text.")
+    @Option(
+            names = "--special",
+            description = "Take <|endoftext|> in the text as the special token, not as plain text.")
     private boolean special;
 
     @Mixin
@@ -66,7 +69,8 @@ final class TokenizeCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         if (jsonl && !arguments.isEmpty()) {
-            throw new IllegalArgumentException("--jsonl must read standard input, got the argument '" + arguments.get(0) + "'");
+            throw new IllegalArgumentException(
+                    "--jsonl must read standard input, got the argument '" + arguments.get(0) + "'");
         }
         tokenizer = model.isNamed() ? tokenizerOptions.load(model.open()) : tokenizerOptions.load();
         out = spec.commandLine().getOut();
@@ -78,7 +82,8 @@ final class TokenizeCommand implements Callable<Integer> {
             if (decode) {
                 out.print(tokenizer.decode(parseIds(text)));
             } else {
-                out.println(Arrays.stream(encode(text)).mapToObj(Integer::toString).collect(Collectors.joining(" ")));
+                out.println(
+                        Arrays.stream(encode(text)).mapToObj(Integer::toString).collect(Collectors.joining(" ")));
             }
         }
         return 0;
@@ -102,7 +107,9 @@ final class TokenizeCommand implements Callable<Integer> {
     }
 
     private void convertLines(InputStream in) throws IOException {
-        JsonMapper json = JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
+        JsonMapper json = JsonMapper.builder()
+                .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+                .build();
         byte[] line;
         for (int number = 1; (line = readLine(in)) != null; number++) {
             String where = STDIN + " line " + number;
@@ -110,7 +117,8 @@ final class TokenizeCommand implements Callable<Integer> {
             try {
                 value = json.readTree(utf8(line, where));
             } catch (JsonProcessingException e) {
-                throw new IOException(where + ": expected " + wanted() + ", got bad JSON: " + e.getOriginalMessage(), e);
+                throw new IOException(
+                        where + ": expected " + wanted() + ", got bad JSON: " + e.getOriginalMessage(), e);
             }
             Object converted = decode ? tokenizer.decode(ids(value, where)) : encode(text(value, where));
             out.println(json.writeValueAsString(converted));
@@ -143,7 +151,8 @@ final class TokenizeCommand implements Callable<Integer> {
             }
             ids[i] = id.intValue();
             if (ids[i] < 0 || ids[i] >= tokenizer.vocabSize()) {
-                throw new IOException(where + ": token id must be in [0, " + tokenizer.vocabSize() + "), got " + ids[i]);
+                throw new IOException(
+                        where + ": token id must be in [0, " + tokenizer.vocabSize() + "), got " + ids[i]);
             }
         }
         return ids;
@@ -151,7 +160,8 @@ final class TokenizeCommand implements Callable<Integer> {
 
     private IOException mismatch(JsonNode value, String where) {
         String got = value.isMissingNode() ? "an empty line" : value.toString();
-        return new IOException(where + ": expected " + wanted() + ", got " + (got.length() > 100 ? got.substring(0, 100) + "..." : got));
+        return new IOException(where + ": expected " + wanted() + ", got "
+                + (got.length() > 100 ? got.substring(0, 100) + "..." : got));
     }
 
     /** The bytes up to the next line feed or the end; null at the end. */
@@ -169,7 +179,10 @@ final class TokenizeCommand implements Callable<Integer> {
 
     private static String utf8(byte[] bytes, String where) throws IOException {
         try {
-            return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(bytes))
+                    .toString();
         } catch (CharacterCodingException e) {
             throw new IOException(where + ": expected UTF-8, got malformed bytes", e);
         }

@@ -15,8 +15,9 @@ final class TokenizerOptions {
     @Option(
             names = "--tokenizer",
             paramLabel = "DIR",
-            description = "Directory with vocab.json and merges.txt, or tokenizer.json (default: the model's directory if it has them,"
-                    + " else tokenizer).")
+            description =
+                    "Directory with vocab.json and merges.txt, or tokenizer.json (default: the model's directory if it has them,"
+                            + " else tokenizer).")
     private Path tokenizer;
 
     /** The tokenizer that was named, else the model's, else the default. */
@@ -41,8 +42,8 @@ final class TokenizerOptions {
 
     private static Tokenizer load(Path path) throws IOException {
         if (path == DEFAULT && !hasDefault()) {
-            throw new IOException(
-                    path.toAbsolutePath() + ": expected a directory with a tokenizer, got nothing; name one with --tokenizer");
+            throw new IOException(path.toAbsolutePath()
+                    + ": expected a directory with a tokenizer, got nothing; name one with --tokenizer");
         }
         return BpeTokenizer.load(path);
     }

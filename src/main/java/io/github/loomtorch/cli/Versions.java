@@ -12,7 +12,8 @@ final class Versions {
     private Versions() {}
 
     static String loomtorch() {
-        return Optional.ofNullable(Versions.class.getPackage().getImplementationVersion()).orElse("(not packaged)");
+        return Optional.ofNullable(Versions.class.getPackage().getImplementationVersion())
+                .orElse("(not packaged)");
     }
 
     /** The arguments of this process, the main class or jar first. */
@@ -38,7 +39,7 @@ final class Versions {
     }
 
     static String machine() {
-        return System.getProperty("os.name") + " " + System.getProperty("os.version") + " " + System.getProperty("os.arch") + ", "
-                + Runtime.getRuntime().availableProcessors() + " processors";
+        return System.getProperty("os.name") + " " + System.getProperty("os.version") + " "
+                + System.getProperty("os.arch") + ", " + Runtime.getRuntime().availableProcessors() + " processors";
     }
 }

@@ -6,12 +6,13 @@ import java.util.List;
  * A causal language model with its KV cache, as the engine needs it: one step at a time, a batch of chunks a step.
  *
  * <p>The cache is {@link #pageCount()} pages of {@link #pageSize()} tokens. Token {@code i} of a sequence lives in row
- * {@code i % pageSize} of page {@code sequence.page(i / pageSize)}. The engine decides which sequence owns which page; the model writes
- * and reads them. Several sequences may read one page.
+ * {@code i % pageSize} of page {@code sequence.page(i / pageSize)}. The engine decides which sequence owns which page;
+ * the model writes and reads them. Several sequences may read one page.
  *
- * <p>A step is launched, then finished by {@link #await}, in the same order. A model that {@link #runsAhead} has up to two in flight; all
- * that a step does to the cache, and the tokens it samples, must be as though it ran wholly before the next one. So the engine gives a
- * slot or a page to another sequence as soon as its own has ended, even if a step in flight still writes there.
+ * <p>A step is launched, then finished by {@link #await}, in the same order. A model that {@link #runsAhead} has up to
+ * two in flight; all that a step does to the cache, and the tokens it samples, must be as though it ran wholly before
+ * the next one. So the engine gives a slot or a page to another sequence as soon as its own has ended, even if a step
+ * in flight still writes there.
  *
  * <p>Confined to the engine thread, {@link #close()} included.
  */
@@ -60,20 +61,21 @@ public interface CausalLm extends AutoCloseable {
     int pageCount();
 
     /**
-     * Whether a step can be launched while the one before is in flight. Its chunks may then be {@linkplain Chunk#isPending pending}: the
-     * host does not know their token yet, the device does. A sequence can turn out to have ended by then, even without a token: what is
-     * computed for it is ignored, but must do no harm.
+     * Whether a step can be launched while the one before is in flight. Its chunks may then be
+     * {@linkplain Chunk#isPending pending}: the host does not know their token yet, the device does. A sequence can
+     * turn out to have ended by then, even without a token: what is computed for it is ignored, but must do no harm.
      *
-     * @return false unless the model says otherwise: then each step is finished before the next is launched, and no chunk is pending
+     * @return false unless the model says otherwise: then each step is finished before the next is launched, and no
+     *     chunk is pending
      */
     default boolean runsAhead() {
         return false;
     }
 
     /**
-     * Starts a step: computes the keys and values of every chunk's tokens and, for the chunks that sample, the next token. May return
-     * before the work is done. Until the step is finished, the chunks do not change, and their sequences only by what the step before
-     * sampled or by their end.
+     * Starts a step: computes the keys and values of every chunk's tokens and, for the chunks that sample, the next
+     * token. May return before the work is done. Until the step is finished, the chunks do not change, and their
+     * sequences only by what the step before sampled or by their end.
      *
      * @param chunks at most {@code maxBatchSize}, of different sequences; those of one token first
      * @throws RuntimeException if the step cannot start; nothing was sampled, and it is not in flight
@@ -88,9 +90,9 @@ public interface CausalLm extends AutoCloseable {
     void await();
 
     /**
-     * Whether a chunk's results depend on nothing but its sequence: the same chunk gives the same logits, bit for bit, whatever else is in
-     * the step. The engine then cuts every sequence into the same chunks always, and computes each prompt from its first token, whatever
-     * pages others have computed.
+     * Whether a chunk's results depend on nothing but its sequence: the same chunk gives the same logits, bit for bit,
+     * whatever else is in the step. The engine then cuts every sequence into the same chunks always, and computes each
+     * prompt from its first token, whatever pages others have computed.
      *
      * @return false unless the model says otherwise
      */

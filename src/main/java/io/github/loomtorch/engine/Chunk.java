@@ -3,9 +3,9 @@ package io.github.loomtorch.engine;
 import io.github.loomtorch.request.TokenLogprobs;
 
 /**
- * Tokens of one sequence computed in one step: the whole prompt or a part of it (prefill), or the one token sampled last (decode). If
- * they reach the sequence's end the step samples the next token too. The token of a decode may be pending: the step before, which is still
- * in flight, samples it. Confined to the engine thread.
+ * Tokens of one sequence computed in one step: the whole prompt or a part of it (prefill), or the one token sampled
+ * last (decode). If they reach the sequence's end the step samples the next token too. The token of a decode may be
+ * pending: the step before, which is still in flight, samples it. Confined to the engine thread.
  */
 public final class Chunk {
     private final Sequence sequence;
@@ -21,8 +21,8 @@ public final class Chunk {
      * A chunk to compute.
      *
      * @param sequence whose tokens
-     * @param start position of the first token; all before it are in the cache, or will be after the steps in flight. If it is the
-     *     sequence's length the token is pending
+     * @param start position of the first token; all before it are in the cache, or will be after the steps in flight.
+     *     If it is the sequence's length the token is pending
      * @param count how many tokens, &gt;= 1; one if it is pending
      */
     public Chunk(Sequence sequence, int start, int count) {
@@ -35,8 +35,8 @@ public final class Chunk {
     }
 
     /**
-     * The sequence that the tokens belong to. Its slot and pages are its own while the chunk is launched; by the time that the step is
-     * finished it may have ended, or hold the token that was pending.
+     * The sequence that the tokens belong to. Its slot and pages are its own while the chunk is launched; by the time
+     * that the step is finished it may have ended, or hold the token that was pending.
      *
      * @return its state, not to be changed by the model
      */
@@ -72,8 +72,8 @@ public final class Chunk {
     }
 
     /**
-     * Whether the sequence did not have the token yet when the chunk was made: it is the one that the step launched just before samples for
-     * the same sequence, in the same slot.
+     * Whether the sequence did not have the token yet when the chunk was made: it is the one that the step launched
+     * just before samples for the same sequence, in the same slot.
      *
      * @return true for the one token of some chunks, which then sample too
      */

@@ -2,7 +2,10 @@ package io.github.loomtorch.engine;
 
 import java.util.concurrent.locks.LockSupport;
 
-/** Time, and waiting for it: the one source of both for an engine and its scheduler, so that a test can move it. Thread-safe. */
+/**
+ * Time, and waiting for it: the one source of both for an engine and its scheduler, so that a test can move it.
+ * Thread-safe.
+ */
 public interface Clock {
 
     /**
@@ -13,8 +16,8 @@ public interface Clock {
     long nanoTime();
 
     /**
-     * Waits until {@link #unpark} is called for the current thread or the time has passed; not at all if it was called before, unless the
-     * thread has waited for something else since. May return early for no reason.
+     * Waits until {@link #unpark} is called for the current thread or the time has passed; not at all if it was called
+     * before, unless the thread has waited for something else since. May return early for no reason.
      *
      * @param nanos &gt; 0
      */

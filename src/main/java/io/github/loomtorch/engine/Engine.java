@@ -16,8 +16,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The sequences that run, their slots and pages, and the step that gives each of them a token. Who waits, and who runs next, is the
- * schedulers' business:
+ * The sequences that run, their slots and pages, and the step that gives each of them a token. Who waits, and who runs
+ * next, is the schedulers' business:
  *
  * <pre>{@code
  * while (!waiting.isEmpty() || !engine.isIdle()) {
@@ -28,7 +28,8 @@ import org.slf4j.LoggerFactory;
  * }
  * }</pre>
  *
- * <p>Confined to one thread at a time, but for {@link #newSequence} and the limits. It owns its model: {@link #close()} closes it.
+ * <p>Confined to one thread at a time, but for {@link #newSequence} and the limits. It owns its model: {@link #close()}
+ * closes it.
  */
 public final class Engine implements AutoCloseable {
     /*
@@ -53,7 +54,10 @@ public final class Engine implements AutoCloseable {
     public enum Admission {
         /** It runs. */
         ADMITTED,
-        /** There is room, but a running sequence is about to compute tokens that both begin with; try again after the next step. */
+        /**
+         * There is room, but a running sequence is about to compute tokens that both begin with; try again after the
+         * next step.
+         */
         DEFERRED,
         /** No slot is free, or too few pages are. */
         FULL
@@ -95,7 +99,8 @@ public final class Engine implements AutoCloseable {
     private boolean closed;
 
     /**
-     * An engine that turns tokens into text. Models may have more ids than the tokenizer, mostly to round their number up; those have no text.
+     * An engine that turns tokens into text. Models may have more ids than the tokenizer, mostly to round their number
+     * up; those have no text.
      *
      * @param lm owned by the engine from now on
      * @param tokenizer of the model
@@ -182,8 +187,8 @@ public final class Engine implements AutoCloseable {
      * @param request what is asked for
      * @param listener told of its tokens and its end
      * @return a sequence that does not run yet
-     * @throws IllegalArgumentException if the model cannot serve the request: an id out of the vocabulary, more tokens than the context
-     *     holds, or stop strings where there is no tokenizer
+     * @throws IllegalArgumentException if the model cannot serve the request: an id out of the vocabulary, more tokens
+     *     than the context holds, or stop strings where there is no tokenizer
      */
     public Sequence newSequence(GenerationRequest request, SequenceListener listener) {
         SamplingParams sampling = request.sampling();
@@ -225,9 +230,9 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Makes a waiting sequence run from the next step on, if there is room: a slot, and pages for its tokens so far and for a page of
-     * tokens more, of it and of each that runs, as far as they can come to have that many. If none runs there always is. It takes over
-     * what the cache holds of its beginning.
+     * Makes a waiting sequence run from the next step on, if there is room: a slot, and pages for its tokens so far and
+     * for a page of tokens more, of it and of each that runs, as far as they can come to have that many. If none runs
+     * there always is. It takes over what the cache holds of its beginning.
      *
      * @param sequence that does not run
      * @return what became of it; unless it was admitted, nothing has changed
@@ -278,7 +283,10 @@ public final class Engine implements AutoCloseable {
         return lacking;
     }
 
-    /** Pages that a sequence does not have for a page of tokens more; the last token that it can come to hold is never an input. */
+    /**
+     * Pages that a sequence does not have for a page of tokens more; the last token that it can come to hold is never
+     * an input.
+     */
     private int lackingPages(Sequence sequence) {
         int tokens = Math.min(sequence.foreseenLength() + pageSize, sequence.maxLength() - 1);
         return pages.pagesFor(tokens) - sequence.pageCount();
@@ -300,17 +308,19 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Makes room for a sequence that found none: running sequences of lower priority that have not waited themselves to be the more urgent
-     * ones stop and lose their pages, the least urgent first, no more of them than it takes. If all of them would not do, or it would only
-     * be deferred, none stops. While a step is in flight none stops either, as it would lose a token: then the next step only finishes that
-     * one, and it is worth asking again.
+     * Makes room for a sequence that found none: running sequences of lower priority that have not waited themselves to
+     * be the more urgent ones stop and lose their pages, the least urgent first, no more of them than it takes. If all
+     * of them would not do, or it would only be deferred, none stops. While a step is in flight none stops either, as
+     * it would lose a token: then the next step only finishes that one, and it is worth asking again.
      *
      * @param waiting to be admitted instead
-     * @return the sequences that were stopped, to be admitted again later, now that there is room for the other; empty if none gives way
+     * @return the sequences that were stopped, to be admitted again later, now that there is room for the other; empty
+     *     if none gives way
      */
     public List<Sequence> preemptFor(Sequence waiting) {
         List<Sequence> lessUrgent = running.stream()
-                .filter(other -> other.request().priority() < waiting.request().priority() && waiting.compareTo(other) < 0)
+                .filter(other ->
+                        other.request().priority() < waiting.request().priority() && waiting.compareTo(other) < 0)
                 .sorted(Comparator.reverseOrder())
                 .toList();
         if (lessUrgent.isEmpty()) {
@@ -330,7 +340,10 @@ public final class Engine implements AutoCloseable {
         return stopped;
     }
 
-    /** How many of them have to give way, the first ones first; 0 if all would not do. Several may share a page: only the last frees it. */
+    /**
+     * How many of them have to give way, the first ones first; 0 if all would not do. Several may share a page: only
+     * the last frees it.
+     */
     private int victimsFor(Sequence waiting, List<Sequence> lessUrgent) {
         int lacking = lackingPages(waiting) + lackingPages();
         int victims = 0;
@@ -352,12 +365,14 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Launches the next step, which gives each running sequence its next token or computes a part of its prompt; publishes the tokens that
-     * are known; and takes the results of the step, or of the one before if the model runs ahead. If there is nothing to launch, it takes
-     * those of all that is in flight. A sequence that ends leaves at once. If a step as a whole fails, so do all that were running, and
-     * what the cache holds is forgotten; the engine stays usable. An {@link Error} fails those that were preempted too, and is thrown.
+     * Launches the next step, which gives each running sequence its next token or computes a part of its prompt;
+     * publishes the tokens that are known; and takes the results of the step, or of the one before if the model runs
+     * ahead. If there is nothing to launch, it takes those of all that is in flight. A sequence that ends leaves at
+     * once. If a step as a whole fails, so do all that were running, and what the cache holds is forgotten; the engine
+     * stays usable. An {@link Error} fails those that were preempted too, and is thrown.
      *
-     * @return the sequences that had to give up their pages, least urgent first, to be admitted again later; valid until the next step
+     * @return the sequences that had to give up their pages, least urgent first, to be admitted again later; valid
+     *     until the next step
      */
     public List<Sequence> step() {
         preempted.clear();
@@ -435,8 +450,8 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Gives each sequence the pages of the tokens that it will have computed after the next step, if need be by preemption; false if pages
-     * are lacking and nobody may be preempted because a step is in flight.
+     * Gives each sequence the pages of the tokens that it will have computed after the next step, if need be by
+     * preemption; false if pages are lacking and nobody may be preempted because a step is in flight.
      */
     private boolean growPages() {
         for (int i = 0; i < running.size(); i++) {
@@ -499,9 +514,9 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * How many of its tokens a sequence would have computed next; none if it is foreseen to end. On a deterministic model that depends on
-     * nothing else: a prompt is cut at multiples of what a step may compute, and the output of a sequence that was preempted is computed as
-     * it was before, token by token.
+     * How many of its tokens a sequence would have computed next; none if it is foreseen to end. On a deterministic
+     * model that depends on nothing else: a prompt is cut at multiples of what a step may compute, and the output of a
+     * sequence that was preempted is computed as it was before, token by token.
      */
     private int wantedTokens(Sequence sequence) {
         int length = sequence.foreseenLength();

@@ -7,10 +7,10 @@ import java.util.function.LongSupplier;
 /**
  * How an {@link Engine} runs. Immutable.
  *
- * @param maxPrefillTokensPerStep &gt;= 1; prompt tokens computed in one step, of all sequences together. Longer prompts are spread over
- *     several steps
- * @param maxPrefillTokensBesideDecode &gt;= 1; the same for steps in which a sequence is decoding, so that a long prompt does not stall those
- *     that are past theirs
+ * @param maxPrefillTokensPerStep &gt;= 1; prompt tokens computed in one step, of all sequences together. Longer prompts
+ *     are spread over several steps
+ * @param maxPrefillTokensBesideDecode &gt;= 1; the same for steps in which a sequence is decoding, so that a long
+ *     prompt does not stall those that are past theirs
  * @param prefixCaching whether sequences that begin with the same tokens share pages of the KV cache; those of a
  *     {@linkplain CausalLm#deterministic() deterministic} model never do
  * @param ageingInterval &gt; 0; how long a sequence waits to gain one level of priority, see {@link Sequence#compareTo}
@@ -48,7 +48,8 @@ public record EngineConfig(
     /**
      * What fits most uses.
      *
-     * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, 10 s ageing, the system's clock, random seeds
+     * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, 10 s ageing, the system's clock, random
+     *     seeds
      */
     public static EngineConfig defaults() {
         return builder().build();
@@ -159,7 +160,14 @@ public record EngineConfig(
          * @throws IllegalArgumentException naming the first option that is out of its range
          */
         public EngineConfig build() {
-            return new EngineConfig(maxPrefillTokensPerStep, maxPrefillTokensBesideDecode, prefixCaching, ageingInterval, clock, seeds, listener);
+            return new EngineConfig(
+                    maxPrefillTokensPerStep,
+                    maxPrefillTokensBesideDecode,
+                    prefixCaching,
+                    ageingInterval,
+                    clock,
+                    seeds,
+                    listener);
         }
     }
 }

@@ -3,8 +3,8 @@ package io.github.loomtorch.engine;
 import java.util.Arrays;
 
 /**
- * Who owns which page of the KV cache, and which pages hold tokens that another sequence can read instead of computing them again.
- * Bookkeeping only: it touches no device memory. Confined to the engine thread.
+ * Who owns which page of the KV cache, and which pages hold tokens that another sequence can read instead of computing
+ * them again. Bookkeeping only: it touches no device memory. Confined to the engine thread.
  */
 final class KvPages {
     /*
@@ -108,9 +108,7 @@ final class KvPages {
         }
     }
 
-    /**
-     * The page that holds the tokens {@code [from, from + pageSize)} after the given content, or {@link #NONE}.
-     */
+    /** The page that holds the tokens {@code [from, from + pageSize)} after the given content, or {@link #NONE}. */
     int find(long before, int[] sequenceTokens, int from) {
         if (!sharing) {
             return NONE;

@@ -24,7 +24,10 @@ interface OutputText {
     /** Adds a token; true if it completes a stop string, which is cut off. The end-of-text token adds nothing. */
     boolean append(int id);
 
-    /** The text since the last call, but for what may be the beginning of a stop string; all of it if no more tokens will come. */
+    /**
+     * The text since the last call, but for what may be the beginning of a stop string; all of it if no more tokens
+     * will come.
+     */
     String take(boolean ended);
 
     /** All text taken so far. */

@@ -12,8 +12,8 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * One request's state: its tokens so far, its pages of the KV cache and its place in the batch. Confined to the engine thread, but for
- * {@link #cancel()}.
+ * One request's state: its tokens so far, its pages of the KV cache and its place in the batch. Confined to the engine
+ * thread, but for {@link #cancel()}.
  */
 public final class Sequence implements Comparable<Sequence> {
     private static final int NO_SLOT = -1;
@@ -184,7 +184,10 @@ public final class Sequence implements Comparable<Sequence> {
         return deadlineNanos;
     }
 
-    /** Asks for its end; a running sequence ends when results of a step are taken, a waiting one is its scheduler's business. Thread-safe. */
+    /**
+     * Asks for its end; a running sequence ends when results of a step are taken, a waiting one is its scheduler's
+     * business. Thread-safe.
+     */
     public void cancel() {
         cancelled = true;
     }
@@ -235,9 +238,9 @@ public final class Sequence implements Comparable<Sequence> {
     }
 
     /**
-     * Orders by urgency: a level of priority is worth one {@link EngineConfig#ageingInterval()} of waiting, so that whoever waits long
-     * enough comes before any newcomer; in other words, a request counts as submitted that much earlier per level. Equals are ordered by
-     * arrival.
+     * Orders by urgency: a level of priority is worth one {@link EngineConfig#ageingInterval()} of waiting, so that
+     * whoever waits long enough comes before any newcomer; in other words, a request counts as submitted that much
+     * earlier per level. Equals are ordered by arrival.
      *
      * @param other of the same scheduler
      * @return negative if this is the more urgent
@@ -259,7 +262,9 @@ public final class Sequence implements Comparable<Sequence> {
         launched = end;
     }
 
-    /** Its length once the step in flight is finished: if all tokens so far were launched, that step samples the next. */
+    /**
+     * Its length once the step in flight is finished: if all tokens so far were launched, that step samples the next.
+     */
     int foreseenLength() {
         return launched == length ? length + 1 : length;
     }

@@ -4,7 +4,10 @@ import java.util.Map;
 
 /** The non-linear function in the feed-forward block of a layer. */
 public enum Activation {
-    /** GELU by its tanh approximation, which GPT-2 was trained with: {@code 0.5x(1 + tanh(sqrt(2/pi)(x + 0.044715x^3)))}. */
+    /**
+     * GELU by its tanh approximation, which GPT-2 was trained with: {@code 0.5x(1 + tanh(sqrt(2/pi)(x +
+     * 0.044715x^3)))}.
+     */
     GELU_TANH,
     /** GELU by the error function: {@code 0.5x(1 + erf(x/sqrt(2)))}. */
     GELU,

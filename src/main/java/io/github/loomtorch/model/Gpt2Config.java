@@ -17,8 +17,8 @@ import java.nio.file.Path;
  * @param activation of the feed-forward block ({@code activation_function})
  * @param layerNormEpsilon added to the variance, &gt; 0 ({@code layer_norm_epsilon})
  * @param scaleAttnWeights whether attention scores are divided by {@code sqrt(D)} ({@code scale_attn_weights})
- * @param scaleAttnByInverseLayerIdx whether the scores of layer {@code l}, counted from 0, are divided by {@code l + 1} too
- *     ({@code scale_attn_by_inverse_layer_idx})
+ * @param scaleAttnByInverseLayerIdx whether the scores of layer {@code l}, counted from 0, are divided by {@code l + 1}
+ *     too ({@code scale_attn_by_inverse_layer_idx})
  * @param tieWordEmbeddings whether the head's weight is the token embedding itself ({@code tie_word_embeddings})
  * @param endOfTextId the token that ends a text, in {@code [0, V)}, or -1 if there is none ({@code eos_token_id})
  */
@@ -53,8 +53,8 @@ public record Gpt2Config(
         requirePositive("headCount (n_head)", headCount);
         requirePositive("innerSize (n_inner)", innerSize);
         if (hiddenSize % headCount != 0) {
-            throw new IllegalArgumentException(
-                    "hiddenSize (n_embd) must be a multiple of headCount (n_head), got " + hiddenSize + " and " + headCount);
+            throw new IllegalArgumentException("hiddenSize (n_embd) must be a multiple of headCount (n_head), got "
+                    + hiddenSize + " and " + headCount);
         }
         if (!(layerNormEpsilon > 0 && layerNormEpsilon < Double.POSITIVE_INFINITY)) {
             throw new IllegalArgumentException(
@@ -87,8 +87,9 @@ public record Gpt2Config(
             case "gpt2-large" -> shape(1280, 36, 20);
             case "gpt2-xl" -> shape(1600, 48, 25);
             case "distilgpt2" -> shape(768, 6, 12);
-            default -> throw new IllegalArgumentException(
-                    "name must be gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2, got \"" + name + "\"");
+            default ->
+                throw new IllegalArgumentException(
+                        "name must be gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2, got \"" + name + "\"");
         };
     }
 
@@ -109,13 +110,14 @@ public record Gpt2Config(
     }
 
     /**
-     * Reads a {@code config.json} with the keys and the defaults of Hugging Face's {@code GPT2Config}. Keys that do not change what the
-     * model computes are ignored. Of several {@code eos_token_id} the first counts; one outside the vocabulary, which no model can
-     * sample, means none.
+     * Reads a {@code config.json} with the keys and the defaults of Hugging Face's {@code GPT2Config}. Keys that do not
+     * change what the model computes are ignored. Of several {@code eos_token_id} the first counts; one outside the
+     * vocabulary, which no model can sample, means none.
      *
      * @param file a JSON object
      * @return the configuration
-     * @throws IOException if the file cannot be read, a value has a wrong type or range, or it is not a GPT-2 that this library computes
+     * @throws IOException if the file cannot be read, a value has a wrong type or range, or it is not a GPT-2 that this
+     *     library computes
      */
     public static Gpt2Config read(Path file) throws IOException {
         Json json = Json.parse(file.toString(), Files.readAllBytes(file));
@@ -151,7 +153,9 @@ public record Gpt2Config(
     private static void requireGpt2(Json json) throws IOException {
         boolean gpt2 = json.has("model_type")
                 ? json.string("model_type", "").equals("gpt2")
-                : json.has("architectures") ? json.get("architectures").path(0).asText().startsWith("GPT2") : json.has("n_embd");
+                : json.has("architectures")
+                        ? json.get("architectures").path(0).asText().startsWith("GPT2")
+                        : json.has("n_embd");
         if (!gpt2) {
             throw json.must("model_type", "be \"gpt2\"");
         }

@@ -15,9 +15,10 @@ import org.slf4j.LoggerFactory;
 /**
  * The weights of one GPT-2: every tensor that its configuration calls for, found in a checkpoint and checked.
  *
- * <p>Names and layout are Hugging Face's, without the prefix {@code transformer.}, which files may have or not: {@code wte.weight}
- * {@code [V, C]}, {@code wpe.weight}, {@code h.0.ln_1.weight}, ..., {@code ln_f.bias} and, unless it is tied, {@code lm_head.weight}
- * {@code [V, C]}. The matrices of a layer (there {@code Conv1D}) are {@code [in, out]}: {@code y = x W + b}. Immutable and thread-safe.
+ * <p>Names and layout are Hugging Face's, without the prefix {@code transformer.}, which files may have or not:
+ * {@code wte.weight} {@code [V, C]}, {@code wpe.weight}, {@code h.0.ln_1.weight}, ..., {@code ln_f.bias} and, unless it
+ * is tied, {@code lm_head.weight} {@code [V, C]}. The matrices of a layer (there {@code Conv1D}) are {@code [in, out]}:
+ * {@code y = x W + b}. Immutable and thread-safe.
  */
 public final class Gpt2Weights {
     private static final Logger LOG = LoggerFactory.getLogger(Gpt2Weights.class);
@@ -25,6 +26,7 @@ public final class Gpt2Weights {
     private static final String HEAD = "lm_head.weight";
     /** Causal masks that old versions of Hugging Face's Transformers stored as if they were weights. */
     private static final Pattern MASK = Pattern.compile("(transformer\\.)?h\\.\\d+\\.attn\\.(masked_)?bias");
+
     private static final List<Safetensors.DType> DTYPES =
             List.of(Safetensors.DType.F32, Safetensors.DType.F16, Safetensors.DType.BF16);
 
@@ -70,14 +72,14 @@ public final class Gpt2Weights {
     }
 
     /**
-     * Finds a model's tensors in a checkpoint. Stored masks and, if the head is tied, its copy are passed over; other tensors that the
-     * model does not use are logged as a warning.
+     * Finds a model's tensors in a checkpoint. Stored masks and, if the head is tied, its copy are passed over; other
+     * tensors that the model does not use are logged as a warning.
      *
      * @param config of the model
      * @param checkpoint its tensors, named with or without {@code transformer.}
      * @return the weights, mapped but not yet read
-     * @throws IOException if a tensor is missing, has another shape than the configuration says, is not F32, F16 or BF16, or cannot be
-     *     mapped
+     * @throws IOException if a tensor is missing, has another shape than the configuration says, is not F32, F16 or
+     *     BF16, or cannot be mapped
      */
     public static Gpt2Weights of(Gpt2Config config, Safetensors checkpoint) throws IOException {
         Map<String, Safetensors.Tensor> tensors = new LinkedHashMap<>();
@@ -92,17 +94,21 @@ public final class Gpt2Weights {
             Safetensors.Tensor tensor = checkpoint.tensor(stored);
             if (!Arrays.equals(tensor.shape(), expected.getValue())) {
                 throw new IOException(checkpoint.file(stored) + ": tensor " + stored + ": expected shape "
-                        + Arrays.toString(expected.getValue()) + " from the configuration, got " + Arrays.toString(tensor.shape()));
+                        + Arrays.toString(expected.getValue()) + " from the configuration, got "
+                        + Arrays.toString(tensor.shape()));
             }
             if (!DTYPES.contains(tensor.dtype())) {
-                throw new IOException(checkpoint.file(stored) + ": tensor " + stored + ": dtype must be one of " + DTYPES + ", got "
-                        + tensor.dtype());
+                throw new IOException(checkpoint.file(stored) + ": tensor " + stored + ": dtype must be one of "
+                        + DTYPES + ", got " + tensor.dtype());
             }
             tensors.put(name, tensor);
         }
         unused.removeIf(name -> name.equals(HEAD) || MASK.matcher(name).matches());
         if (!unused.isEmpty()) {
-            LOG.warn("{}: {} tensors are not part of the model and ignored: {}", checkpoint.path(), unused.size(),
+            LOG.warn(
+                    "{}: {} tensors are not part of the model and ignored: {}",
+                    checkpoint.path(),
+                    unused.size(),
                     unused.stream().sorted().toList());
         }
         return new Gpt2Weights(tensors);
@@ -127,7 +133,8 @@ public final class Gpt2Weights {
     public Safetensors.Tensor get(String name) {
         Safetensors.Tensor tensor = tensors.get(name);
         if (tensor == null) {
-            throw new IllegalArgumentException("name must be one of the model's " + tensors.size() + " weights, got " + name);
+            throw new IllegalArgumentException(
+                    "name must be one of the model's " + tensors.size() + " weights, got " + name);
         }
         return tensor;
     }

@@ -8,7 +8,10 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
 import java.io.IOException;
 
-/** A JSON object whose fields are read by type; what is not as it should be is an {@link IOException} that says where. Immutable. */
+/**
+ * A JSON object whose fields are read by type; what is not as it should be is an {@link IOException} that says where.
+ * Immutable.
+ */
 record Json(String where, JsonNode node) {
     private static final JsonMapper MAPPER = JsonMapper.builder()
             .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
@@ -16,12 +19,16 @@ record Json(String where, JsonNode node) {
             .build();
     private static final int MAX_QUOTED_CHARS = 100;
 
-    /** Parses {@code bytes}, UTF-8, found at {@code where} (a file, and the part of it), which every message begins with. */
+    /**
+     * Parses {@code bytes}, UTF-8, found at {@code where} (a file, and the part of it), which every message begins
+     * with.
+     */
     static Json parse(String where, byte[] bytes) throws IOException {
         try {
             return of(where, MAPPER.readTree(bytes));
         } catch (JsonProcessingException e) {
-            String reason = e.getOriginalMessage().lines().findFirst().orElse("").replaceFirst(" \\(start marker at .*", "");
+            String reason =
+                    e.getOriginalMessage().lines().findFirst().orElse("").replaceFirst(" \\(start marker at .*", "");
             int line = e.getLocation() == null ? 1 : e.getLocation().getLineNr();
             throw new IOException(where + ": expected a JSON object, got bad JSON in line " + line + ": " + reason, e);
         }

@@ -13,15 +13,15 @@ import java.util.stream.Stream;
 
 /**
  * A directory that holds a model: {@code config.json}, and its weights ({@code model.safetensors}, or the shards of a
- * {@code model.safetensors.index.json}) or the {@code model.ts} exported from them, or both; maybe a tokenizer too. Immutable and
- * thread-safe.
+ * {@code model.safetensors.index.json}) or the {@code model.ts} exported from them, or both; maybe a tokenizer too.
+ * Immutable and thread-safe.
  */
 public final class ModelDirectory {
     private static final String CONFIG = "config.json";
     private static final String TORCH_SCRIPT = "model.ts";
     /** The files of a GPT-2 tokenizer in the layouts it is published in; each layout is complete in itself. */
-    private static final List<List<String>> TOKENIZERS =
-            List.of(List.of("tokenizer.json"), List.of("vocab.json", "merges.txt"), List.of("encoder.json", "vocab.bpe"));
+    private static final List<List<String>> TOKENIZERS = List.of(
+            List.of("tokenizer.json"), List.of("vocab.json", "merges.txt"), List.of("encoder.json", "vocab.bpe"));
 
     private final Path path;
     private final Gpt2Config config;
@@ -36,23 +36,24 @@ public final class ModelDirectory {
      *
      * @param path the directory
      * @return the model in it
-     * @throws IOException if it is no directory, {@code config.json} is missing or bad (see {@link Gpt2Config#read}), or there are
-     *     neither weights nor a {@code model.ts}
+     * @throws IOException if it is no directory, {@code config.json} is missing or bad (see {@link Gpt2Config#read}),
+     *     or there are neither weights nor a {@code model.ts}
      */
     public static ModelDirectory open(Path path) throws IOException {
         if (!Files.isDirectory(path)) {
-            throw new IOException(path + ": expected a model directory, got " + (Files.exists(path) ? "a file" : "nothing"));
+            throw new IOException(
+                    path + ": expected a model directory, got " + (Files.exists(path) ? "a file" : "nothing"));
         }
         if (!Files.isRegularFile(path.resolve(CONFIG))) {
             throw new IOException(path + ": expected config.json, got a directory without it");
         }
         ModelDirectory directory = new ModelDirectory(path, Gpt2Config.read(path.resolve(CONFIG)));
         if (!directory.hasWeights() && !Files.isRegularFile(directory.torchScript())) {
-            throw new IOException(
-                    path + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them"
-                            + (Files.exists(path.resolve("pytorch_model.bin"))
-                                    ? "; convert its pytorch_model.bin to safetensors"
-                                    : ""));
+            throw new IOException(path
+                    + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them"
+                    + (Files.exists(path.resolve("pytorch_model.bin"))
+                            ? "; convert its pytorch_model.bin to safetensors"
+                            : ""));
         }
         return directory;
     }
@@ -104,9 +105,9 @@ public final class ModelDirectory {
     }
 
     /**
-     * Tells whether something made from this model, such as its {@code model.ts}, is still good: covers all of {@code config.json} and,
-     * for each file of the weights, its name, size, time of last modification and header. The weights' data is not read, so it takes
-     * milliseconds for a model of any size.
+     * Tells whether something made from this model, such as its {@code model.ts}, is still good: covers all of
+     * {@code config.json} and, for each file of the weights, its name, size, time of last modification and header. The
+     * weights' data is not read, so it takes milliseconds for a model of any size.
      *
      * @return 64 hexadecimal digits
      * @throws IOException if a file cannot be read or the checkpoint is bad
@@ -121,7 +122,8 @@ public final class ModelDirectory {
             }
             for (Path file : weights.files()) {
                 BasicFileAttributes attributes = Files.readAttributes(file, BasicFileAttributes.class);
-                String facts = file.getFileName() + "\n" + attributes.size() + "\n" + attributes.lastModifiedTime() + "\n";
+                String facts =
+                        file.getFileName() + "\n" + attributes.size() + "\n" + attributes.lastModifiedTime() + "\n";
                 digest.update(facts.getBytes(StandardCharsets.UTF_8));
                 digest.update(sha256().digest(Safetensors.readHeader(file)));
             }
@@ -133,8 +135,8 @@ public final class ModelDirectory {
      * Where to read the tokenizer from.
      *
      * @param fallback the directory to take if this one has no tokenizer
-     * @return this directory if it has {@code tokenizer.json}, {@code vocab.json} and {@code merges.txt}, or {@code encoder.json} and
-     *     {@code vocab.bpe}; else the fallback
+     * @return this directory if it has {@code tokenizer.json}, {@code vocab.json} and {@code merges.txt}, or
+     *     {@code encoder.json} and {@code vocab.bpe}; else the fallback
      */
     public Path tokenizerDirectory(Path fallback) {
         return TOKENIZERS.stream().anyMatch(files -> files.stream().allMatch(this::has)) ? path : fallback;

@@ -19,10 +19,10 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * The named tensors of a checkpoint in the safetensors format: one file, or several (shards) and the index that says which tensor is in
- * which. Opening reads and checks the headers only; {@link #tensor} maps one tensor's bytes into memory, so a file of any size works and
- * nothing is copied. No file stays open: a mapping lives until its buffer is garbage collected, and the file must not be
- * changed until then. Immutable and thread-safe.
+ * The named tensors of a checkpoint in the safetensors format: one file, or several (shards) and the index that says
+ * which tensor is in which. Opening reads and checks the headers only; {@link #tensor} maps one tensor's bytes into
+ * memory, so a file of any size works and nothing is copied. No file stays open: a mapping lives until its buffer is
+ * garbage collected, and the file must not be changed until then. Immutable and thread-safe.
  */
 public final class Safetensors {
     /*
@@ -135,8 +135,8 @@ public final class Safetensors {
      * @param directoryOrFile a safetensors file, an index whose name ends in {@code .index.json}, or a directory with
      *     {@code model.safetensors} or else {@code model.safetensors.index.json}
      * @return its tensors
-     * @throws IOException if a file is missing, cannot be read or is not as the format says; the message names the file, the tensor and
-     *     the numbers
+     * @throws IOException if a file is missing, cannot be read or is not as the format says; the message names the
+     *     file, the tensor and the numbers
      */
     public static Safetensors open(Path directoryOrFile) throws IOException {
         Path path = Files.isDirectory(directoryOrFile) ? inDirectory(directoryOrFile) : directoryOrFile;
@@ -185,8 +185,8 @@ public final class Safetensors {
         }
         try (FileChannel channel = FileChannel.open(entry.file, StandardOpenOption.READ)) {
             if (channel.size() < entry.end) {
-                throw new IOException(entry.where() + ": expected a file of at least " + entry.end + " bytes, got " + channel.size()
-                        + "; it has been changed since it was opened");
+                throw new IOException(entry.where() + ": expected a file of at least " + entry.end + " bytes, got "
+                        + channel.size() + "; it has been changed since it was opened");
             }
             ByteBuffer data = channel.map(FileChannel.MapMode.READ_ONLY, entry.begin, sizeBytes);
             return new Tensor(name, entry.dtype, entry.shape, data);
@@ -206,7 +206,8 @@ public final class Safetensors {
     private Entry entry(String name) {
         Entry entry = entries.get(name);
         if (entry == null) {
-            throw new IllegalArgumentException("name must be one of the " + entries.size() + " tensors of " + path + ", got " + name);
+            throw new IllegalArgumentException(
+                    "name must be one of the " + entries.size() + " tensors of " + path + ", got " + name);
         }
         return entry;
     }
@@ -252,7 +253,8 @@ public final class Safetensors {
         }
         long dataStart = LENGTH_BYTES + header.length;
         List<Entry> tensors = new ArrayList<>();
-        for (Map.Entry<String, JsonNode> field : Json.parse(file + ": header", header).node().properties()) {
+        for (Map.Entry<String, JsonNode> field :
+                Json.parse(file + ": header", header).node().properties()) {
             if (!field.getKey().equals("__metadata__")) {
                 tensors.add(readEntry(file, field.getKey(), field.getValue(), dataStart, fileBytes));
             }
@@ -264,16 +266,16 @@ public final class Safetensors {
         String previous = "the header";
         for (Entry entry : tensors) {
             if (entry.begin != end) {
-                throw new IOException(entry.where() + ": data_offsets must begin at " + (end - dataStart) + ", where " + previous
-                        + " ends, got " + (entry.begin - dataStart));
+                throw new IOException(entry.where() + ": data_offsets must begin at " + (end - dataStart) + ", where "
+                        + previous + " ends, got " + (entry.begin - dataStart));
             }
             entries.put(entry.name, entry);
             end = entry.end;
             previous = "tensor " + entry.name;
         }
         if (end != fileBytes) {
-            throw new IOException(file + ": expected " + (end - dataStart) + " bytes of data, up to the end of " + previous + ", got "
-                    + (fileBytes - dataStart));
+            throw new IOException(file + ": expected " + (end - dataStart) + " bytes of data, up to the end of "
+                    + previous + ", got " + (fileBytes - dataStart));
         }
         return entries;
     }
@@ -290,14 +292,15 @@ public final class Safetensors {
         if (fileBytes < LENGTH_BYTES) {
             throw new IOException(file + ": expected at least 8 bytes, got " + fileBytes);
         }
-        long headerBytes = read(file, channel, LENGTH_BYTES).order(ByteOrder.LITTLE_ENDIAN).getLong();
+        long headerBytes =
+                read(file, channel, LENGTH_BYTES).order(ByteOrder.LITTLE_ENDIAN).getLong();
         if (Long.compareUnsigned(headerBytes, MAX_HEADER_BYTES) > 0) {
             throw new IOException(file + ": header length must be <= " + MAX_HEADER_BYTES + ", got "
                     + Long.toUnsignedString(headerBytes) + "; is it a safetensors file?");
         }
         if (headerBytes > fileBytes - LENGTH_BYTES) {
-            throw new IOException(file + ": header length must be <= " + (fileBytes - LENGTH_BYTES) + ", the rest of the file, got "
-                    + headerBytes + "; is the download complete?");
+            throw new IOException(file + ": header length must be <= " + (fileBytes - LENGTH_BYTES)
+                    + ", the rest of the file, got " + headerBytes + "; is the download complete?");
         }
         return read(file, channel, (int) headerBytes).array();
     }
@@ -306,13 +309,15 @@ public final class Safetensors {
         ByteBuffer buffer = ByteBuffer.allocate(size);
         while (buffer.hasRemaining()) {
             if (channel.read(buffer) < 0) {
-                throw new EOFException(file + ": expected " + buffer.remaining() + " more bytes, got the end of the file");
+                throw new EOFException(
+                        file + ": expected " + buffer.remaining() + " more bytes, got the end of the file");
             }
         }
         return buffer.flip();
     }
 
-    private static Entry readEntry(Path file, String name, JsonNode node, long dataStart, long fileBytes) throws IOException {
+    private static Entry readEntry(Path file, String name, JsonNode node, long dataStart, long fileBytes)
+            throws IOException {
         Json json = Json.of(file + ": tensor " + name, node);
         DType dtype = Arrays.stream(DType.values())
                 .filter(type -> type.name().equals(json.get("dtype").textValue()))
@@ -322,12 +327,15 @@ public final class Safetensors {
         long[] offsets = json.sizes("data_offsets");
         long dataBytes = fileBytes - dataStart;
         if (offsets.length != 2 || offsets[0] > offsets[1] || offsets[1] > dataBytes) {
-            throw json.must("data_offsets", "be [begin, end] with begin <= end <= " + dataBytes + ", the bytes of data in the file");
+            throw json.must(
+                    "data_offsets",
+                    "be [begin, end] with begin <= end <= " + dataBytes + ", the bytes of data in the file");
         }
         long sizeBytes = offsets[1] - offsets[0];
         if (!isSizeOf(shape, dtype, sizeBytes)) {
             throw new IOException(json.where() + ": data_offsets " + Arrays.toString(offsets) + " must span shape "
-                    + Arrays.toString(shape) + " * " + dtype.sizeBytes + " bytes of " + dtype + ", got " + sizeBytes + " bytes");
+                    + Arrays.toString(shape) + " * " + dtype.sizeBytes + " bytes of " + dtype + ", got " + sizeBytes
+                    + " bytes");
         }
         return new Entry(file, name, dtype, shape, dataStart + offsets[0], dataStart + offsets[1]);
     }

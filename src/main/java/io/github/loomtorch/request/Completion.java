@@ -6,11 +6,13 @@ import java.util.List;
  * The result of one request. Immutable; its arrays are shared, do not modify them.
  *
  * @param promptTokenIds the prompt, as it was given
- * @param outputTokenIds the new tokens only. A stop token or end-of-text token that ended the generation is the last of them; with a
- *     stop string, all tokens up to the one that completed it
- * @param text the output tokens' text, without the stop string and without special tokens; empty where the scheduler has no tokenizer
+ * @param outputTokenIds the new tokens only. A stop token or end-of-text token that ended the generation is the last of
+ *     them; with a stop string, all tokens up to the one that completed it
+ * @param text the output tokens' text, without the stop string and without special tokens; empty where the scheduler
+ *     has no tokenizer
  * @param finishReason why it ended, never {@link FinishReason#ERROR}: a failure has no completion
- * @param seed of the random numbers; given in a new request with the same prompt, parameters and model, it yields the same tokens
+ * @param seed of the random numbers; given in a new request with the same prompt, parameters and model, it yields the
+ *     same tokens
  * @param logprobs one per output token, empty if {@link SamplingParams#topLogprobs()} is negative
  * @param timings when it was submitted, started and finished
  * @param batchNumber of the batch that ran it, counted by its scheduler from 1; 0 where there are no batches

@@ -8,7 +8,8 @@ import java.time.Duration;
  * @param promptTokenIds at least one id
  * @param sampling how to continue it
  * @param priority higher runs first; 0 is the usual one
- * @param timeout from submit to the end, after which it finishes with {@link FinishReason#DEADLINE}; &gt; 0, {@link #NO_TIMEOUT} for none
+ * @param timeout from submit to the end, after which it finishes with {@link FinishReason#DEADLINE}; &gt; 0,
+ *     {@link #NO_TIMEOUT} for none
  */
 public record GenerationRequest(int[] promptTokenIds, SamplingParams sampling, int priority, Duration timeout) {
 

@@ -1,8 +1,8 @@
 package io.github.loomtorch.request;
 
 /**
- * When things happened to one request, in nanoseconds of the scheduler's monotonic clock. Definitions are those of vLLM's benchmarks.
- * Immutable.
+ * When things happened to one request, in nanoseconds of the scheduler's monotonic clock. Definitions are those of
+ * vLLM's benchmarks. Immutable.
  *
  * @param submittedNanos the scheduler accepted the request
  * @param startedNanos it was admitted to a batch; {@code finishedNanos} if it never was

@@ -8,24 +8,26 @@ import java.util.Set;
 /**
  * How one request's tokens are chosen from the model's logits. Immutable.
  *
- * <p>They apply in this order: logit bias, repetition penalty, frequency and presence penalty, temperature, top-k, top-p, min-p, draw
- * (see {@code io.github.loomtorch.sampling}).
+ * <p>They apply in this order: logit bias, repetition penalty, frequency and presence penalty, temperature, top-k,
+ * top-p, min-p, draw (see {@code io.github.loomtorch.sampling}).
  *
  * @param maxNewTokens &gt;= 1; prompt and new tokens together must fit the model's context
  * @param temperature &gt;= 0; 0 is greedy: the highest logit wins, the lowest id among equals
  * @param topK &gt;= 0; keeps every token whose logit is not below the k-th largest; 0 keeps all
- * @param topP in (0, 1]; keeps, in descending order, each token whose preceding cumulative probability is below it; 1 keeps all
+ * @param topP in (0, 1]; keeps, in descending order, each token whose preceding cumulative probability is below it; 1
+ *     keeps all
  * @param minP in [0, 1]; keeps tokens at least this fraction as probable as the most probable; 0 keeps all
  * @param seed of the request's random numbers; if absent one is drawn and reported in the {@link Completion}
  * @param stopTokenIds ids that end the generation; the end-of-text id does so too unless {@code ignoreEos}
- * @param stopStrings non-empty texts that end the generation, matched across token borders, not part of the returned text
- * @param repetitionPenalty &gt; 0; logits of tokens in the prompt or output are divided by it if positive, multiplied if negative
- *     (CTRL, arXiv:1909.05858); 1 is off
+ * @param stopStrings non-empty texts that end the generation, matched across token borders, not part of the returned
+ *     text
+ * @param repetitionPenalty &gt; 0; logits of tokens in the prompt or output are divided by it if positive, multiplied
+ *     if negative (CTRL, arXiv:1909.05858); 1 is off
  * @param presencePenalty finite; subtracted once from the logit of each token in the output; 0 is off
  * @param frequencyPenalty finite; subtracted once for each occurrence of the token in the output; 0 is off
  * @param logitBias added to the logits of these ids; finite, or negative infinity to ban a token
- * @param topLogprobs in [-1, 20]; how many of the most probable tokens to report for each output token; 0 reports the sampled token's
- *     own logprob only, -1 (the default) none
+ * @param topLogprobs in [-1, 20]; how many of the most probable tokens to report for each output token; 0 reports the
+ *     sampled token's own logprob only, -1 (the default) none
  * @param ignoreEos whether the end-of-text token does not end the generation
  */
 public record SamplingParams(

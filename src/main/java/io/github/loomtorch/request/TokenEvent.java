@@ -5,8 +5,8 @@ package io.github.loomtorch.request;
  *
  * @param index position among the request's output tokens, from 0
  * @param tokenId in {@code [0, V)}
- * @param text what this token adds to the text; empty while a character or a possible stop string is still incomplete. The texts of
- *     all events, in order, are {@link Completion#text()}, but for what was incomplete when a generation ended without a further token:
- *     cancelled or expired after it was preempted
+ * @param text what this token adds to the text; empty while a character or a possible stop string is still incomplete.
+ *     The texts of all events, in order, are {@link Completion#text()}, but for what was incomplete when a generation
+ *     ended without a further token: cancelled or expired after it was preempted
  */
 public record TokenEvent(int index, int tokenId, String text) {}

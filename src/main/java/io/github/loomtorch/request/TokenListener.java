@@ -1,8 +1,8 @@
 package io.github.loomtorch.request;
 
 /**
- * Receives the tokens of one request as they are sampled. Called in order, one call at a time, on a thread of the request's own where
- * the scheduler is asynchronous: a slow or throwing listener delays and harms no other request.
+ * Receives the tokens of one request as they are sampled. Called in order, one call at a time, on a thread of the
+ * request's own where the scheduler is asynchronous: a slow or throwing listener delays and harms no other request.
  */
 @FunctionalInterface
 public interface TokenListener {

@@ -3,8 +3,8 @@ package io.github.loomtorch.request;
 import java.util.List;
 
 /**
- * Natural-log probabilities at one output position, from the softmax of the model's own logits: before bias, penalties, temperature
- * and truncation. Immutable.
+ * Natural-log probabilities at one output position, from the softmax of the model's own logits: before bias, penalties,
+ * temperature and truncation. Immutable.
  *
  * @param logprob of the token that was sampled, &lt;= 0
  * @param top the most probable tokens, descending, ties by ascending id; {@link SamplingParams#topLogprobs()} of them

@@ -1,8 +1,6 @@
 package io.github.loomtorch.sampling;
 
-/**
- * Random numbers without state: one number for each seed and index, whatever was drawn before. Thread-safe.
- */
+/** Random numbers without state: one number for each seed and index, whatever was drawn before. Thread-safe. */
 public final class Philox {
     /*
      * Philox4x32-10: ten rounds of two 32-bit multiplications and a swap, keyed by a Weyl sequence [1]. The constants are those of the
@@ -19,8 +17,9 @@ public final class Philox {
     private Philox() {}
 
     /**
-     * The uniform number of one output token: the upper 24 bits of the first word of the block whose key is {@code seed} (low word
-     * first) and whose counter is {@code (index, 0, 0, 0)}, times 2<sup>-24</sup>, so it is exact.
+     * The uniform number of one output token: the upper 24 bits of the first word of the block whose key is
+     * {@code seed} (low word first) and whose counter is {@code (index, 0, 0, 0)}, times 2<sup>-24</sup>, so it is
+     * exact.
      *
      * @param seed of the request
      * @param index of the output token, from 0

@@ -8,8 +8,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Chooses a token from a row of logits, exactly as the package description says. It reads the logits and never writes them; its scratch
- * memory, 36 bytes per token id, is made once. Confined to the engine thread.
+ * Chooses a token from a row of logits, exactly as the package description says. It reads the logits and never writes
+ * them; its scratch memory, 36 bytes per token id, is made once. Confined to the engine thread.
  */
 public final class Sampler {
     /*
@@ -72,7 +72,8 @@ public final class Sampler {
      * @param length how many tokens there are; the new one's index in the output is {@code length - promptLength}
      * @return the token id, in {@code [0, V)}
      * @throws IllegalArgumentException if the number of logits is not V
-     * @throws ArithmeticException if a logit is NaN or positive infinity, or all are negative infinity, before or after bias and penalties
+     * @throws ArithmeticException if a logit is NaN or positive infinity, or all are negative infinity, before or after
+     *     bias and penalties
      */
     public int sample(float[] logits, SamplingParams params, long seed, int[] tokens, int promptLength, int length) {
         float[] row = adjust(logits, params, tokens, promptLength, length);
@@ -111,7 +112,8 @@ public final class Sampler {
             throw new IllegalArgumentException("token id must be in [0, " + vocabSize + "), got " + tokenId);
         }
         if (top < 0 || top > SamplingParams.MAX_TOP_LOGPROBS) {
-            throw new IllegalArgumentException("top must be in [0, " + SamplingParams.MAX_TOP_LOGPROBS + "], got " + top);
+            throw new IllegalArgumentException(
+                    "top must be in [0, " + SamplingParams.MAX_TOP_LOGPROBS + "], got " + top);
         }
         float max = logits[argmax(checkSize(logits), logits)];
         long mass = weigh(keepAll(logits), max, (float) LOG2_E);
@@ -142,7 +144,8 @@ public final class Sampler {
     // Bias and penalties; the logits themselves where there are none.
     private float[] adjust(float[] logits, SamplingParams params, int[] tokens, int promptLength, int length) {
         checkSize(logits);
-        boolean penalties = params.repetitionPenalty() != 1 || params.frequencyPenalty() != 0 || params.presencePenalty() != 0;
+        boolean penalties =
+                params.repetitionPenalty() != 1 || params.frequencyPenalty() != 0 || params.presencePenalty() != 0;
         if (!penalties && params.logitBias().isEmpty()) {
             return logits;
         }
@@ -235,12 +238,16 @@ public final class Sampler {
         String damaged = "; the model or its weights are damaged, or float16 overflowed: try dtype float32";
         return new ArithmeticException(
                 switch (why) {
-                    case LOGIT -> "logits must be finite or -infinity, got " + logit + " at token id " + tokenId + damaged;
-                    case ADJUSTED_LOGIT -> "logits must be finite or -infinity after logitBias and penalties, got " + logit + " at token id "
-                            + tokenId + "; make these smaller";
-                    case ALL_BANNED -> "logitBias and penalties must leave a token to choose, got -infinity at all " + vocabSize
-                            + " token ids; ban fewer";
-                    case ALL_INFINITE -> "logits must not all be -infinity, got -infinity at all " + vocabSize + " token ids" + damaged;
+                    case LOGIT ->
+                        "logits must be finite or -infinity, got " + logit + " at token id " + tokenId + damaged;
+                    case ADJUSTED_LOGIT ->
+                        "logits must be finite or -infinity after logitBias and penalties, got " + logit
+                                + " at token id " + tokenId + "; make these smaller";
+                    case ALL_BANNED ->
+                        "logitBias and penalties must leave a token to choose, got -infinity at all " + vocabSize
+                                + " token ids; ban fewer";
+                    case ALL_INFINITE ->
+                        "logits must not all be -infinity, got -infinity at all " + vocabSize + " token ids" + damaged;
                 });
     }
 
@@ -261,7 +268,8 @@ public final class Sampler {
         return vocabSize;
     }
 
-    // Makes the tokens candidates whose logit is not below the k-th largest; returns how many. One pass with a min-heap of the k largest
+    // Makes the tokens candidates whose logit is not below the k-th largest; returns how many. One pass with a min-heap
+    // of the k largest
     // so far; what passed while the heap was still low is dropped at the end.
     private int keepTop(int k, float[] row) {
         for (int id = 0; id < k; id++) {
@@ -329,7 +337,8 @@ public final class Sampler {
         return mass;
     }
 
-    // 2^(24 + f), where f in (-1, 0] is the fraction of the exponent, by a polynomial of relative error below 2e-7; rounded down.
+    // 2^(24 + f), where f in (-1, 0] is the fraction of the exponent, by a polynomial of relative error below 2e-7;
+    // rounded down.
     static int mantissa(float exponent) {
         float f = exponent - (int) exponent;
         float power = 1.14919952e-4f;
@@ -356,7 +365,8 @@ public final class Sampler {
         return mass;
     }
 
-    // Finds the first candidate, in descending order, up to which the mass exceeds target, which is below the mass of all.
+    // Finds the first candidate, in descending order, up to which the mass exceeds target, which is below the mass of
+    // all.
     private void find(long target, int n) {
         int bucket = 0;
         long mass = bucketMass[0];
@@ -380,7 +390,8 @@ public final class Sampler {
         foundMass = mass;
     }
 
-    // Sorts by descending logit, then by position. A float's bits, with the lower 31 flipped if it is negative, order as the floats do.
+    // Sorts by descending logit, then by position. A float's bits, with the lower 31 flipped if it is negative, order
+    // as the floats do.
     private long orderOf(int position) {
         int bits = Float.floatToRawIntBits(candidates[position] + 0f); // + 0 makes -0 equal to 0
         int ascending = bits ^ (bits >> 31 >>> 1);

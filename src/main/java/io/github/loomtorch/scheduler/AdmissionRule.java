@@ -2,7 +2,10 @@ package io.github.loomtorch.scheduler;
 
 import io.github.loomtorch.engine.Engine;
 
-/** What makes one asynchronous scheduler differ from another: who of those that wait runs now. Confined to the engine thread. */
+/**
+ * What makes one asynchronous scheduler differ from another: who of those that wait runs now. Confined to the engine
+ * thread.
+ */
 @FunctionalInterface
 interface AdmissionRule {
 

@@ -11,8 +11,8 @@ import java.util.Iterator;
 import java.util.concurrent.ThreadFactory;
 
 /**
- * Static batching on a thread of its own, for callers on virtual threads: a batch runs when it is full, or when the timeout has passed
- * since its first request was submitted, and the next one begins when it has ended.
+ * Static batching on a thread of its own, for callers on virtual threads: a batch runs when it is full, or when the
+ * timeout has passed since its first request was submitted, and the next one begins when it has ended.
  *
  * <pre>{@code
  * EngineFactory factory = () -> new Engine(loadModel(), tokenizer, EngineConfig.defaults());
@@ -21,7 +21,8 @@ import java.util.concurrent.ThreadFactory;
  * }
  * }</pre>
  *
- * <p>Requests run in order of arrival; priorities are ignored. A batch that fails fails its own generations only. Thread-safe.
+ * <p>Requests run in order of arrival; priorities are ignored. A batch that fails fails its own generations only.
+ * Thread-safe.
  */
 public final class AsyncNaiveScheduler implements Scheduler {
     private final StaticBatching batching;

@@ -14,8 +14,8 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadFactory;
 
 /**
- * Continuous batching on a thread of its own, for callers on virtual threads: before each step, whoever waits joins the batch as there is
- * room, the most urgent first.
+ * Continuous batching on a thread of its own, for callers on virtual threads: before each step, whoever waits joins the
+ * batch as there is room, the most urgent first.
  *
  * <pre>{@code
  * EngineFactory factory = () -> new Engine(loadModel(), tokenizer, EngineConfig.defaults());
@@ -27,17 +27,17 @@ import java.util.concurrent.ThreadFactory;
  * }</pre>
  *
  * <p>Higher priorities run first, equal ones in order of arrival; waiting makes a request more urgent
- * ({@link io.github.loomtorch.engine.EngineConfig#ageingInterval()}), so none starves. Where there is no room, a request preempts running
- * ones of lower priority that are less urgent; those wait again, and later go on with the same tokens. The queue is bounded
- * ({@link QueueConfig}). Cancellations and deadlines take effect between steps, for those that wait too. A failing step fails those that
- * run, not those that wait. Thread-safe.
+ * ({@link io.github.loomtorch.engine.EngineConfig#ageingInterval()}), so none starves. Where there is no room, a
+ * request preempts running ones of lower priority that are less urgent; those wait again, and later go on with the same
+ * tokens. The queue is bounded ({@link QueueConfig}). Cancellations and deadlines take effect between steps, for those
+ * that wait too. A failing step fails those that run, not those that wait. Thread-safe.
  */
 public final class ContinuousScheduler implements Scheduler {
     private final EngineThread thread;
 
     /**
-     * Starts a platform thread named {@code engine} and waits until it has made the engine. {@link QueueConfig#defaults()} limits what
-     * waits.
+     * Starts a platform thread named {@code engine} and waits until it has made the engine.
+     * {@link QueueConfig#defaults()} limits what waits.
      *
      * @param factory makes the engine, which the scheduler then owns
      * @throws IOException if the factory throws it; its unchecked exceptions pass too

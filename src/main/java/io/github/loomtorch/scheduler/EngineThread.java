@@ -67,7 +67,9 @@ final class EngineThread {
         void accept(Engine lost, List<Sequence> sequences, RuntimeException cause);
     }
 
-    /** Platform threads named {@code engine}; like those of an executor, they keep the process alive until it is closed. */
+    /**
+     * Platform threads named {@code engine}; like those of an executor, they keep the process alive until it is closed.
+     */
     static ThreadFactory defaultThreads() {
         return Thread.ofPlatform().name("engine").daemon(false).factory();
     }
@@ -162,7 +164,9 @@ final class EngineThread {
         }
     }
 
-    /** Queues a sequence that another engine can no longer run, whatever the limits; false if it is too late for that. */
+    /**
+     * Queues a sequence that another engine can no longer run, whatever the limits; false if it is too late for that.
+     */
     boolean adopt(Sequence sequence) {
         lock.lock();
         try {
@@ -222,8 +226,8 @@ final class EngineThread {
     /**
      * Names who takes over if so many steps fail in a row.
      *
-     * @param onRoom called on the engine thread, without the lock, when there may be room for those whose {@link #offer} was in vain, or
-     *     never will be
+     * @param onRoom called on the engine thread, without the lock, when there may be room for those whose
+     *     {@link #offer} was in vain, or never will be
      */
     void joinPool(Successor successor, int maxFailedSteps, Runnable onRoom) {
         lock.lock();
@@ -431,7 +435,11 @@ final class EngineThread {
         } finally {
             lock.unlock();
         }
-        LOG.error("{} lost its engine; {} waiting requests are handed over or fail", thread.getName(), left.size(), cause);
+        LOG.error(
+                "{} lost its engine; {} waiting requests are handed over or fail",
+                thread.getName(),
+                left.size(),
+                cause);
         onRoom.run();
         next.accept(own, left, cause);
     }

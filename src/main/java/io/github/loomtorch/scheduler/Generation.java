@@ -22,8 +22,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * One request in flight. Its tokens can be taken as they come, in a loop ({@link #tokens()}) or pushed ({@link #publisher()}), any number
- * of times, each time from the first; or all at the end ({@link #join()}). Thread-safe.
+ * One request in flight. Its tokens can be taken as they come, in a loop ({@link #tokens()}) or pushed
+ * ({@link #publisher()}), any number of times, each time from the first; or all at the end ({@link #join()}).
+ * Thread-safe.
  */
 public final class Generation {
     /** Wants no tokens. */
@@ -67,7 +68,8 @@ public final class Generation {
         this.onCancel = onCancel;
         sinks = new Sink[] {new ListenerSink(listener)};
         sequence = engine.newSequence(request, new Events());
-        // However the future ends, by its owner's cancel(), orTimeout() or otherwise, nobody waits for the tokens any more.
+        // However the future ends, by its owner's cancel(), orTimeout() or otherwise, nobody waits for the tokens any
+        // more.
         completion.whenComplete((completed, cause) -> cancel());
     }
 
@@ -76,8 +78,8 @@ public final class Generation {
     }
 
     /**
-     * The result, when it is there. It fails with the generation's failure. Cancelling it, or completing it otherwise, cancels the
-     * generation.
+     * The result, when it is there. It fails with the generation's failure. Cancelling it, or completing it otherwise,
+     * cancels the generation.
      *
      * @return the same future each time
      */
@@ -97,8 +99,8 @@ public final class Generation {
     }
 
     /**
-     * Ends the generation at the next step: it completes with what was produced until then and {@link FinishReason#CANCELLED}. Does
-     * nothing if it has ended.
+     * Ends the generation at the next step: it completes with what was produced until then and
+     * {@link FinishReason#CANCELLED}. Does nothing if it has ended.
      */
     public void cancel() {
         lock.lock();
@@ -114,9 +116,10 @@ public final class Generation {
     }
 
     /**
-     * The tokens, for a loop that waits for each; it ends with the generation. Leaving the loop early does not cancel anything. Iterators
-     * throw {@link CompletionException} if the generation failed, and {@link CancellationException} if their thread is interrupted as it
-     * waits (its interrupt flag stays set). Each iterator is confined to one thread at a time.
+     * The tokens, for a loop that waits for each; it ends with the generation. Leaving the loop early does not cancel
+     * anything. Iterators throw {@link CompletionException} if the generation failed, and {@link CancellationException}
+     * if their thread is interrupted as it waits (its interrupt flag stays set). Each iterator is confined to one
+     * thread at a time.
      *
      * @return an iterable that starts at the first token each time
      */
@@ -125,8 +128,8 @@ public final class Generation {
     }
 
     /**
-     * The tokens, pushed as they are asked for. Each subscriber gets all of them; cancelling a subscription does not cancel the
-     * generation.
+     * The tokens, pushed as they are asked for. Each subscriber gets all of them; cancelling a subscription does not
+     * cancel the generation.
      *
      * @return a publisher for any number of subscribers
      */
@@ -221,7 +224,10 @@ public final class Generation {
         }
     }
 
-    /** Something that tokens are pushed to, by one task at a time, which starts when there is something to push and ends with it. */
+    /**
+     * Something that tokens are pushed to, by one task at a time, which starts when there is something to push and ends
+     * with it.
+     */
     private abstract class Sink implements Runnable {
         // Guarded by the lock.
         private int taken;
@@ -306,7 +312,8 @@ public final class Generation {
             try {
                 listener.onToken(event);
             } catch (Throwable t) {
-                LOG.warn("token listener failed at token {}; it gets no more, the generation goes on", event.index(), t);
+                LOG.warn(
+                        "token listener failed at token {}; it gets no more, the generation goes on", event.index(), t);
                 lock.lock();
                 try {
                     wantsTokens = false;
@@ -382,7 +389,10 @@ public final class Generation {
             try {
                 subscriber.onNext(event);
             } catch (Throwable t) {
-                LOG.warn("token subscriber failed at token {}; it gets no more, the generation goes on", event.index(), t);
+                LOG.warn(
+                        "token subscriber failed at token {}; it gets no more, the generation goes on",
+                        event.index(),
+                        t);
                 cancel();
             }
         }

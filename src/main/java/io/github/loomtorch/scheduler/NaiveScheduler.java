@@ -12,8 +12,8 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * Static batching without a thread of its own: requests gather until there are {@code batchSize} of them, and the call that brings the
- * last one runs them all, to the end of the longest.
+ * Static batching without a thread of its own: requests gather until there are {@code batchSize} of them, and the call
+ * that brings the last one runs them all, to the end of the longest.
  *
  * <pre>{@code
  * try (NaiveScheduler scheduler = new NaiveScheduler(engine, 4)) {
@@ -23,10 +23,10 @@ import java.util.concurrent.locks.ReentrantLock;
  * }
  * }</pre>
  *
- * <p>Listeners, subscribers and what depends on futures run on the thread that runs the batch. Priorities are ignored; cancellations
- * and deadlines of gathering requests take effect when their batch runs. Thread-safe: one batch runs at a time, other callers wait. They
- * must be platform threads, as libtorch keeps state in the native thread, which a virtual thread may change; {@code close} may be called
- * on any.
+ * <p>Listeners, subscribers and what depends on futures run on the thread that runs the batch. Priorities are ignored;
+ * cancellations and deadlines of gathering requests take effect when their batch runs. Thread-safe: one batch runs at a
+ * time, other callers wait. They must be platform threads, as libtorch keeps state in the native thread, which a
+ * virtual thread may change; {@code close} may be called on any.
  */
 public final class NaiveScheduler implements Scheduler {
     private final Engine engine;
@@ -65,8 +65,9 @@ public final class NaiveScheduler implements Scheduler {
     }
 
     /**
-     * Adds a request; if it completes a batch, returns after all generations of the batch have ended. Called by a listener of a running
-     * batch, it only adds. The failure of a batch is that of its generations, and not thrown here.
+     * Adds a request; if it completes a batch, returns after all generations of the batch have ended. Called by a
+     * listener of a running batch, it only adds. The failure of a batch is that of its generations, and not thrown
+     * here.
      *
      * @throws IllegalArgumentException if the model cannot serve the request
      * @throws IllegalStateException if the scheduler is closed, its engine is lost, or this is a virtual thread
@@ -94,7 +95,8 @@ public final class NaiveScheduler implements Scheduler {
     }
 
     /**
-     * Runs what has gathered; returns after all its generations have ended. Called by a listener, it takes effect after the batch.
+     * Runs what has gathered; returns after all its generations have ended. Called by a listener, it takes effect after
+     * the batch.
      *
      * @throws IllegalStateException if this is a virtual thread
      */
@@ -132,7 +134,8 @@ public final class NaiveScheduler implements Scheduler {
     @Override
     public void close() {
         if (Thread.currentThread().isVirtual()) {
-            CompletableFuture.runAsync(this::close, task -> Thread.ofPlatform().start(task)).join();
+            CompletableFuture.runAsync(this::close, task -> Thread.ofPlatform().start(task))
+                    .join();
             return;
         }
         lock.lock();
@@ -150,7 +153,10 @@ public final class NaiveScheduler implements Scheduler {
         close();
     }
 
-    /** Runs batches while at least so many requests have gathered. From a listener, leaves that to the call that runs the batch. */
+    /**
+     * Runs batches while at least so many requests have gathered. From a listener, leaves that to the call that runs
+     * the batch.
+     */
     private void runBatches(int atLeast) {
         smallestBatch = Math.min(smallestBatch, atLeast);
         if (running) {
@@ -188,7 +194,9 @@ public final class NaiveScheduler implements Scheduler {
                 }
             }
         } finally {
-            failAll(batch, new IllegalStateException("batch " + number + " failed")); // none, unless an Error is on its way
+            failAll(
+                    batch,
+                    new IllegalStateException("batch " + number + " failed")); // none, unless an Error is on its way
             queuedRequests = gathering.size();
         }
     }

@@ -1,7 +1,8 @@
 package io.github.loomtorch.scheduler;
 
 /**
- * How much may wait. A request counts from submit until it runs; its tokens are those of the prompt and {@code maxNewTokens}. Immutable.
+ * How much may wait. A request counts from submit until it runs; its tokens are those of the prompt and
+ * {@code maxNewTokens}. Immutable.
  *
  * @param maxQueuedRequests &gt;= 1; most requests that wait
  * @param maxQueuedTokens &gt;= 1; most tokens of all that wait, though a request always fits an empty queue
@@ -15,7 +16,8 @@ public record QueueConfig(int maxQueuedRequests, long maxQueuedTokens, WhenFull 
         REJECT,
         /**
          * {@code submit} waits for room; the time counts for the request's deadline. If interrupted it throws
-         * {@link java.util.concurrent.CancellationException}, the request is not taken, and the interrupt flag stays set.
+         * {@link java.util.concurrent.CancellationException}, the request is not taken, and the interrupt flag stays
+         * set.
          */
         BLOCK
     }

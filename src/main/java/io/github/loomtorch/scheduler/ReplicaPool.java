@@ -12,8 +12,9 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * Several schedulers of one model as one, usually one for each device: a request goes to the replica with the fewest outstanding tokens.
- * A replica of which three steps in a row have failed is lost: it is closed, and what waits there moves to the others. Thread-safe.
+ * Several schedulers of one model as one, usually one for each device: a request goes to the replica with the fewest
+ * outstanding tokens. A replica of which three steps in a row have failed is lost: it is closed, and what waits there
+ * moves to the others. Thread-safe.
  */
 public final class ReplicaPool implements Scheduler {
     private static final int MAX_FAILED_STEPS = 3;
@@ -47,8 +48,8 @@ public final class ReplicaPool implements Scheduler {
     }
 
     /**
-     * Takes a request; if the queue of the least loaded replica is full, the next one takes it. If all are, and one of them blocks
-     * ({@link QueueConfig.WhenFull#BLOCK}), this waits for room in any.
+     * Takes a request; if the queue of the least loaded replica is full, the next one takes it. If all are, and one of
+     * them blocks ({@link QueueConfig.WhenFull#BLOCK}), this waits for room in any.
      *
      * @throws IllegalArgumentException if the model cannot serve the request
      * @throws IllegalStateException if the pool is closed, or all replicas are lost

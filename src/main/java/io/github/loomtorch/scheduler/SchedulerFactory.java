@@ -2,7 +2,9 @@ package io.github.loomtorch.scheduler;
 
 import java.io.IOException;
 
-/** Chooses the scheduler, for example {@code engines -> new AsyncNaiveScheduler(engines, 4, Duration.ofMillis(500))}. */
+/**
+ * Chooses the scheduler, for example {@code engines -> new AsyncNaiveScheduler(engines, 4, Duration.ofMillis(500))}.
+ */
 @FunctionalInterface
 public interface SchedulerFactory {
 

@@ -11,8 +11,8 @@ import java.util.function.Predicate;
 /** Sequences that wait, in the order in which they are to run. Confined to the engine thread. */
 final class WaitingQueue implements Iterable<Sequence> {
     private final TreeSet<Sequence> byTurn;
-    private final TreeSet<Sequence> byDeadline = new TreeSet<>(
-            Comparator.comparingLong(Sequence::deadlineNanos).thenComparingLong(Sequence::arrival));
+    private final TreeSet<Sequence> byDeadline =
+            new TreeSet<>(Comparator.comparingLong(Sequence::deadlineNanos).thenComparingLong(Sequence::arrival));
     private long tokens;
     private boolean mayHoldCancelled;
 
@@ -98,7 +98,10 @@ final class WaitingQueue implements Iterable<Sequence> {
         return sequence;
     }
 
-    /** Whether a sequence was cancelled before it was added, so that whoever cancelled it may not have been heard of here. */
+    /**
+     * Whether a sequence was cancelled before it was added, so that whoever cancelled it may not have been heard of
+     * here.
+     */
     boolean mayHoldCancelled() {
         return mayHoldCancelled;
     }

@@ -2,9 +2,7 @@ package io.github.loomtorch.tokenizer;
 
 import java.util.Arrays;
 
-/**
- * Encodes the text of one call: collects its ids and holds its scratch space. Confined to one thread.
- */
+/** Encodes the text of one call: collects its ids and holds its scratch space. Confined to one thread. */
 final class BpeEncoder {
     /*
      * A piece that is a token is found by one look-up. Otherwise it is cut between bytes that no token holds side by side, as no merge
@@ -171,7 +169,10 @@ final class BpeEncoder {
         return (int) (merges.get(left, right) >>> 32);
     }
 
-    /** The rank of the merge at each position, and the least of them in a binary tree: node n is the lesser of nodes 2n and 2n + 1. */
+    /**
+     * The rank of the merge at each position, and the least of them in a binary tree: node n is the lesser of nodes 2n
+     * and 2n + 1.
+     */
     private static final class RankTree {
 
         static final int NONE = (int) (MergeTable.NONE >>> 32);

@@ -26,8 +26,9 @@ import java.util.function.Predicate;
 final class BpeFiles {
 
     /** No symbol table of field names: a vocabulary's are all different. */
-    private static final JsonFactory JSON =
-            JsonFactory.builder().disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES).build();
+    private static final JsonFactory JSON = JsonFactory.builder()
+            .disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES)
+            .build();
 
     private static final String TOKENIZER = "tokenizer.json";
     private static final String[][] PAIRS = {{"vocab.json", "merges.txt"}, {"encoder.json", "vocab.bpe"}};
@@ -70,8 +71,9 @@ final class BpeFiles {
             }
             Arrays.stream(pair).filter(name -> Files.exists(path.resolve(name))).forEach(found::add);
         }
-        throw new IOException(path + ": expected " + TOKENIZER + ", or vocab.json and merges.txt, or encoder.json and vocab.bpe, got "
-                + (found.isEmpty() ? "none of them" : String.join(", ", found) + " only"));
+        throw new IOException(
+                path + ": expected " + TOKENIZER + ", or vocab.json and merges.txt, or encoder.json and vocab.bpe, got "
+                        + (found.isEmpty() ? "none of them" : String.join(", ", found) + " only"));
     }
 
     static BpeModel read(Path vocabulary, Path merges) throws IOException {
@@ -108,8 +110,8 @@ final class BpeFiles {
         } catch (JsonProcessingException e) {
             JsonLocation location = e.getLocation();
             throw new IOException(
-                    file + " line " + location.getLineNr() + " column " + location.getColumnNr() + ": expected JSON, got: "
-                            + e.getOriginalMessage(),
+                    file + " line " + location.getLineNr() + " column " + location.getColumnNr()
+                            + ": expected JSON, got: " + e.getOriginalMessage(),
                     e);
         }
     }
@@ -129,8 +131,10 @@ final class BpeFiles {
             if (names.size() == ids.length) {
                 ids = Arrays.copyOf(ids, 2 * ids.length);
             }
-            if (json.currentToken() != JsonToken.VALUE_NUMBER_INT || json.getNumberType() != JsonParser.NumberType.INT) {
-                throw new IOException(file + place + ": expected an integer id of " + quote(name) + ", got " + got(json));
+            if (json.currentToken() != JsonToken.VALUE_NUMBER_INT
+                    || json.getNumberType() != JsonParser.NumberType.INT) {
+                throw new IOException(
+                        file + place + ": expected an integer id of " + quote(name) + ", got " + got(json));
             }
             ids[names.size()] = json.getIntValue();
             names.add(name);
@@ -167,7 +171,8 @@ final class BpeFiles {
     private void addMerge(String line) throws IOException {
         int space = line.indexOf(' ');
         if (space <= 0 || space == line.length() - 1 || line.indexOf(' ', space + 1) >= 0) {
-            throw new IOException(mergePlace.apply(mergeSymbols.size() / 2) + ": expected two symbols, got " + quote(line));
+            throw new IOException(
+                    mergePlace.apply(mergeSymbols.size() / 2) + ": expected two symbols, got " + quote(line));
         }
         mergeSymbols.add(line.substring(0, space));
         mergeSymbols.add(line.substring(space + 1));
@@ -196,8 +201,16 @@ final class BpeFiles {
         if (!model) {
             throw new IOException(file + " model: expected an object, got none");
         }
-        require(preTokenizer.path("type"), " pre_tokenizer.type", "\"ByteLevel\"", node -> node.asText().equals("ByteLevel"));
-        require(preTokenizer.path("add_prefix_space"), " pre_tokenizer.add_prefix_space", "false", node -> !node.asBoolean(true));
+        require(
+                preTokenizer.path("type"),
+                " pre_tokenizer.type",
+                "\"ByteLevel\"",
+                node -> node.asText().equals("ByteLevel"));
+        require(
+                preTokenizer.path("add_prefix_space"),
+                " pre_tokenizer.add_prefix_space",
+                "false",
+                node -> !node.asBoolean(true));
         require(preTokenizer.path("use_regex"), " pre_tokenizer.use_regex", "true", node -> node.asBoolean(true));
     }
 
@@ -207,7 +220,11 @@ final class BpeFiles {
             String place = " added_tokens[" + i + "]";
             JsonNode token = tokens.get(i);
             require(token.path("id"), place + ".id", "an integer id", JsonNode::isInt);
-            require(token.path("content"), place + ".content", "some text", node -> !node.asText().isEmpty());
+            require(
+                    token.path("content"),
+                    place + ".content",
+                    "some text",
+                    node -> !node.asText().isEmpty());
             for (String flag : List.of("lstrip", "rstrip", "single_word")) {
                 require(token.path(flag), place + "." + flag, "false", node -> !node.asBoolean(false));
             }
@@ -227,10 +244,19 @@ final class BpeFiles {
             switch (field) {
                 case "vocab" -> readVocabulary(json, place);
                 case "merges" -> readMerges(json, place);
-                case "type" -> require(mapper.readTree(json), place, "\"BPE\"", node -> node.asText().equals("BPE"));
+                case "type" ->
+                    require(
+                            mapper.readTree(json),
+                            place,
+                            "\"BPE\"",
+                            node -> node.asText().equals("BPE"));
                 case "dropout" -> require(mapper.readTree(json), place, "null", node -> node.asDouble() == 0);
                 case "continuing_subword_prefix", "end_of_word_suffix" ->
-                    require(mapper.readTree(json), place, "null", node -> node.isNull() || node.asText().isEmpty());
+                    require(
+                            mapper.readTree(json),
+                            place,
+                            "null",
+                            node -> node.isNull() || node.asText().isEmpty());
                 case "byte_fallback", "ignore_merges" ->
                     require(mapper.readTree(json), place, "false", node -> !node.asBoolean());
                 default -> json.skipChildren(); // with all bytes in the vocabulary, no token is ever unknown
@@ -308,7 +334,8 @@ final class BpeFiles {
                 size--;
                 int id = specialTokens.get(name);
                 if (id != ids[i]) {
-                    throw new IOException(file + ": expected one id of " + quote(name) + ", got " + ids[i] + " and " + id);
+                    throw new IOException(
+                            file + ": expected one id of " + quote(name) + ", got " + ids[i] + " and " + id);
                 }
             }
         }
@@ -330,11 +357,12 @@ final class BpeFiles {
 
     private void put(byte[][] tokens, int id, byte[] token, String name) throws IOException {
         if (id < 0 || id >= tokens.length) {
-            throw new IOException(file + ": expected ids 0 to " + (tokens.length - 1) + " for " + tokens.length + " tokens, got " + id
-                    + " for " + quote(name));
+            throw new IOException(file + ": expected ids 0 to " + (tokens.length - 1) + " for " + tokens.length
+                    + " tokens, got " + id + " for " + quote(name));
         }
         if (tokens[id] != null) {
-            throw new IOException(file + ": expected one token for each id, got a second one, " + quote(name) + ", for " + id);
+            throw new IOException(
+                    file + ": expected one token for each id, got a second one, " + quote(name) + ", for " + id);
         }
         tokens[id] = token;
     }
@@ -364,7 +392,7 @@ final class BpeFiles {
                 return id;
             }
         }
-        throw new IOException(
-                mergePlace.apply(rank) + ": expected parts and product that are in the vocabulary, got " + quote(symbols));
+        throw new IOException(mergePlace.apply(rank) + ": expected parts and product that are in the vocabulary, got "
+                + quote(symbols));
     }
 }

@@ -16,7 +16,8 @@ import java.util.Comparator;
  * tokenizer.decode(new int[] {15496}); // "Hello"
  * }</pre>
  *
- * <p>Encoding takes time and memory linear in the text (times the logarithm of its longest piece), whatever the text is.
+ * <p>Encoding takes time and memory linear in the text (times the logarithm of its longest piece), whatever the text
+ * is.
  */
 public final class BpeTokenizer implements Tokenizer {
 
@@ -44,7 +45,9 @@ public final class BpeTokenizer implements Tokenizer {
         specialTokens = model.specialTokens().keySet().stream()
                 .sorted(Comparator.comparingInt(String::length).reversed())
                 .toArray(String[]::new);
-        specialIds = Arrays.stream(specialTokens).mapToInt(model.specialTokens()::get).toArray();
+        specialIds = Arrays.stream(specialTokens)
+                .mapToInt(model.specialTokens()::get)
+                .toArray();
         endOfTextId = model.specialTokens().getOrDefault(END_OF_TEXT, -1);
     }
 
@@ -68,10 +71,12 @@ public final class BpeTokenizer implements Tokenizer {
     /**
      * Reads a tokenizer.
      *
-     * @param path a directory with {@code tokenizer.json}, or {@code vocab.json} and {@code merges.txt}, or {@code encoder.json} and
-     *     {@code vocab.bpe} (the first of these that is there is read); or a file in the format of {@code tokenizer.json}
+     * @param path a directory with {@code tokenizer.json}, or {@code vocab.json} and {@code merges.txt}, or
+     *     {@code encoder.json} and {@code vocab.bpe} (the first of these that is there is read); or a file in the
+     *     format of {@code tokenizer.json}
      * @return a new tokenizer
-     * @throws IOException if a file is missing, malformed, or describes another kind of tokenizer; the message says where
+     * @throws IOException if a file is missing, malformed, or describes another kind of tokenizer; the message says
+     *     where
      */
     public static BpeTokenizer load(Path path) throws IOException {
         return new BpeTokenizer(BpeFiles.read(path));
@@ -126,7 +131,8 @@ public final class BpeTokenizer implements Tokenizer {
     }
 
     private BpeEncoder encoder(int textBytes) {
-        return new BpeEncoder(words, merges, bytePairs, textBytes / 3 + 8); // most text has fewer than one token in three bytes
+        return new BpeEncoder(
+                words, merges, bytePairs, textBytes / 3 + 8); // most text has fewer than one token in three bytes
     }
 
     @Override

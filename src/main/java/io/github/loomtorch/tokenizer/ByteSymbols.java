@@ -4,8 +4,8 @@ import java.util.Arrays;
 
 /**
  * The 256 printable characters that stand for bytes in GPT-2's files ({@code bytes_to_unicode} in {@code openai/gpt-2},
- * {@code src/encoder.py}): printable Latin-1 characters stand for themselves, the other bytes for U+0100 and up, in order; a space is
- * {@code Ġ}.
+ * {@code src/encoder.py}): printable Latin-1 characters stand for themselves, the other bytes for U+0100 and up, in
+ * order; a space is {@code Ġ}.
  */
 final class ByteSymbols {
 

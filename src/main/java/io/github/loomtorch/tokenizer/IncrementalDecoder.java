@@ -3,8 +3,9 @@ package io.github.loomtorch.tokenizer;
 import java.util.Arrays;
 
 /**
- * Decodes a stream of ids, one at a time, never emitting half a character: what {@link #append} and a last {@link #flush} return, put
- * together, is what {@link Tokenizer#decode} returns for all the ids. Confined to one thread at a time.
+ * Decodes a stream of ids, one at a time, never emitting half a character: what {@link #append} and a last
+ * {@link #flush} return, put together, is what {@link Tokenizer#decode} returns for all the ids. Confined to one thread
+ * at a time.
  *
  * <pre>{@code
  * IncrementalDecoder decoder = new IncrementalDecoder(tokenizer);

@@ -35,7 +35,10 @@ final class MergeTable {
         return true;
     }
 
-    /** {@code rank << 32 | merged id}, so the merge to do first is the least of these; {@link #NONE} if the two do not merge. */
+    /**
+     * {@code rank << 32 | merged id}, so the merge to do first is the least of these; {@link #NONE} if the two do not
+     * merge.
+     */
     long get(int left, int right) {
         int slot = slot(left, right);
         return slots[slot] == EMPTY ? NONE : slots[slot + 1];

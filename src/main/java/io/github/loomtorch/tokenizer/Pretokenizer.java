@@ -5,8 +5,9 @@ package io.github.loomtorch.tokenizer;
  *
  * <pre>{@code 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+}</pre>
  *
- * <p>It reads well-formed UTF-8 but sees code points. {@code \s} is Unicode's White_Space, as in Python's {@code regex}: U+0085 and the
- * no-break spaces belong to it, U+001C to U+001F do not, unlike {@link Character#isWhitespace(int)}.
+ * <p>It reads well-formed UTF-8 but sees code points. {@code \s} is Unicode's White_Space, as in Python's
+ * {@code regex}: U+0085 and the no-break spaces belong to it, U+001C to U+001F do not, unlike
+ * {@link Character#isWhitespace(int)}.
  */
 final class Pretokenizer {
 

@@ -6,13 +6,17 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 
 /**
- * Finds tokens by their bytes: an open-addressing hash map that compares up to 16 bytes as two longs. Filled once, then only read.
+ * Finds tokens by their bytes: an open-addressing hash map that compares up to 16 bytes as two longs. Filled once, then
+ * only read.
  */
 final class TokenTable {
 
     private static final VarHandle LONG = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
 
-    /** Longs per slot: the first 8 bytes, the last 8 (0 if there are no more than 8 in all), and {@code length << 32 | id}. */
+    /**
+     * Longs per slot: the first 8 bytes, the last 8 (0 if there are no more than 8 in all), and {@code length << 32 |
+     * id}.
+     */
     private static final int SLOT = 3;
 
     /** Bytes of the tokens by id. */

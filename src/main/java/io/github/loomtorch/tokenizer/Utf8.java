@@ -7,9 +7,10 @@ import java.io.ByteArrayOutputStream;
 /**
  * UTF-8 to text where bytes may be malformed.
  *
- * <p>Each maximal subpart of an ill-formed sequence becomes one U+FFFD (The Unicode Standard, section 3.9, "U+FFFD Substitution of
- * Maximal Subparts"), as in Python and Rust. Java's own decoder mostly agrees, but makes one U+FFFD of an encoded surrogate and lets
- * the number for a byte F5 to F7 depend on how many bytes follow, so its output for a stream would depend on where the stream was cut.
+ * <p>Each maximal subpart of an ill-formed sequence becomes one U+FFFD (The Unicode Standard, section 3.9, "U+FFFD
+ * Substitution of Maximal Subparts"), as in Python and Rust. Java's own decoder mostly agrees, but makes one U+FFFD of
+ * an encoded surrogate and lets the number for a byte F5 to F7 depend on how many bytes follow, so its output for a
+ * stream would depend on where the stream was cut.
  */
 final class Utf8 {
 
@@ -39,7 +40,9 @@ final class Utf8 {
         return repaired.toString(UTF_8);
     }
 
-    /** Where the character begins that {@code [from, to)} holds only a part of at its end; {@code to} if there is none. */
+    /**
+     * Where the character begins that {@code [from, to)} holds only a part of at its end; {@code to} if there is none.
+     */
     static int completeEnd(byte[] utf8, int from, int to) {
         for (int i = to - 1; i >= Math.max(from, to - 3); i--) {
             if ((utf8[i] & 0xC0) != 0x80) { // not a continuation byte
@@ -50,8 +53,8 @@ final class Utf8 {
     }
 
     /**
-     * The length of the sequence at {@code i}: positive for a well-formed character, 0 if {@code to} cuts off what may become one, and
-     * negated for the maximal subpart of a malformed one (Unicode table 3-7).
+     * The length of the sequence at {@code i}: positive for a well-formed character, 0 if {@code to} cuts off what may
+     * become one, and negated for the maximal subpart of a malformed one (Unicode table 3-7).
      */
     private static int sequenceLength(byte[] utf8, int i, int to) {
         int lead = utf8[i] & 0xFF;

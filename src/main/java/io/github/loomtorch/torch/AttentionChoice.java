@@ -15,7 +15,8 @@ import java.util.Set;
  * @param atLeast90 whether the GPU has what {@link Kind#SPLIT} and {@link Kind#RING} need
  * @param tiles whether GPU, elements and heads have what {@link Kind#TILES} needs
  */
-record AttentionChoice(int headCount, int contextLength, int keysAtOnce, int multiprocessors, boolean atLeast90, boolean tiles) {
+record AttentionChoice(
+        int headCount, int contextLength, int keysAtOnce, int multiprocessors, boolean atLeast90, boolean tiles) {
     private static final int FEW_BLOCKS = 48; // of HEADS: up to so many SPLIT is faster, if keys are many
     private static final int MANY_BLOCKS = 4; // of HEADS for each multiprocessor: from so many on RING is faster
 
@@ -26,13 +27,13 @@ record AttentionChoice(int headCount, int contextLength, int keysAtOnce, int mul
         /** Blocks share a head: for few rows with long contexts. From compute capability 9.0 on. */
         SPLIT,
         /**
-         * Blocks have several heads, and fetch keys and values through a ring of shared memory, about as many each: for many rows,
-         * each the only one of its sequence. From compute capability 9.0 on.
+         * Blocks have several heads, and fetch keys and values through a ring of shared memory, about as many each: for
+         * many rows, each the only one of its sequence. From compute capability 9.0 on.
          */
         RING,
         /**
-         * Neighbouring rows of a sequence share a block, as there are where the step has parts of prompts; rows that stand alone as HEADS.
-         * For 16-bit elements and heads of 64, from compute capability 8.0 on.
+         * Neighbouring rows of a sequence share a block, as there are where the step has parts of prompts; rows that
+         * stand alone as HEADS. For 16-bit elements and heads of 64, from compute capability 8.0 on.
          */
         TILES,
         /** The same, with RING for the rows that stand alone. */

@@ -3,12 +3,13 @@ package io.github.loomtorch.torch;
 import java.nio.IntBuffer;
 
 /**
- * How the blocks of {@link AttentionChoice.Kind#RING} divide a step's rows that stand alone: into items, each a row's tokens or a part of
- * them, longest first. The blocks take items by turns, there and back, so that each gets about as many tokens; a row of clearly more
- * than that, and of more than 256, is in several items, neighbours of one another.
+ * How the blocks of {@link AttentionChoice.Kind#RING} divide a step's rows that stand alone: into items, each a row's
+ * tokens or a part of them, longest first. The blocks take items by turns, there and back, so that each gets about as
+ * many tokens; a row of clearly more than that, and of more than 256, is in several items, neighbours of one another.
  *
- * <p>An item is four ints: its row's number, -1 if there are no more; its number among the row's items in the lower 16 bits, how many they
- * are in the upper; its first token; the token after its last. A row's own token, the last, is in none. Padding has an item without tokens.
+ * <p>An item is four ints: its row's number, -1 if there are no more; its number among the row's items in the lower 16
+ * bits, how many they are in the upper; its first token; the token after its last. A row's own token, the last, is in
+ * none. Padding has an item without tokens.
  *
  * @param unitsPerItem units, each some of the heads, into which the kernel divides an item for its blocks
  * @param blocks that run at once
@@ -20,9 +21,13 @@ record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divi
     static final int ITEM = 4;
 
     private static final int LEAST_TOKENS = 256; // up to which a row is whole
-    private static final double FAIR = 1.2; // times what a block has on average is whole; less made more second turns than it spared
+    private static final double FAIR =
+            1.2; // times what a block has on average is whole; less made more second turns than it spared
 
-    /** Items of so many rows, at most: a divided row of n pieces has fewer than 1 + n / m, m at least a block's share of all pieces. */
+    /**
+     * Items of so many rows, at most: a divided row of n pieces has fewer than 1 + n / m, m at least a block's share of
+     * all pieces.
+     */
     int capacity(int rows) {
         return rows + Math.ceilDiv(blocks, unitsPerItem);
     }

@@ -15,7 +15,8 @@ final class Cuda {
      */
     static void check(int result, String call) {
         if (result != cudart.cudaSuccess) {
-            throw new TorchException("CUDA error: " + cudart.cudaGetErrorString(result).getString() + " (" + result + ") in " + call);
+            throw new TorchException(
+                    "CUDA error: " + cudart.cudaGetErrorString(result).getString() + " (" + result + ") in " + call);
         }
     }
 
@@ -26,7 +27,8 @@ final class Cuda {
      */
     static void checkNvrtc(int result, String call) {
         if (result != nvrtc.NVRTC_SUCCESS) {
-            throw new TorchException("NVRTC error: " + nvrtc.nvrtcGetErrorString(result).getString() + " in " + call);
+            throw new TorchException(
+                    "NVRTC error: " + nvrtc.nvrtcGetErrorString(result).getString() + " in " + call);
         }
     }
 }

@@ -7,7 +7,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Attention of a step's rows over the paged KV cache, by the kernels of {@code decode.cu}. Confined to the engine thread.
+ * Attention of a step's rows over the paged KV cache, by the kernels of {@code decode.cu}. Confined to the engine
+ * thread.
  */
 final class CudaAttention {
     private static final int SPLIT_BLOCKS = 4;
@@ -103,9 +104,10 @@ final class CudaAttention {
         ring = atLeast90 ? ring(decode, multiprocessors, maxRows, deterministic, resources) : null;
     }
 
-    private Ring ring(CudaKernels decode, int multiprocessors, int maxRows, boolean deterministic, Resources resources) {
-        CudaKernels.Kernel kernel =
-                decode.overlappingKernel("ring_attention").withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program));
+    private Ring ring(
+            CudaKernels decode, int multiprocessors, int maxRows, boolean deterministic, Resources resources) {
+        CudaKernels.Kernel kernel = decode.overlappingKernel("ring_attention")
+                .withSharedBytes(RING_PIECES * pieceTokens(program) * tokenBytes(program));
         AttentionPlan plan = new AttentionPlan(
                 config.headCount() / ringHeads,
                 multiprocessors * kernel.blocksPerMultiprocessor(ringThreads()),
@@ -160,14 +162,41 @@ final class CudaAttention {
                 int threads = blocks <= 192 ? MOST_THREADS : blocks <= 768 ? 128 : 64;
                 heads.launch(headCount, count, 1, threads, input, qkv, keys, values, layerScale, attended);
             }
-            case SPLIT -> split.launch(headCount, count, SPLIT_BLOCKS, MOST_THREADS, input, qkv, keys, values, layerScale, attended);
-            case RING -> ring.kernel().launch(
-                    ring.plan().blocks(), 1, 1, ringThreads(), input, qkv, keys, values, layerScale, attended, ring.partial(), ring.done(),
-                    ring.plan().capacity(count));
-            case TILES -> tiles.launch(
-                    headCount, tileLines + count, 1, TILE_THREADS, input, qkv, keys, values, layerScale, attended, count);
+            case SPLIT ->
+                split.launch(
+                        headCount, count, SPLIT_BLOCKS, MOST_THREADS, input, qkv, keys, values, layerScale, attended);
+            case RING ->
+                ring.kernel()
+                        .launch(
+                                ring.plan().blocks(),
+                                1,
+                                1,
+                                ringThreads(),
+                                input,
+                                qkv,
+                                keys,
+                                values,
+                                layerScale,
+                                attended,
+                                ring.partial(),
+                                ring.done(),
+                                ring.plan().capacity(count));
+            case TILES ->
+                tiles.launch(
+                        headCount,
+                        tileLines + count,
+                        1,
+                        TILE_THREADS,
+                        input,
+                        qkv,
+                        keys,
+                        values,
+                        layerScale,
+                        attended,
+                        count);
             case TILES_AND_RING -> {
-                tiles.launch(headCount, tileLines, 1, TILE_THREADS, input, qkv, keys, values, layerScale, attended, count);
+                tiles.launch(
+                        headCount, tileLines, 1, TILE_THREADS, input, qkv, keys, values, layerScale, attended, count);
                 launch(AttentionChoice.Kind.RING, layer, count, input, qkv, attended);
             }
         }

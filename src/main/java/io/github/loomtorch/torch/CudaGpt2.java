@@ -36,12 +36,14 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * GPT-2 on a GPU. A step, from its rows on the device to its sampled tokens in host memory, is recorded once for each number of rows and
- * kind of attention as a CUDA graph and replayed: one launch, after the copy of the rows. A row is one token: a sequence's next in decode,
- * or one of a small chunk in prefill. The layers of a large prefill are recorded for some numbers of tokens, and replayed with padding, if
- * all its sequences start in it; any other is launched operator by operator. Both sample by the same kernel. All is done in order by one
- * stream, and the host waits for none of it, so a step can be launched while the one before is in flight: the device knows the tokens that
- * the host does not know yet. Only the large prefills of a model without kernels for its products wait. Confined to the engine thread.
+ * GPT-2 on a GPU. A step, from its rows on the device to its sampled tokens in host memory, is recorded once for each
+ * number of rows and kind of attention as a CUDA graph and replayed: one launch, after the copy of the rows. A row is
+ * one token: a sequence's next in decode, or one of a small chunk in prefill. The layers of a large prefill are
+ * recorded for some numbers of tokens, and replayed with padding, if all its sequences start in it; any other is
+ * launched operator by operator. Both sample by the same kernel. All is done in order by one stream, and the host waits
+ * for none of it, so a step can be launched while the one before is in flight: the device knows the tokens that the
+ * host does not know yet. Only the large prefills of a model without kernels for its products wait. Confined to the
+ * engine thread.
  */
 final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
@@ -58,7 +60,8 @@ final class CudaGpt2 extends Gpt2 {
     private final StepRows rows;
     private final StepRows prefillRows; // the last tokens of a large prefill
     private final Staging prefillInput; // PrefillShape's ints
-    private final TreeMap<Integer, Map<AttentionChoice.Kind, CUgraphExec_st>> graphs = new TreeMap<>(); // by number of rows
+    private final TreeMap<Integer, Map<AttentionChoice.Kind, CUgraphExec_st>> graphs =
+            new TreeMap<>(); // by number of rows
     private final List<PrefillGraph> prefillGraphs = new ArrayList<>(); // the first that has room is the best
     private final List<Step> steps; // two, in flight by turns
     private final Deque<Step> inFlight = new ArrayDeque<>();
@@ -69,7 +72,8 @@ final class CudaGpt2 extends Gpt2 {
     private boolean lost;
 
     /** The layers of a prefill, recorded; its input, [ints] int32, which several share, and what they leave. */
-    private record PrefillGraph(PrefillShape shape, Tensor input, CUgraphExec_st exec, CudaLayers.Prefilled prefilled) {}
+    private record PrefillGraph(
+            PrefillShape shape, Tensor input, CUgraphExec_st exec, CudaLayers.Prefilled prefilled) {}
 
     /** What one step in flight needs for itself. */
     private final class Step {
@@ -95,7 +99,8 @@ final class CudaGpt2 extends Gpt2 {
         int vector = 16 / Libtorch.sizeBytes(program.dtype());
         int lanes = program.config().headSize() / vector; // threads that hold one row of a head
         if (program.config().headSize() % vector != 0 || lanes > 32 || Integer.bitCount(lanes) != 1) {
-            LOG.warn("head size {} is not one that the CUDA kernels are made for; the model runs without them, slower",
+            LOG.warn(
+                    "head size {} is not one that the CUDA kernels are made for; the model runs without them, slower",
                     program.config().headSize());
             return new TorchScriptGpt2(program, options);
         }
@@ -118,7 +123,8 @@ final class CudaGpt2 extends Gpt2 {
 
     static Map<String, Integer> macros(TorchScriptProgram program) {
         Gpt2Config config = program.config();
-        Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(KvCache.pagesPerSequence(config, program.cache().pageSize())));
+        Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(
+                KvCache.pagesPerSequence(config, program.cache().pageSize())));
         macros.put("ELEMENT_BITS", 8 * Libtorch.sizeBytes(program.dtype()));
         if (program.dtype() == ScalarType.BFloat16) {
             macros.put("BRAIN", 1);
@@ -135,10 +141,7 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private CudaGpt2(
-            TorchScriptProgram program,
-            TorchOptions options,
-            String architecture,
-            Map<String, Integer> macros) {
+            TorchScriptProgram program, TorchOptions options, String architecture, Map<String, Integer> macros) {
         super(program, options);
         config = program.config();
         int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config, options.pageSize()));
@@ -147,7 +150,8 @@ final class CudaGpt2 extends Gpt2 {
         try (TensorScope scope = new TensorScope()) {
             program.configureThread();
             stream = resources.keep(program.stream().stream());
-            layers = new CudaLayers(program, stream, architecture, macros, maxRows, options.int8Weights(), options.deterministic());
+            layers = new CudaLayers(
+                    program, stream, architecture, macros, maxRows, options.int8Weights(), options.deterministic());
             resources.onClose(layers::close);
             sampler = new DeviceSampler(batch, config.vocabSize(), program.device(), stream, architecture, macros);
             resources.onClose(sampler::close);
@@ -171,7 +175,10 @@ final class CudaGpt2 extends Gpt2 {
             warmUpPrefill();
             if (options.cudaGraphs()) {
                 recordPrefills();
-                recordGraphs(options.deterministic() ? List.of(maxRows) : recordedRows(batch, maxRows).reversed());
+                recordGraphs(
+                        options.deterministic()
+                                ? List.of(maxRows)
+                                : recordedRows(batch, maxRows).reversed());
             }
         } catch (RuntimeException | Error e) {
             closeOwn();
@@ -189,7 +196,10 @@ final class CudaGpt2 extends Gpt2 {
         return sizes;
     }
 
-    /** Of the graphs: {@link #rowCounts}, and a full batch, which is most frequent under load and the last with rows of decodes alone. */
+    /**
+     * Of the graphs: {@link #rowCounts}, and a full batch, which is most frequent under load and the last with rows of
+     * decodes alone.
+     */
     static List<Integer> recordedRows(int batch, int max) {
         TreeSet<Integer> sizes = new TreeSet<>(rowCounts(max));
         sizes.add(batch);
@@ -203,7 +213,10 @@ final class CudaGpt2 extends Gpt2 {
             try (TensorScope scope = new TensorScope()) {
                 Map<AttentionChoice.Kind, CUgraphExec_st> byKind = new EnumMap<>(AttentionChoice.Kind.class);
                 for (AttentionChoice.Kind kind : kinds(count)) {
-                    step(count, kind); // the first run of a shape allocates workspaces and picks algorithms, which cannot be recorded
+                    step(
+                            count,
+                            kind); // the first run of a shape allocates workspaces and picks algorithms, which cannot
+                    // be recorded
                     synchronize();
                     byKind.put(kind, record(() -> step(count, kind)));
                 }
@@ -219,7 +232,9 @@ final class CudaGpt2 extends Gpt2 {
         if (!layers.isFused()) {
             return;
         }
-        int longest = Math.min(config.contextLength(), program.cache().pageCount() * program.cache().pageSize());
+        int longest = Math.min(
+                config.contextLength(),
+                program.cache().pageCount() * program.cache().pageSize());
         for (int length = PREFILL_ROWS; length <= longest; length *= 2) {
             try (TensorScope scope = new TensorScope()) {
                 prefillMadeUp(1, length);
@@ -234,12 +249,14 @@ final class CudaGpt2 extends Gpt2 {
             return;
         }
         long start = System.nanoTime();
-        int most = Math.min(RECORDED_TOKENS, program.cache().pageCount() * program.cache().pageSize());
+        int most = Math.min(
+                RECORDED_TOKENS, program.cache().pageCount() * program.cache().pageSize());
         List<PrefillShape> shapes = PrefillShape.recorded(PREFILL_ROWS, most, config.contextLength());
         if (shapes.isEmpty()) {
             return;
         }
-        Tensor input = resources.keep(inputRoom(shapes.stream().mapToInt(PrefillShape::ints).max().getAsInt()));
+        Tensor input = resources.keep(
+                inputRoom(shapes.stream().mapToInt(PrefillShape::ints).max().getAsInt()));
         input.zero_(); // no sequences, and tokens that exist
         for (PrefillShape shape : shapes.reversed()) {
             try (TensorScope scope = new TensorScope()) {
@@ -262,7 +279,9 @@ final class CudaGpt2 extends Gpt2 {
         torch_cuda.beginAllocateToPool(device, poolId, ownStream);
         resources.onClose(() -> torch_cuda.getAllocator().releasePool(device, poolId));
         try {
-            Cuda.check(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+            Cuda.check(
+                    cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal),
+                    "cudaStreamBeginCapture");
             try {
                 work.run();
                 complete = true;
@@ -287,7 +306,9 @@ final class CudaGpt2 extends Gpt2 {
 
     /** All kinds of attention that steps of so many rows have. */
     private Set<AttentionChoice.Kind> kinds(int count) {
-        return options.deterministic() ? Set.of(kind(List.of(), count)) : layers.attentionChoice().kinds(count, maxBatchSize());
+        return options.deterministic()
+                ? Set.of(kind(List.of(), count))
+                : layers.attentionChoice().kinds(count, maxBatchSize());
     }
 
     private AttentionChoice.Kind kind(List<Chunk> chunks, int count) {
@@ -315,7 +336,10 @@ final class CudaGpt2 extends Gpt2 {
             program.configureThread();
             launch(step, chunks);
         } catch (RuntimeException e) {
-            throw lossOrFailure("launch", chunks.size(), e); // what was launched has ended then, and does not outlive its pages and rows
+            throw lossOrFailure(
+                    "launch",
+                    chunks.size(),
+                    e); // what was launched has ended then, and does not outlive its pages and rows
         } catch (Error e) {
             cudart.cudaStreamSynchronize(stream); // here too
             throw e;
@@ -326,7 +350,9 @@ final class CudaGpt2 extends Gpt2 {
     private void launch(Step step, List<Chunk> chunks) {
         int inGraph = 0;
         int rowCount = 0;
-        while (inGraph < chunks.size() && rowCount + chunks.get(inGraph).count() <= maxRows && isSmall(chunks.get(inGraph))) {
+        while (inGraph < chunks.size()
+                && rowCount + chunks.get(inGraph).count() <= maxRows
+                && isSmall(chunks.get(inGraph))) {
             rowCount += chunks.get(inGraph++).count();
         }
         step.stepping = chunks.subList(0, inGraph);
@@ -348,7 +374,10 @@ final class CudaGpt2 extends Gpt2 {
         Cuda.check(cudart.cudaStreamSynchronize(stream), "cudaStreamSynchronize");
     }
 
-    /** An error that stays when the stream is asked again, unlike a lack of memory, ends the use of the device by this process. */
+    /**
+     * An error that stays when the stream is asked again, unlike a lack of memory, ends the use of the device by this
+     * process.
+     */
     private TorchException lossOrFailure(String phase, int sequences, RuntimeException e) {
         lost = cudart.cudaStreamSynchronize(stream) != cudart.cudaSuccess;
         return failure(phase, sequences, e);
@@ -359,7 +388,10 @@ final class CudaGpt2 extends Gpt2 {
         return lost;
     }
 
-    /** Whether a chunk goes by the graph if there is room: the one token of a decode, or a prefill that is no longer than worth it. */
+    /**
+     * Whether a chunk goes by the graph if there is room: the one token of a decode, or a prefill that is no longer
+     * than worth it.
+     */
     private boolean isSmall(Chunk chunk) {
         return chunk.count() == 1 || chunk.count() <= PREFILL_ROWS && !options.deterministic();
     }
@@ -381,7 +413,8 @@ final class CudaGpt2 extends Gpt2 {
     private void launchPrefill(Step step) {
         try (TensorScope scope = new TensorScope()) {
             Tensor logits = options.deterministic() ? prefillEach(step.prefilling) : prefill(step.prefilling);
-            List<Chunk> sampling = step.prefilling.stream().filter(Chunk::samples).toList();
+            List<Chunk> sampling =
+                    step.prefilling.stream().filter(Chunk::samples).toList();
             if (!sampling.isEmpty()) {
                 step.prefillRows.fillLast(sampling, sampler::prepare);
                 step.prefillRows.upload(sampling.size(), false);
@@ -406,7 +439,10 @@ final class CudaGpt2 extends Gpt2 {
         return prefill(PrefillShape.of(chunks), sampling, (shape, buffer) -> shape.put(buffer, chunks, pageSize()));
     }
 
-    /** Computes made-up prompts, into the first rows of the cache: for warming up and for measuring, while no sequence runs. */
+    /**
+     * Computes made-up prompts, into the first rows of the cache: for warming up and for measuring, while no sequence
+     * runs.
+     */
     private Tensor prefillMadeUp(int prompts, int promptLength) {
         return prefill(
                 PrefillShape.of(prompts, promptLength),
@@ -415,8 +451,10 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private Tensor prefill(PrefillShape exact, int sampling, BiConsumer<PrefillShape, IntBuffer> put) {
-        PrefillGraph graph =
-                prefillGraphs.stream().filter(recorded -> recorded.shape().hasRoomFor(exact)).findFirst().orElse(null);
+        PrefillGraph graph = prefillGraphs.stream()
+                .filter(recorded -> recorded.shape().hasRoomFor(exact))
+                .findFirst()
+                .orElse(null);
         PrefillShape shape = graph == null ? exact : graph.shape();
         Tensor input = graph == null ? inputRoom(shape.ints()) : graph.input();
         prefillInput.upload(input.data_ptr(), 4L * shape.ints(), bytes -> put.accept(shape, bytes.asIntBuffer()));
@@ -513,7 +551,11 @@ final class CudaGpt2 extends Gpt2 {
             Tensor product = torch.empty(new long[] {size, size}, elements, null);
             double matmulMicros = medianMicros(5, () -> torch.mm_out(product, a, b));
             return new PrefillProfile(
-                    prompts, promptLength, micros, layers.operations(prompts, promptLength), 2e6 * size * size * size / matmulMicros);
+                    prompts,
+                    promptLength,
+                    micros,
+                    layers.operations(prompts, promptLength),
+                    2e6 * size * size * size / matmulMicros);
         }
     }
 
@@ -566,7 +608,9 @@ final class CudaGpt2 extends Gpt2 {
     @Override
     public long deviceNanos() {
         float[] millis = new float[1];
-        return cudart.cudaEventElapsedTime(millis, finished.begun, finished.done) == cudart.cudaSuccess ? (long) (millis[0] * 1e6) : 0;
+        return cudart.cudaEventElapsedTime(millis, finished.begun, finished.done) == cudart.cudaSuccess
+                ? (long) (millis[0] * 1e6)
+                : 0;
     }
 
     @Override

@@ -35,8 +35,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * One CUDA C++ file of this package, compiled at run time by NVRTC for the device at hand and loaded. Compiled code is kept in
- * {@code ~/.cache/loomtorch}, under a hash of all that goes into it.
+ * One CUDA C++ file of this package, compiled at run time by NVRTC for the device at hand and loaded. Compiled code is
+ * kept in {@code ~/.cache/loomtorch}, under a hash of all that goes into it.
  */
 final class CudaKernels implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(CudaKernels.class);
@@ -78,14 +78,16 @@ final class CudaKernels implements AutoCloseable {
      * @throws Unavailable if NVRTC is missing or refuses the source
      * @throws TorchException if the compiled code cannot be loaded
      */
-    static CudaKernels load(String file, String architecture, CUstream_st stream, Map<String, Integer> macros, String... options) {
+    static CudaKernels load(
+            String file, String architecture, CUstream_st stream, Map<String, Integer> macros, String... options) {
         String source = source(file);
         List<String> arguments = new ArrayList<>(List.of("-arch=" + architecture, "-default-device"));
         arguments.addAll(List.of(options));
         arguments.addAll(definitions(macros, source + " " + String.join(" ", options)));
         try (PointerScope scope = new PointerScope()) {
             loadNvrtc();
-            Path cached = Path.of(System.getProperty("user.home", "."), ".cache", "loomtorch", hash(source, arguments) + ".cubin");
+            Path cached = Path.of(
+                    System.getProperty("user.home", "."), ".cache", "loomtorch", hash(source, arguments) + ".cubin");
             byte[] code = read(cached);
             if (code.length == 0) {
                 code = compile(file, source, arguments);
@@ -105,7 +107,9 @@ final class CudaKernels implements AutoCloseable {
     /** Of the macros that a text names: what does not depend on the others is compiled once for all models. */
     static List<String> definitions(Map<String, Integer> macros, String text) {
         return macros.entrySet().stream()
-                .filter(macro -> Pattern.compile("(?<![\\w\"])" + macro.getKey() + "(?![\\w\"])").matcher(text).find()) // not extern "C"
+                .filter(macro -> Pattern.compile("(?<![\\w\"])" + macro.getKey() + "(?![\\w\"])")
+                        .matcher(text)
+                        .find()) // not extern "C"
                 .map(macro -> "-D" + macro.getKey() + "=" + macro.getValue())
                 .toList();
     }
@@ -123,8 +127,10 @@ final class CudaKernels implements AutoCloseable {
         try {
             Loader.load(nvrtc.class);
         } catch (LinkageError e) {
-            throw new Unavailable("NVRTC could not be loaded: " + Libtorch.firstLine(e)
-                    + "; put org.bytedeco:cuda with this platform's classifier on the class path and CUDA's libnvrtc on the library path", e);
+            throw new Unavailable(
+                    "NVRTC could not be loaded: " + Libtorch.firstLine(e)
+                            + "; put org.bytedeco:cuda with this platform's classifier on the class path and CUDA's libnvrtc on the library path",
+                    e);
         }
     }
 
@@ -133,9 +139,15 @@ final class CudaKernels implements AutoCloseable {
         _nvrtcProgram program = new _nvrtcProgram();
         Cuda.checkNvrtc(
                 nvrtc.nvrtcCreateProgram(
-                        program, new BytePointer(source), new BytePointer(file), 0, (PointerPointer<?>) null, (PointerPointer<?>) null),
+                        program,
+                        new BytePointer(source),
+                        new BytePointer(file),
+                        0,
+                        (PointerPointer<?>) null,
+                        (PointerPointer<?>) null),
                 "nvrtcCreateProgram of " + file);
-        int result = nvrtc.nvrtcCompileProgram(program, arguments.size(), new PointerPointer<>(arguments.toArray(String[]::new)));
+        int result = nvrtc.nvrtcCompileProgram(
+                program, arguments.size(), new PointerPointer<>(arguments.toArray(String[]::new)));
         if (result != nvrtc.NVRTC_SUCCESS) {
             SizeTPointer size = new SizeTPointer(1);
             nvrtc.nvrtcGetProgramLogSize(program, size);
@@ -185,7 +197,8 @@ final class CudaKernels implements AutoCloseable {
 
     /** With what it includes in place. */
     static String source(String name) {
-        return INCLUDE.matcher(resource(name)).replaceAll(include -> Matcher.quoteReplacement(source(include.group(1))));
+        return INCLUDE.matcher(resource(name))
+                .replaceAll(include -> Matcher.quoteReplacement(source(include.group(1))));
     }
 
     private static String resource(String name) {
@@ -201,12 +214,18 @@ final class CudaKernels implements AutoCloseable {
         return new Kernel(name, false);
     }
 
-    /** A kernel that may begin, where the GPU can, while the kernel just before it runs: it waits for it by itself ({@code awaitPrevious}). */
+    /**
+     * A kernel that may begin, where the GPU can, while the kernel just before it runs: it waits for it by itself
+     * ({@code awaitPrevious}).
+     */
     Kernel overlappingKernel(String name) {
         return new Kernel(name, overlapping);
     }
 
-    /** One kernel, to be launched on the stream. A launch reads its arguments at once, so that each uses the same memory for them. */
+    /**
+     * One kernel, to be launched on the stream. A launch reads its arguments at once, so that each uses the same memory
+     * for them.
+     */
     final class Kernel {
         private static final int MOST_ARGUMENTS = 16;
 
@@ -232,7 +251,10 @@ final class CudaKernels implements AutoCloseable {
             }
         }
 
-        /** Gives each block so much shared memory beside what the source names; it may be more than what every GPU gives. */
+        /**
+         * Gives each block so much shared memory beside what the source names; it may be more than what every GPU
+         * gives.
+         */
         Kernel withSharedBytes(int bytes) {
             launch.sharedMemBytes(bytes);
             Cuda.check(
@@ -245,7 +267,8 @@ final class CudaKernels implements AutoCloseable {
         int blocksPerMultiprocessor(int threads) {
             int[] blocks = new int[1];
             Cuda.check(
-                    cudart.cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, function, threads, launch.sharedMemBytes()),
+                    cudart.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                            blocks, function, threads, launch.sharedMemBytes()),
                     "cuOccupancyMaxActiveBlocksPerMultiprocessor of " + name);
             return blocks[0];
         }
@@ -253,7 +276,8 @@ final class CudaKernels implements AutoCloseable {
         /**
          * Launches.
          *
-         * @param arguments device addresses as {@link Long}, {@link Float}, {@link Integer}, or a {@link Pointer} to what is taken by value
+         * @param arguments device addresses as {@link Long}, {@link Float}, {@link Integer}, or a {@link Pointer} to
+         *     what is taken by value
          */
         void launch(int gridX, int gridY, int gridZ, int block, Object... arguments) {
             for (int i = 0; i < arguments.length; i++) {
@@ -266,7 +290,9 @@ final class CudaKernels implements AutoCloseable {
                 }
             }
             launch.gridDimX(gridX).gridDimY(gridY).gridDimZ(gridZ).blockDimX(block);
-            Cuda.check(cudart.cuLaunchKernelEx(launch, function, pointers, (PointerPointer<?>) null), "cuLaunchKernelEx of " + name);
+            Cuda.check(
+                    cudart.cuLaunchKernelEx(launch, function, pointers, (PointerPointer<?>) null),
+                    "cuLaunchKernelEx of " + name);
         }
     }
 

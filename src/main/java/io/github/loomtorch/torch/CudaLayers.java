@@ -17,9 +17,9 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
- * GPT-2 from tokens to logits on a GPU: the kernels of {@code decode.cu}, {@link CudaLinear}, and ATen's flash attention in a large prefill.
- * In float32, or where the GPU or the model's sizes do not suit {@link CudaLinear}, the program's own methods stand in for it. Confined to
- * the engine thread.
+ * GPT-2 from tokens to logits on a GPU: the kernels of {@code decode.cu}, {@link CudaLinear}, and ATen's flash
+ * attention in a large prefill. In float32, or where the GPU or the model's sizes do not suit {@link CudaLinear}, the
+ * program's own methods stand in for it. Confined to the engine thread.
  */
 final class CudaLayers implements AutoCloseable {
     /** The kinds of work in a step. */
@@ -91,9 +91,11 @@ final class CudaLayers implements AutoCloseable {
         elementBytes = Libtorch.sizeBytes(program.dtype());
         fused = program.flash() && CudaLinear.fits(config);
         if (int8 && !fused) {
-            throw new TorchException("int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, a hidden size of at"
-                    + " most 3072 and, like the inner size, divisible by 32, got " + program.dtype() + ", " + config.hiddenSize() + " and "
-                    + config.innerSize());
+            throw new TorchException(
+                    "int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, a hidden size of at"
+                            + " most 3072 and, like the inner size, divisible by 32, got " + program.dtype() + ", "
+                            + config.hiddenSize() + " and "
+                            + config.innerSize());
         }
         try {
             elements = resources.keep(new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())));
@@ -103,7 +105,8 @@ final class CudaLayers implements AutoCloseable {
             attendPrompt = program.method("attend");
             wte = address(program.parameter("wte"));
             wpe = address(program.parameter("wpe"));
-            CudaKernels decode = CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.macros(program));
+            CudaKernels decode =
+                    CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.macros(program));
             resources.onClose(decode::close);
             embed = decode.kernel("embed");
             embedPrompt = decode.kernel("embed_prompt");
@@ -125,7 +128,12 @@ final class CudaLayers implements AutoCloseable {
                 stepAttended = resources.keep(rows(maxRows, config.hiddenSize()));
                 stepLogits = resources.keep(rows(maxRows, TorchScriptExporter.paddedVocabSize(config)));
                 linear = new CudaLinear(
-                        program, stream, architecture, macros, List.of(stepBuffers.x(), stepAttended, stepBuffers.inner()), int8);
+                        program,
+                        stream,
+                        architecture,
+                        macros,
+                        List.of(stepBuffers.x(), stepAttended, stepBuffers.inner()),
+                        int8);
                 resources.onClose(linear::close);
             }
         } catch (RuntimeException | Error e) {
@@ -151,9 +159,10 @@ final class CudaLayers implements AutoCloseable {
     int launches(Part part, int rows) {
         return switch (part) {
             case EMBEDDING, HEAD, SAMPLING -> 1;
-            case NORM -> (rows <= CudaLinear.FEW_ROWS ? 0 : 1)
-                    + (linear.norms(Product.QKV, stepBuffers.x(), rows) ? 0 : config.layerCount())
-                    + (linear.norms(Product.INNER, stepBuffers.x(), rows) ? 0 : config.layerCount());
+            case NORM ->
+                (rows <= CudaLinear.FEW_ROWS ? 0 : 1)
+                        + (linear.norms(Product.QKV, stepBuffers.x(), rows) ? 0 : config.layerCount())
+                        + (linear.norms(Product.INNER, stepBuffers.x(), rows) ? 0 : config.layerCount());
             default -> config.layerCount();
         };
     }
@@ -185,7 +194,8 @@ final class CudaLayers implements AutoCloseable {
     /** Multiplications and additions of the matrix products of a prefill. */
     double operations(long prompts, long promptLength) {
         double c = config.hiddenSize();
-        double perToken = 2 * (4 * c * c + 2 * c * config.innerSize()) + 2 * c * promptLength; // half of the scores are masked
+        double perToken =
+                2 * (4 * c * c + 2 * c * config.innerSize()) + 2 * c * promptLength; // half of the scores are masked
         return prompts * (promptLength * perToken * config.layerCount() + 2 * c * config.vocabSize());
     }
 
@@ -234,10 +244,12 @@ final class CudaLayers implements AutoCloseable {
         Tensor x = rows(count, config.hiddenSize());
         embed(rows, count, sampled, x);
         for (int layer = 0; layer < config.layerCount(); layer++) {
-            Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor(); // [rows, 3C]
+            Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer)))
+                    .toTensor(); // [rows, 3C]
             Tensor attended = rows(count, config.hiddenSize());
             attend(rows, count, kind, projected, layer, attended);
-            x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer))).toTensor();
+            x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer)))
+                    .toTensor();
         }
         return head.apply(new IValueVector(new IValue(x))).toTensor();
     }
@@ -255,12 +267,16 @@ final class CudaLayers implements AutoCloseable {
         attention.launch(kind, layer, count, rows.inputAddress(), address(qkv), address(attended));
     }
 
-    /** What all layers made of a prefill's tokens, [N, C], and the address of a bias that is still to be added to it, or 0. */
+    /**
+     * What all layers made of a prefill's tokens, [N, C], and the address of a bias that is still to be added to it, or
+     * 0.
+     */
     record Prefilled(Tensor x, long pending) {}
 
     /**
-     * All layers over the tokens of a prefill, for {@link #isFused()} only; owned by the caller's scope. It waits for nothing and is told
-     * nothing but by {@code input}, so that it can be recorded. What padding yields means nothing, and nothing else depends on it.
+     * All layers over the tokens of a prefill, for {@link #isFused()} only; owned by the caller's scope. It waits for
+     * nothing and is told nothing but by {@code input}, so that it can be recorded. What padding yields means nothing,
+     * and nothing else depends on it.
      *
      * @param input as {@code shape} says, on the device
      */
@@ -284,11 +300,25 @@ final class CudaLayers implements AutoCloseable {
             long pending = layers(buffers, n, layer -> {
                 scope[0].close(); // with what the layer before made, which is much
                 scope[0] = new PointerScope();
-                store.launch(n, 1, 1, 96, address(buffers.qkv()), writeRows, program.cache().keysAddress(layer),
+                store.launch(
+                        n,
+                        1,
+                        1,
+                        96,
+                        address(buffers.qkv()),
+                        writeRows,
+                        program.cache().keysAddress(layer),
                         program.cache().valuesAddress(layer));
                 return attendPrompt
                         .apply(new IValueVector(new IValue[] {
-                            new IValue(buffers.qkv()), readRows, newEnds, readEnds, longest, longestRead, cache, new IValue((long) layer)
+                            new IValue(buffers.qkv()),
+                            readRows,
+                            newEnds,
+                            readEnds,
+                            longest,
+                            longestRead,
+                            cache,
+                            new IValue((long) layer)
                         }))
                         .toTensor();
             });
@@ -298,12 +328,20 @@ final class CudaLayers implements AutoCloseable {
         }
     }
 
-    /** Logits of some of a prefill's tokens, [M, VP], owned by the caller's scope; {@code last} [M] int32, on the device. */
+    /**
+     * Logits of some of a prefill's tokens, [M, VP], owned by the caller's scope; {@code last} [M] int32, on the
+     * device.
+     */
     Tensor logits(Prefilled prefilled, Tensor last) {
         int count = (int) last.size(0);
         Tensor logits = rows(count, TorchScriptExporter.paddedVocabSize(config));
         if (count > 0) {
-            head(prefilled.x().index_select(0, last), rows(count, config.hiddenSize()), count, prefilled.pending(), logits);
+            head(
+                    prefilled.x().index_select(0, last),
+                    rows(count, config.hiddenSize()),
+                    count,
+                    prefilled.pending(),
+                    logits);
         }
         return logits;
     }
@@ -321,8 +359,8 @@ final class CudaLayers implements AutoCloseable {
             Tensor attended = attention.apply(layer);
             multiply(Product.PROJECTION, layer, attended, buffers.x(), count);
             pending = linear.pendingBias(Product.PROJECTION, layer, attended, count);
-            Tensor activated =
-                    multiply(Product.INNER, layer, input(Product.INNER, layer, buffers, count, pending), buffers.inner(), count);
+            Tensor activated = multiply(
+                    Product.INNER, layer, input(Product.INNER, layer, buffers, count, pending), buffers.inner(), count);
             multiply(Product.OUTER, layer, activated, buffers.x(), count);
             pending = linear.pendingBias(Product.OUTER, layer, activated, count);
         }

@@ -19,10 +19,10 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
- * The layer norms and matrix products of GPT-2 on a GPU, in 16-bit elements: by the kernels of {@code linear.cu} for few rows, by those of
- * {@code wide.cu} for more where the GPU has what they need, else by cuBLAS. The weights that follow a layer's norm take over its factors
- * and offsets when this is made, so that only mean and deviation are left of it, which our kernels find out beside the product. Confined to
- * the engine thread.
+ * The layer norms and matrix products of GPT-2 on a GPU, in 16-bit elements: by the kernels of {@code linear.cu} for
+ * few rows, by those of {@code wide.cu} for more where the GPU has what they need, else by cuBLAS. The weights that
+ * follow a layer's norm take over its factors and offsets when this is made, so that only mean and deviation are left
+ * of it, which our kernels find out beside the product. Confined to the engine thread.
  */
 final class CudaLinear implements AutoCloseable {
     /** Most rows that are few: of a tile of the matrix units. Only they are multiplied by 8-bit weights. */
@@ -35,7 +35,8 @@ final class CudaLinear implements AutoCloseable {
     private static final int MANY_PIECES = 6; // of K that a block has at least, with many rows
     private static final int ONE_BLOCK_BYTES = 200 << 10; // of shared memory, where a multiprocessor has one block
     private static final int TWO_BLOCKS_BYTES = 105 << 10; // each, where it has two
-    private static final int MAX_HEAD_BYTES = 99 << 10; // of shared memory that a block can have on any GPU of compute capability 8.0 on
+    private static final int MAX_HEAD_BYTES =
+            99 << 10; // of shared memory that a block can have on any GPU of compute capability 8.0 on
 
     /** The matrix products of a layer. The numbers were measured on GPT-2's shape, see docs/performance.md. */
     enum Product {
@@ -44,17 +45,27 @@ final class CudaLinear implements AutoCloseable {
         INNER("fc", "C", "F", "ACTIVATED", "ln2", FEW_ROWS, 4, 96),
         OUTER("out", "F", "C", "RESIDUAL", "", FEW_ROWS, 1, 96);
 
-        private final String norm; // of the rows that are multiplied: the prefix of its parameters; empty if there is none
+        private final String
+                norm; // of the rows that are multiplied: the prefix of its parameters; empty if there is none
         private final String weight;
         private final String bias;
         private final String k; // length of the sums, in terms of the kernels
         private final String n; // columns of the result
         private final String epilogue;
         private final int thinRows; // up to which linear.cu is used
-        private final int fewTiles; // of 8 columns that a block of linear.cu makes, with few rows; with more, twice as many
+        private final int
+                fewTiles; // of 8 columns that a block of linear.cu makes, with few rows; with more, twice as many
         private final int columns; // that a block of wide.cu makes
 
-        Product(String parameter, String k, String n, String epilogue, String norm, int thinRows, int fewTiles, int columns) {
+        Product(
+                String parameter,
+                String k,
+                String n,
+                String epilogue,
+                String norm,
+                int thinRows,
+                int fewTiles,
+                int columns) {
             this.norm = norm;
             weight = parameter + "_w";
             bias = parameter + "_b";
@@ -98,15 +109,31 @@ final class CudaLinear implements AutoCloseable {
      * @param definition as its file wants it
      */
     private record Shape(
-            String name, boolean wide, int n, int columns, int rows, int split, int threads, int sharedBytes, String definition) {
+            String name,
+            boolean wide,
+            int n,
+            int columns,
+            int rows,
+            int split,
+            int threads,
+            int sharedBytes,
+            String definition) {
 
         static Shape thin(Product product, Gpt2Config config, boolean few, boolean int8) {
-            int steps = Math.ceilDiv(product.k(config), 256); // a thread holds tiles x steps x 16 bytes of weights in its registers
+            int steps = Math.ceilDiv(
+                    product.k(config), 256); // a thread holds tiles x steps x 16 bytes of weights in its registers
             int tiles = Math.clamp(12 / steps, 1, few ? product.fewTiles : 2 * product.fewTiles);
             String name = name(product, few ? "few" : "some");
             String definition = String.format(
-                    Locale.ROOT, "THIN(%s, %s, %s, %d, %s, %b, %b)", name, product.k, product.n, tiles, product.epilogue,
-                    product.isNormed(), few && int8);
+                    Locale.ROOT,
+                    "THIN(%s, %s, %s, %d, %s, %b, %b)",
+                    name,
+                    product.k,
+                    product.n,
+                    tiles,
+                    product.epilogue,
+                    product.isNormed(),
+                    few && int8);
             return new Shape(name, false, product.n(config), 8 * tiles, FEW_ROWS, 1, 256, 0, definition);
         }
 
@@ -123,14 +150,30 @@ final class CudaLinear implements AutoCloseable {
             }
             int stageBytes = 2 * TILE_K * (columns + TILE_ROWS);
             int landingBytes = (split - 1) * columns * 4 * TILE_ROWS / split;
-            int stages = Math.min(pieces / split, ((many ? TWO_BLOCKS_BYTES : ONE_BLOCK_BYTES) - landingBytes) / stageBytes);
+            int stages =
+                    Math.min(pieces / split, ((many ? TWO_BLOCKS_BYTES : ONE_BLOCK_BYTES) - landingBytes) / stageBytes);
             String name = name(product, many ? "tiles" : "tile");
             String definition = String.format(
-                    Locale.ROOT, "WIDE(%s, %s, %s, %d, %d, %d, %s, %b)", name, product.k, product.n, columns, split, stages,
-                    product.epilogue, product.isNormed());
+                    Locale.ROOT,
+                    "WIDE(%s, %s, %s, %d, %d, %d, %s, %b)",
+                    name,
+                    product.k,
+                    product.n,
+                    columns,
+                    split,
+                    stages,
+                    product.epilogue,
+                    product.isNormed());
             return new Shape(
-                    name, true, product.n(config), columns, TILE_ROWS, split, product.isNormed() ? 288 : 160,
-                    1024 + stages * stageBytes + landingBytes, definition);
+                    name,
+                    true,
+                    product.n(config),
+                    columns,
+                    TILE_ROWS,
+                    split,
+                    product.isNormed() ? 288 : 160,
+                    1024 + stages * stageBytes + landingBytes,
+                    definition);
         }
 
         private static String name(Product product, String size) {
@@ -173,7 +216,8 @@ final class CudaLinear implements AutoCloseable {
     private final CudaKernels.Kernel thinHead;
     private final int headBlocks;
     private final Map<Product, Shape> few = new EnumMap<>(Product.class);
-    private final Map<Product, Shape> some = new EnumMap<>(Product.class); // more than few, up to the product's thinRows
+    private final Map<Product, Shape> some =
+            new EnumMap<>(Product.class); // more than few, up to the product's thinRows
     private final Map<Product, Shape> tile = new EnumMap<>(Product.class); // one of rows; empty without wide.cu
     private final Map<Product, Shape> tiles = new EnumMap<>(Product.class); // more than one
     private final Map<Shape, CudaKernels.Kernel> kernels = new HashMap<>();
@@ -208,7 +252,8 @@ final class CudaLinear implements AutoCloseable {
         config = program.config();
         inner = program.method("inner");
         boolean hopper = architecture.equals("sm_90");
-        int multiprocessors = torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount();
+        int multiprocessors =
+                torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount();
         try {
             for (Product product : Product.values()) {
                 few.put(product, Shape.thin(product, config, true, int8Weights));
@@ -222,7 +267,14 @@ final class CudaLinear implements AutoCloseable {
                     tiles.put(product, Shape.wide(product, config, 4, 2 * multiprocessors));
                 }
             }
-            CudaKernels linear = load("linear.cu", architecture, stream, macros, "THIN_KERNELS", List.of(few, some), "-DINT8=" + int8Weights);
+            CudaKernels linear = load(
+                    "linear.cu",
+                    architecture,
+                    stream,
+                    macros,
+                    "THIN_KERNELS",
+                    List.of(few, some),
+                    "-DINT8=" + int8Weights);
             layerNorm = linear.overlappingKernel("layer_norm");
             thinHead = linear.overlappingKernel("thin_head").withSharedBytes(headBytes(config));
             headBlocks = 2 * multiprocessors;
@@ -252,11 +304,18 @@ final class CudaLinear implements AutoCloseable {
     }
 
     private CudaKernels load(
-            String file, String architecture, CUstream_st stream, Map<String, Integer> macros, String definitions,
-            List<Map<Product, Shape>> shapes, String... options) {
-        List<Shape> defined = shapes.stream().flatMap(some -> some.values().stream()).toList();
+            String file,
+            String architecture,
+            CUstream_st stream,
+            Map<String, Integer> macros,
+            String definitions,
+            List<Map<Product, Shape>> shapes,
+            String... options) {
+        List<Shape> defined =
+                shapes.stream().flatMap(some -> some.values().stream()).toList();
         List<String> all = new ArrayList<>(List.of(options));
-        all.add("-D" + definitions + "=" + defined.stream().map(Shape::definition).collect(Collectors.joining(" ")));
+        all.add("-D" + definitions + "="
+                + defined.stream().map(Shape::definition).collect(Collectors.joining(" ")));
         CudaKernels loaded = CudaKernels.load(file, architecture, stream, macros, all.toArray(String[]::new));
         resources.onClose(loaded::close);
         defined.forEach(shape ->
@@ -274,7 +333,9 @@ final class CudaLinear implements AutoCloseable {
         try (TensorScope scope = new TensorScope()) {
             Tensor weights = kept(program.parameter(product.weight).select(0, layer));
             Tensor bias = kept(program.parameter(product.bias).select(0, layer));
-            List<Tensor> factors = product.isNormed() ? List.of(program.parameter(product.norm + "_w").select(0, layer)) : List.of();
+            List<Tensor> factors = product.isNormed()
+                    ? List.of(program.parameter(product.norm + "_w").select(0, layer))
+                    : List.of();
             Int8 int8 = int8Weights ? quantised(weights, factors) : null;
             Norm norm = null;
             if (product.isNormed()) {
@@ -295,8 +356,8 @@ final class CudaLinear implements AutoCloseable {
     }
 
     /**
-     * {@code w (factor n + offset) + b} is {@code (w factor) n + (w offset + b)}: the norm is left with 1 and 0. Computed in float32 and
-     * rounded, as the weights were once.
+     * {@code w (factor n + offset) + b} is {@code (w factor) n + (w offset + b)}: the norm is left with 1 and 0.
+     * Computed in float32 and rounded, as the weights were once.
      */
     private static void takeOver(Tensor factors, Tensor offsets, Tensor weights, Tensor bias) {
         Tensor wide = weights.to(ScalarType.Float);
@@ -320,7 +381,10 @@ final class CudaLinear implements AutoCloseable {
     private Int8 quantised(Tensor weights, List<Tensor> factors) {
         try (TensorScope scope = new TensorScope()) {
             Tensor wide = weights.to(ScalarType.Float);
-            Tensor scales = wide.abs().amax(new long[] {1}, true).div_(new Scalar(127)).clamp_min(new Scalar(Float.MIN_NORMAL)); // [N, 1]
+            Tensor scales = wide.abs()
+                    .amax(new long[] {1}, true)
+                    .div_(new Scalar(127))
+                    .clamp_min(new Scalar(Float.MIN_NORMAL)); // [N, 1]
             Tensor rounded = wide.div(scales).round_();
             long ownFactors = 0;
             long sums = 0;
@@ -336,7 +400,10 @@ final class CudaLinear implements AutoCloseable {
         return 32 * (config.hiddenSize() + 32);
     }
 
-    /** A handle of our own: the one given may be of memory that is freed with the scope, as those of parameters and of results in place. */
+    /**
+     * A handle of our own: the one given may be of memory that is freed with the scope, as those of parameters and of
+     * results in place.
+     */
     private Tensor kept(Tensor tensor) {
         return resources.keep(new Tensor(tensor));
     }
@@ -379,7 +446,8 @@ final class CudaLinear implements AutoCloseable {
         Shape shape = shape(product, x, count);
         if (shape == null) {
             if (product == Product.INNER) {
-                return inner.apply(new IValueVector(new IValue(x), new IValue((long) layer))).toTensor();
+                return inner.apply(new IValueVector(new IValue(x), new IValue((long) layer)))
+                        .toTensor();
             }
             return torch.addmm_out(out, product.isResidual() ? out : with.bias(), x, with.transposed());
         }
@@ -387,22 +455,55 @@ final class CudaLinear implements AutoCloseable {
         int gridX = Math.ceilDiv(shape.n(), shape.columns());
         int gridZ = Math.ceilDiv(count, shape.rows());
         if (shape.wide()) {
-            kernel.launch(gridX, shape.split(), gridZ, shape.threads(), rowMaps.get(address(x)).pointer(), with.map().pointer(),
-                    address(with.sums()), address(with.bias()), address(out), count);
+            kernel.launch(
+                    gridX,
+                    shape.split(),
+                    gridZ,
+                    shape.threads(),
+                    rowMaps.get(address(x)).pointer(),
+                    with.map().pointer(),
+                    address(with.sums()),
+                    address(with.bias()),
+                    address(out),
+                    count);
         } else if (isInt8(count)) {
             Int8 weights = with.int8();
-            kernel.launch(gridX, 1, gridZ, shape.threads(), address(x), address(weights.bytes()), address(weights.scales()),
-                    weights.factors(), weights.sums(), address(with.bias()), address(out), count);
+            kernel.launch(
+                    gridX,
+                    1,
+                    gridZ,
+                    shape.threads(),
+                    address(x),
+                    address(weights.bytes()),
+                    address(weights.scales()),
+                    weights.factors(),
+                    weights.sums(),
+                    address(with.bias()),
+                    address(out),
+                    count);
         } else {
-            kernel.launch(gridX, 1, gridZ, shape.threads(), address(x), address(with.weights()), 0L, 0L, address(with.sums()),
-                    address(with.bias()), address(out), count);
+            kernel.launch(
+                    gridX,
+                    1,
+                    gridZ,
+                    shape.threads(),
+                    address(x),
+                    address(with.weights()),
+                    0L,
+                    0L,
+                    address(with.sums()),
+                    address(with.bias()),
+                    address(out),
+                    count);
         }
         return out;
     }
 
     /** The address of a bias that {@link #multiply} leaves to the next {@link #norm}, or 0. */
     long pendingBias(Product product, int layer, Tensor x, int count) {
-        return product.isResidual() && shape(product, x, count) == null ? address(operands.get(product).get(layer).bias()) : 0;
+        return product.isResidual() && shape(product, x, count) == null
+                ? address(operands.get(product).get(layer).bias())
+                : 0;
     }
 
     /**
@@ -421,14 +522,32 @@ final class CudaLinear implements AutoCloseable {
 
     private void norm(Norm norm, Tensor x, long pending, Tensor normed, int count) {
         layerNorm.launch(
-                Math.ceilDiv(count, 4), 1, 1, 128, address(x), pending, norm.factors(), norm.offsets(), address(normed), count);
+                Math.ceilDiv(count, 4),
+                1,
+                1,
+                128,
+                address(x),
+                pending,
+                norm.factors(),
+                norm.offsets(),
+                address(normed),
+                count);
     }
 
     /** {@code logits = norm(x) w^T} for few rows. */
     void thinHead(Tensor x, Tensor logits, int count) {
-        thinHead.launch(headBlocks, 1, 1, 256, address(x), lastNorm.factors(), lastNorm.offsets(),
+        thinHead.launch(
+                headBlocks,
+                1,
+                1,
+                256,
+                address(x),
+                lastNorm.factors(),
+                lastNorm.offsets(),
                 int8Head == null ? address(headWeights) : address(int8Head.bytes()),
-                int8Head == null ? 0L : address(int8Head.scales()), address(logits), count);
+                int8Head == null ? 0L : address(int8Head.scales()),
+                address(logits),
+                count);
     }
 
     /** {@code logits = normed w^T}. */

@@ -21,12 +21,13 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
- * Samples on the GPU, by the kernel of {@code sample.cu}: the same tokens as {@link Sampler} for the same logits. Holds each slot's logit
- * bias, token counts and last token on the device. Confined to the engine thread.
+ * Samples on the GPU, by the kernel of {@code sample.cu}: the same tokens as {@link Sampler} for the same logits. Holds
+ * each slot's logit bias, token counts and last token on the device. Confined to the engine thread.
  */
 final class DeviceSampler implements AutoCloseable {
     private static final int THREADS = 1024; // for each row ...
-    private static final int THREADS_OF_MANY = 512; // ... or, with more rows than the GPU has multiprocessors, so that two rows fit into one
+    private static final int THREADS_OF_MANY =
+            512; // ... or, with more rows than the GPU has multiprocessors, so that two rows fit into one
 
     private final int vocabSize;
     private final Staging staging;
@@ -47,7 +48,13 @@ final class DeviceSampler implements AutoCloseable {
      * @param macros the layout of the rows, V, VP and the dtype of the logits
      * @throws TorchException if the kernel cannot be had
      */
-    DeviceSampler(int slots, int vocabSize, Device device, CUstream_st stream, String architecture, Map<String, Integer> macros) {
+    DeviceSampler(
+            int slots,
+            int vocabSize,
+            Device device,
+            CUstream_st stream,
+            String architecture,
+            Map<String, Integer> macros) {
         this.vocabSize = vocabSize;
         staging = new Staging(stream);
         resources.onClose(staging::close);
@@ -67,8 +74,10 @@ final class DeviceSampler implements AutoCloseable {
         }
     }
 
-    private CudaKernels.Kernel kernel(String architecture, CUstream_st stream, Map<String, Integer> macros, int threads) {
-        CudaKernels kernels = CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false", "-DTHREADS=" + threads);
+    private CudaKernels.Kernel kernel(
+            String architecture, CUstream_st stream, Map<String, Integer> macros, int threads) {
+        CudaKernels kernels =
+                CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false", "-DTHREADS=" + threads);
         resources.onClose(kernels::close);
         return kernels.overlappingKernel("sample");
     }
@@ -77,7 +86,10 @@ final class DeviceSampler implements AutoCloseable {
         return resources.keep(torch.zeros(shape, new TensorOptions(dtype).device(new DeviceOptional(device))));
     }
 
-    /** Of the tokens that were sampled last for each slot, [slots] int32 on the device; -1 where the logits were unusable. */
+    /**
+     * Of the tokens that were sampled last for each slot, [slots] int32 on the device; -1 where the logits were
+     * unusable.
+     */
     long tokensAddress() {
         return tokens.data_ptr().address();
     }
@@ -127,8 +139,18 @@ final class DeviceSampler implements AutoCloseable {
     /** Samples the first rows, which are on the device, from {@code logits} [rows, VP] dtype. */
     void launch(StepRows rows, int count, Tensor logits) {
         boolean many = count > multiprocessors;
-        (many ? sampleMany : sample).launch(count, 1, 1, many ? THREADS_OF_MANY : THREADS, rows.inputAddress(), logits.data_ptr().address(),
-                bias.data_ptr().address(), counts.data_ptr().address(), rows.resultsAddress(), tokensAddress());
+        (many ? sampleMany : sample)
+                .launch(
+                        count,
+                        1,
+                        1,
+                        many ? THREADS_OF_MANY : THREADS,
+                        rows.inputAddress(),
+                        logits.data_ptr().address(),
+                        bias.data_ptr().address(),
+                        counts.data_ptr().address(),
+                        rows.resultsAddress(),
+                        tokensAddress());
     }
 
     /** Gives a chunk what was sampled for its row, once the results are on the host. */
@@ -153,7 +175,8 @@ final class DeviceSampler implements AutoCloseable {
         double logSum = logit(rows, row, 2) + StrictMath.log(mass * 0x1p-40);
         List<TokenLogprobs.Entry> entries = new ArrayList<>(top);
         for (int i = 0; i < Math.min(top, vocabSize); i++) {
-            entries.add(new TokenLogprobs.Entry(rows.result(row, 5 + 2 * i), (float) (logit(rows, row, 6 + 2 * i) - logSum)));
+            entries.add(new TokenLogprobs.Entry(
+                    rows.result(row, 5 + 2 * i), (float) (logit(rows, row, 6 + 2 * i) - logSum)));
         }
         return new TokenLogprobs((float) (logit(rows, row, 1) - logSum), entries);
     }

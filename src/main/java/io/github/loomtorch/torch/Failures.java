@@ -16,11 +16,15 @@ final class Failures {
         if (e instanceof TorchException explained) {
             return explained;
         }
-        String advice = isOutOfMemory(e) ? "; reduce maxBatchSize, the KV cache or the prompts, or take a smaller dtype" : "";
+        String advice =
+                isOutOfMemory(e) ? "; reduce maxBatchSize, the KV cache or the prompts, or take a smaller dtype" : "";
         return new TorchException(operation + " failed: " + reason(e) + advice, e);
     }
 
-    /** The line that says what is wrong: the first, or in a failure of a TorchScript program the one after its traceback. */
+    /**
+     * The line that says what is wrong: the first, or in a failure of a TorchScript program the one after its
+     * traceback.
+     */
     private static String reason(RuntimeException e) {
         String message = String.valueOf(e.getMessage());
         int start = message.lastIndexOf("\n" + IN_TORCHSCRIPT) + 1;

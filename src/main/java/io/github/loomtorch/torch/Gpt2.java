@@ -11,8 +11,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * GPT-2 on libtorch: on a CPU, and on CUDA with recorded decode steps and sampling on the device. Owns the weights and the KV cache.
- * Confined to the engine thread, {@link #close()} included.
+ * GPT-2 on libtorch: on a CPU, and on CUDA with recorded decode steps and sampling on the device. Owns the weights and
+ * the KV cache. Confined to the engine thread, {@link #close()} included.
  */
 public abstract class Gpt2 implements CausalLm {
     private static final Logger LOG = LoggerFactory.getLogger(Gpt2.class);
@@ -35,7 +35,8 @@ public abstract class Gpt2 implements CausalLm {
      * @throws TorchException if libtorch or CUDA is missing, or memory runs out
      */
     public static Gpt2 load(ModelDirectory directory, TorchOptions options) throws IOException {
-        return create(directory.config(), options, (device, dtype) -> TorchScriptExporter.load(directory, device, dtype));
+        return create(
+                directory.config(), options, (device, dtype) -> TorchScriptExporter.load(directory, device, dtype));
     }
 
     /**
@@ -55,17 +56,26 @@ public abstract class Gpt2 implements CausalLm {
         }
     }
 
-    private static Gpt2 create(Gpt2Config config, TorchOptions options, TorchScriptProgram.Loader loader) throws IOException {
+    private static Gpt2 create(Gpt2Config config, TorchOptions options, TorchScriptProgram.Loader loader)
+            throws IOException {
         TorchScriptProgram program;
         try {
             program = new TorchScriptProgram(config, options, loader);
         } catch (RuntimeException e) {
             throw Failures.explain("loading the model", e);
         }
-        LOG.info("GPT-2 with {} layers of width {} on {} in {}, {} KV pages of {} tokens", config.layerCount(), config.hiddenSize(),
-                program.deviceName(), program.dtype(), program.cache().pageCount(), program.cache().pageSize());
+        LOG.info(
+                "GPT-2 with {} layers of width {} on {} in {}, {} KV pages of {} tokens",
+                config.layerCount(),
+                config.hiddenSize(),
+                program.deviceName(),
+                program.dtype(),
+                program.cache().pageCount(),
+                program.cache().pageSize());
         try {
-            return program.device().is_cuda() ? CudaGpt2.create(program, options) : new TorchScriptGpt2(program, options);
+            return program.device().is_cuda()
+                    ? CudaGpt2.create(program, options)
+                    : new TorchScriptGpt2(program, options);
         } catch (RuntimeException e) {
             program.close();
             throw Failures.explain("preparing the model", e);
@@ -107,8 +117,8 @@ public abstract class Gpt2 implements CausalLm {
     }
 
     /**
-     * Measures a decode step, part by part: what a part takes is what a replayed step is faster without it. For a model that no engine has,
-     * as it writes to the KV cache.
+     * Measures a decode step, part by part: what a part takes is what a replayed step is faster without it. For a model
+     * that no engine has, as it writes to the KV cache.
      *
      * @param batchSize sequences, in [1, {@link #maxBatchSize()}]
      * @param contextLength tokens of each, its new one included, in [1, {@link #contextLength()}]
@@ -117,7 +127,8 @@ public abstract class Gpt2 implements CausalLm {
      * @throws TorchException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
      */
     public StepProfile profileStep(int batchSize, int contextLength) {
-        throw new TorchException("a step can be profiled on a GPU in float16 or bfloat16, got " + device() + " in " + dtype());
+        throw new TorchException(
+                "a step can be profiled on a GPU in float16 or bfloat16, got " + device() + " in " + dtype());
     }
 
     /**
@@ -130,7 +141,8 @@ public abstract class Gpt2 implements CausalLm {
      * @throws TorchException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
      */
     public PrefillProfile profilePrefill(int prompts, int promptLength) {
-        throw new TorchException("a prefill can be profiled on a GPU in float16 or bfloat16, got " + device() + " in " + dtype());
+        throw new TorchException(
+                "a prefill can be profiled on a GPU in float16 or bfloat16, got " + device() + " in " + dtype());
     }
 
     @Override
@@ -179,7 +191,9 @@ public abstract class Gpt2 implements CausalLm {
 
     TorchException failure(String phase, int sequences, RuntimeException e) {
         return Failures.explain(
-                "step of phase=" + phase + " sequences=" + sequences + " device=" + program.deviceName() + " dtype=" + program.dtype(), e);
+                "step of phase=" + phase + " sequences=" + sequences + " device=" + program.deviceName() + " dtype="
+                        + program.dtype(),
+                e);
     }
 
     @Override

@@ -21,7 +21,12 @@ final class HostSampler {
         Sequence sequence = chunk.sequence();
         try {
             int token = sampler.sample(
-                    row, sequence.sampling(), sequence.seed(), sequence.tokens(), sequence.promptLength(), sequence.length());
+                    row,
+                    sequence.sampling(),
+                    sequence.seed(),
+                    sequence.tokens(),
+                    sequence.promptLength(),
+                    sequence.length());
             int top = sequence.sampling().topLogprobs();
             if (top < 0) {
                 chunk.sampled(token);

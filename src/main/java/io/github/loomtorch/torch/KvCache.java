@@ -10,9 +10,9 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The keys and values of all sequences, one tensor {@code [L, 2, R, C]}. Row {@code page * pageSize + i} is token {@code i} of a page. One
- * page more than sequences can own stands behind them: its rows are always zero and are what a shorter sequence of a batch reads where it
- * has no token.
+ * The keys and values of all sequences, one tensor {@code [L, 2, R, C]}. Row {@code page * pageSize + i} is token
+ * {@code i} of a page. One page more than sequences can own stands behind them: its rows are always zero and are what a
+ * shorter sequence of a batch reads where it has no token.
  */
 final class KvCache {
     private final Gpt2Config config;
@@ -30,7 +30,8 @@ final class KvCache {
                 new long[] {config.layerCount(), 2, rows(), config.hiddenSize()},
                 new TensorOptions(dtype).device(new DeviceOptional(device)),
                 null);
-        tensor.narrow(2, zeroRow(), pageSize).zero_(); // the rest is not touched, so on a CPU it takes no memory, until it is written
+        tensor.narrow(2, zeroRow(), pageSize)
+                .zero_(); // the rest is not touched, so on a CPU it takes no memory, until it is written
     }
 
     /** Pages of one sequence as long as the context allows. */

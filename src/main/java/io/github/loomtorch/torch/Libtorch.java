@@ -21,12 +21,14 @@ final class Libtorch {
      * @throws TorchException if the natives are missing or do not load
      */
     static void load() {
-        // JavaCPP otherwise caps native memory at a multiple of the heap, and stalls all threads in garbage collections at the cap.
+        // JavaCPP otherwise caps native memory at a multiple of the heap, and stalls all threads in garbage collections
+        // at the cap.
         setDefault("org.bytedeco.javacpp.maxBytes", "0");
         setDefault("org.bytedeco.javacpp.maxPhysicalBytes", "0");
         String gpuBuild = "/org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/" + System.mapLibraryName("jnitorch");
         if (Libtorch.class.getResource(gpuBuild) == null) {
-            // JavaCPP otherwise looks everywhere for the CUDA libraries of the build that is not there, which takes half a second.
+            // JavaCPP otherwise looks everywhere for the CUDA libraries of the build that is not there, which takes
+            // half a second.
             setDefault("org.bytedeco.javacpp.platform.extension", " ");
         }
         try {
@@ -62,7 +64,9 @@ final class Libtorch {
         return torch.hasCUDA() ? (int) torch.getNumGPUs() : 0;
     }
 
-    /** Whether the processor multiplies bfloat16 matrices itself (AVX512-BF16 or AMX), so that bfloat16 beats float32. */
+    /**
+     * Whether the processor multiplies bfloat16 matrices itself (AVX512-BF16 or AMX), so that bfloat16 beats float32.
+     */
     static boolean cpuHasBfloat16() {
         try {
             List<String> lines = Files.isReadable(CPU_INFO) ? Files.readAllLines(CPU_INFO) : List.of();
@@ -84,6 +88,10 @@ final class Libtorch {
 
     /** The first line of a message that says anything. */
     static String firstLine(Throwable e) {
-        return String.valueOf(e.getMessage()).lines().filter(line -> !line.isBlank()).findFirst().orElse("no reason given");
+        return String.valueOf(e.getMessage())
+                .lines()
+                .filter(line -> !line.isBlank())
+                .findFirst()
+                .orElse("no reason given");
     }
 }

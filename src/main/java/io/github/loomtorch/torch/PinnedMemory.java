@@ -7,7 +7,10 @@ import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 
-/** Host memory that the GPU reads and writes by itself, so that the host need not wait for a copy. Confined to the engine thread. */
+/**
+ * Host memory that the GPU reads and writes by itself, so that the host need not wait for a copy. Confined to the
+ * engine thread.
+ */
 final class PinnedMemory implements AutoCloseable {
     private final Pointer memory = new Pointer();
     private final ByteBuffer bytes;
@@ -27,12 +30,15 @@ final class PinnedMemory implements AutoCloseable {
         return memory.address();
     }
 
-    /** Copies the bytes from {@code begin} on to the same place of device memory, once all before on the stream is done. */
+    /**
+     * Copies the bytes from {@code begin} on to the same place of device memory, once all before on the stream is done.
+     */
     void copyTo(Pointer device, long begin, long size, CUstream_st stream) {
         BytePointer to = new BytePointer(device).getPointer(begin);
         BytePointer from = new BytePointer(memory).getPointer(begin);
         Cuda.check(
-                cudart.cudaMemcpyAsync(to, from, size, cudart.cudaMemcpyHostToDevice, stream), "cudaMemcpyAsync to the device");
+                cudart.cudaMemcpyAsync(to, from, size, cudart.cudaMemcpyHostToDevice, stream),
+                "cudaMemcpyAsync to the device");
     }
 
     @Override

@@ -9,7 +9,8 @@ package io.github.loomtorch.torch;
  * @param operations floating-point operations of its matrix products
  * @param matmulOperationsPerSecond of a large square matrix product by cuBLAS in the same dtype, measured along with it
  */
-public record PrefillProfile(int prompts, int promptLength, double micros, double operations, double matmulOperationsPerSecond) {
+public record PrefillProfile(
+        int prompts, int promptLength, double micros, double operations, double matmulOperationsPerSecond) {
 
     /**
      * How near it is to a large matrix product's speed.

@@ -7,10 +7,11 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * What a prefill has room for, and how its input lies in memory, as ints: tokens [N], their positions [N] and the rows of the cache that
- * they are written to [N], -1 for padding; where each sequence's new tokens end, after a 0 [P + 1], and where the tokens that it reads end,
- * after a 0 [P + 1]; which of the N tokens have their logits wanted [up to P]; the rows of the tokens read [S]. Padding stands behind the
- * tokens and belongs to no sequence; if there are fewer than P sequences, the others are empty. Immutable.
+ * What a prefill has room for, and how its input lies in memory, as ints: tokens [N], their positions [N] and the rows
+ * of the cache that they are written to [N], -1 for padding; where each sequence's new tokens end, after a 0 [P + 1],
+ * and where the tokens that it reads end, after a 0 [P + 1]; which of the N tokens have their logits wanted [up to P];
+ * the rows of the tokens read [S]. Padding stands behind the tokens and belongs to no sequence; if there are fewer than
+ * P sequences, the others are empty. Immutable.
  *
  * @param tokens N, new ones
  * @param sequences P
@@ -19,7 +20,10 @@ import java.util.List;
  * @param longestRead most tokens that one sequence reads
  */
 record PrefillShape(int tokens, int sequences, int longest, int readRows, int longestRead) {
-    /** Sequences of a recorded prefill that is not for one alone. Its attention has blocks for as many of the longest, which cost time. */
+    /**
+     * Sequences of a recorded prefill that is not for one alone. Its attention has blocks for as many of the longest,
+     * which cost time.
+     */
     private static final int SEQUENCES = 16;
 
     private static final int PADDING = -1;
@@ -114,7 +118,8 @@ record PrefillShape(int tokens, int sequences, int longest, int readRows, int lo
             Sequence sequence = chunk.sequence();
             int end = chunk.end();
             for (int position = chunk.start(); position < end; position++) {
-                putToken(buffer, token++, sequence.tokens()[position], position, (int) KvCache.row(sequence, position, pageSize));
+                putToken(buffer, token++, sequence.tokens()[position], position, (int)
+                        KvCache.row(sequence, position, pageSize));
             }
             if (readRows > 0) {
                 for (int position = 0; position < end; position++) {

@@ -4,7 +4,9 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import org.bytedeco.javacpp.Pointer;
 
-/** What its owner has to free: all of it, the last that was made first, also if the owner could not be made to its end. */
+/**
+ * What its owner has to free: all of it, the last that was made first, also if the owner could not be made to its end.
+ */
 final class Resources implements AutoCloseable {
     private final Deque<Runnable> closers = new ArrayDeque<>();
 

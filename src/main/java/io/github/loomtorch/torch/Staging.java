@@ -10,8 +10,8 @@ import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * Brings what the host makes for a step to the device, in the order of the stream, while the host goes on: from pinned memory, which is
- * used again when it has been read. Confined to the engine thread.
+ * Brings what the host makes for a step to the device, in the order of the stream, while the host goes on: from pinned
+ * memory, which is used again when it has been read. Confined to the engine thread.
  */
 final class Staging implements AutoCloseable {
     private static final int MOST_BUFFERS = 16; // with as many copies in flight, the next waits for the first
@@ -44,7 +44,8 @@ final class Staging implements AutoCloseable {
             }
             oldest.close();
         }
-        buffers.add(new Buffer(Math.max(LEAST_BYTES, Long.highestOneBit(2 * size - 1)))); // a power of two, so that few are too small
+        buffers.add(new Buffer(
+                Math.max(LEAST_BYTES, Long.highestOneBit(2 * size - 1)))); // a power of two, so that few are too small
         return buffers.getLast();
     }
 
@@ -54,7 +55,8 @@ final class Staging implements AutoCloseable {
         final CUevent_st copied = new CUevent_st();
 
         Buffer(long size) {
-            Cuda.check(cudart.cudaEventCreateWithFlags(copied, cudart.cudaEventDisableTiming), "cudaEventCreateWithFlags");
+            Cuda.check(
+                    cudart.cudaEventCreateWithFlags(copied, cudart.cudaEventDisableTiming), "cudaEventCreateWithFlags");
             try {
                 memory = new PinnedMemory(size);
             } catch (RuntimeException e) {

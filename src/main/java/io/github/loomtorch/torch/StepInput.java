@@ -9,7 +9,8 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * What the kernels are told of one row of a step, as ints (floats by their bits), and what they answer: the layout that Java and CUDA share.
+ * What the kernels are told of one row of a step, as ints (floats by their bits), and what they answer: the layout that
+ * Java and CUDA share.
  */
 final class StepInput {
     /** The token whose successor is sought; -1 for the one that was sampled last in the same slot. */
@@ -22,19 +23,26 @@ final class StepInput {
     static final int SLOT = 3;
     /** Sum of the flags below. */
     static final int FLAGS = 4;
+
     static final int TOP_K = 5;
     /** log2(e) / temperature. */
     static final int SCALE = 6;
+
     static final int TOP_P = 7;
     /** log2(minP). */
     static final int MIN_EXPONENT = 8;
+
     static final int REPETITION = 9;
     static final int PRESENCE = 10;
     static final int FREQUENCY = 11;
     /** The row's random number. */
     static final int UNIFORM = 12;
+
     static final int TOP_LOGPROBS = 13;
-    /** Position of the first of the sequence's tokens in this step; the rows of those from there on stand just before this one. */
+    /**
+     * Position of the first of the sequence's tokens in this step; the rows of those from there on stand just before
+     * this one.
+     */
     static final int FIRST = 14;
     /** Which row of the results is this one's; steps in flight at once have different ones. */
     static final int RESULT_ROW = 15;
@@ -53,8 +61,9 @@ final class StepInput {
     static final int COUNT_INPUT = 16;
 
     /**
-     * Ints of one row of results: token, its raw logit, the largest, the mass (two ints), then pairs of id and raw logit. If there is no
-     * token: -1, the ordinal of {@link io.github.loomtorch.sampling.Sampler.Unusable}, a token id and its logit.
+     * Ints of one row of results: token, its raw logit, the largest, the mass (two ints), then pairs of id and raw
+     * logit. If there is no token: -1, the ordinal of {@link io.github.loomtorch.sampling.Sampler.Unusable}, a token id
+     * and its logit.
      */
     static final int RESULT = 5 + 2 * SamplingParams.MAX_TOP_LOGPROBS;
 
@@ -98,8 +107,8 @@ final class StepInput {
     }
 
     /**
-     * Fills the row that begins at {@code row}, but for RESULT_ROW, for one of a chunk's tokens; {@code flags} are those that depend on the
-     * slot's tables.
+     * Fills the row that begins at {@code row}, but for RESULT_ROW, for one of a chunk's tokens; {@code flags} are
+     * those that depend on the slot's tables.
      */
     static void put(IntBuffer buffer, int row, Chunk chunk, int position, int pageSize, int flags) {
         Sequence sequence = chunk.sequence();
@@ -136,10 +145,16 @@ final class StepInput {
         buffer.put(row + TOP_K, params.topK());
         put(buffer, row + SCALE, Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE));
         put(buffer, row + TOP_P, params.topP());
-        put(buffer, row + MIN_EXPONENT, params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E));
+        put(
+                buffer,
+                row + MIN_EXPONENT,
+                params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E));
     }
 
-    /** Fills a row for the last token of a sequence that does not exist, sampled as {@link SamplingParams#creative()} says. */
+    /**
+     * Fills a row for the last token of a sequence that does not exist, sampled as {@link SamplingParams#creative()}
+     * says.
+     */
     static void putMadeUp(IntBuffer buffer, int row, int slot, int length, int pages, int pageCount) {
         buffer.put(row + TOKEN, 0);
         buffer.put(row + LENGTH, length);

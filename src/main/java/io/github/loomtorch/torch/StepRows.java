@@ -13,10 +13,10 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The rows of a step ({@link StepInput}) on the device, behind their {@link AttentionPlan}, and what of them is in pinned host memory: plan
- * and rows to be copied in one piece, and results, which the GPU writes there itself. There is a set of those for each of two steps in
- * flight. The addresses on the device, and of all results, never change, so that a graph can hold them: a row says where its results go.
- * Confined to the engine thread.
+ * The rows of a step ({@link StepInput}) on the device, behind their {@link AttentionPlan}, and what of them is in
+ * pinned host memory: plan and rows to be copied in one piece, and results, which the GPU writes there itself. There is
+ * a set of those for each of two steps in flight. The addresses on the device, and of all results, never change, so
+ * that a graph can hold them: a row says where its results go. Confined to the engine thread.
  */
 final class StepRows implements AutoCloseable {
     private final int maxRows;
@@ -39,7 +39,9 @@ final class StepRows implements AutoCloseable {
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
         // Until the first upload: padding, also in a plan, which says nothing but row 0.
-        deviceInput = resources.keep(torch.zeros(new long[] {planSize(maxRows) + maxRows * rowSize}, options)).data_ptr();
+        deviceInput = resources
+                .keep(torch.zeros(new long[] {planSize(maxRows) + maxRows * rowSize}, options))
+                .data_ptr();
         try {
             hostResults = pinned(2L * maxRows * StepInput.RESULT * Integer.BYTES);
             results = hostResults.bytes().asIntBuffer();
@@ -103,7 +105,10 @@ final class StepRows implements AutoCloseable {
             pad(chunks.size());
         }
 
-        /** Fills rows with the last token of as many sequences of {@code length} tokens, each with pages of its own as far as there are. */
+        /**
+         * Fills rows with the last token of as many sequences of {@code length} tokens, each with pages of its own as
+         * far as there are.
+         */
         void fillMadeUp(int rows, int length, int pageCount) {
             int pages = Math.ceilDiv(length, pageSize);
             for (int row = 0; row < rows; row++) {
@@ -130,7 +135,10 @@ final class StepRows implements AutoCloseable {
                 plan.put(plans.slice(plans.capacity() - size, size), input, rowSize, rows);
             }
             memory.copyTo(
-                    deviceInput, (long) Integer.BYTES * (planSize(maxRows) - size), (long) Integer.BYTES * (size + rows * rowSize), stream);
+                    deviceInput,
+                    (long) Integer.BYTES * (planSize(maxRows) - size),
+                    (long) Integer.BYTES * (size + rows * rowSize),
+                    stream);
         }
 
         /** One int of a row's results, valid once the kernel that wrote it is done. */

@@ -9,8 +9,8 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * What the copy engine of a GPU of compute capability 9.0 is told of a matrix: it then copies boxes of it to shared memory in the layout of
- * {@code wide.cu}. In host memory: a kernel takes it by value. Confined to the engine thread.
+ * What the copy engine of a GPU of compute capability 9.0 is told of a matrix: it then copies boxes of it to shared
+ * memory in the layout of {@code wide.cu}. In host memory: a kernel takes it by value. Confined to the engine thread.
  */
 final class TensorMap implements AutoCloseable {
     private static final int BYTES = 128;

@@ -1,6 +1,8 @@
 package io.github.loomtorch.torch;
 
-/** A failure of libtorch or CUDA, or of getting at them. The message says what failed and what to do; the cause is kept. */
+/**
+ * A failure of libtorch or CUDA, or of getting at them. The message says what failed and what to do; the cause is kept.
+ */
 public class TorchException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 

@@ -5,23 +5,30 @@ import java.util.regex.Pattern;
 /**
  * Where and how a model runs. Immutable.
  *
- * @param device {@code cpu}, {@code cuda} (the first GPU), {@code cuda:n}, or {@code auto}: the first GPU if there is one, else the CPU
+ * @param device {@code cpu}, {@code cuda} (the first GPU), {@code cuda:n}, or {@code auto}: the first GPU if there is
+ *     one, else the CPU
  * @param dtype the number format of weights, cache and computation
  * @param maxBatchSize most sequences in one step, in [1, 1024]
- * @param pageSize tokens in one page of the KV cache, a power of two in [8, 256]. Small pages waste less memory and let sequences share
- *     more of a common beginning; large ones are fewer to keep account of in each step
- * @param kvCacheFraction in (0, 1]; how much of the GPU memory that the weights leave free the KV cache may take. It never takes
- *     more than {@code maxBatchSize} sequences of full length need
+ * @param pageSize tokens in one page of the KV cache, a power of two in [8, 256]. Small pages waste less memory and let
+ *     sequences share more of a common beginning; large ones are fewer to keep account of in each step
+ * @param kvCacheFraction in (0, 1]; how much of the GPU memory that the weights leave free the KV cache may take. It
+ *     never takes more than {@code maxBatchSize} sequences of full length need
  * @param cudaGraphs whether a GPU's steps are recorded once as CUDA graphs and replayed, which is faster
- * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside it: every decode
- *     step then has the largest batch's shape and every prompt is computed by itself, which is slower. No prompt then begins with what
- *     another has computed, so several completions of one prompt each compute it
- * @param int8Weights whether steps of at most 16 rows, which cost what reading the weights costs, read these rounded to 8 bits, with a scale
- *     for each output channel: faster for small batches, and slightly less exact. On a GPU, in float16 or bfloat16; takes half as much
- *     memory again for the weights
+ * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside
+ *     it: every decode step then has the largest batch's shape and every prompt is computed by itself, which is slower.
+ *     No prompt then begins with what another has computed, so several completions of one prompt each compute it
+ * @param int8Weights whether steps of at most 16 rows, which cost what reading the weights costs, read these rounded to
+ *     8 bits, with a scale for each output channel: faster for small batches, and slightly less exact. On a GPU, in
+ *     float16 or bfloat16; takes half as much memory again for the weights
  */
 public record TorchOptions(
-        String device, Dtype dtype, int maxBatchSize, int pageSize, double kvCacheFraction, boolean cudaGraphs, boolean deterministic,
+        String device,
+        Dtype dtype,
+        int maxBatchSize,
+        int pageSize,
+        double kvCacheFraction,
+        boolean cudaGraphs,
+        boolean deterministic,
         boolean int8Weights) {
     private static final Pattern DEVICE = Pattern.compile("auto|cpu|cuda(:\\d{1,3})?");
 

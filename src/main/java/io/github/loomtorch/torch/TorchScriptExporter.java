@@ -41,11 +41,13 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Makes {@code model.ts}, the TorchScript form of a GPT-2, from its {@code config.json} and safetensors weights, and keeps it beside
- * them: written again when they or the program change, and only ever whole (a temporary file, then a rename).
+ * Makes {@code model.ts}, the TorchScript form of a GPT-2, from its {@code config.json} and safetensors weights, and
+ * keeps it beside them: written again when they or the program change, and only ever whole (a temporary file, then a
+ * rename).
  *
- * <p>The weights of all layers are stacked, so that one parameter holds one kind of weight for the whole model, in the checkpoint's
- * dtype. Matrices are stored {@code [out, in]}, and the token embedding's rows are padded with zeros to a multiple of 64.
+ * <p>The weights of all layers are stacked, so that one parameter holds one kind of weight for the whole model, in the
+ * checkpoint's dtype. Matrices are stored {@code [out, in]}, and the token embedding's rows are padded with zeros to a
+ * multiple of 64.
  */
 public final class TorchScriptExporter {
     private static final Logger LOG = LoggerFactory.getLogger(TorchScriptExporter.class);
@@ -53,7 +55,8 @@ public final class TorchScriptExporter {
     private static final String STAMP = "loomtorch";
     private static final long ARCHIVE_BYTES = 1 << 20; // more than all but the parameters takes
     private static final Duration ABANDONED = Duration.ofHours(1); // since an export's last write
-    private static final int VOCAB_MULTIPLE = 64; // of the head's rows: other sizes fall back to slow matrix products on CUDA
+    private static final int VOCAB_MULTIPLE =
+            64; // of the head's rows: other sizes fall back to slow matrix products on CUDA
 
     private TorchScriptExporter() {}
 
@@ -62,13 +65,15 @@ public final class TorchScriptExporter {
      *
      * @param directory with weights
      * @return the file
-     * @throws IOException if there are no weights, they are bad, or the file cannot be written; a file that was there is then still there
+     * @throws IOException if there are no weights, they are bad, or the file cannot be written; a file that was there
+     *     is then still there
      * @throws TorchException if libtorch cannot be loaded
      */
     public static Path export(ModelDirectory directory) throws IOException {
         Libtorch.load();
         try (TensorScope scope = new TensorScope()) {
-            String stamp = stamp(directory); // before the weights are read: if they change meanwhile, it is exported again
+            String stamp =
+                    stamp(directory); // before the weights are read: if they change meanwhile, it is exported again
             save(build(directory), directory, stamp);
         }
         return directory.torchScript();
@@ -106,9 +111,12 @@ public final class TorchScriptExporter {
         }
         String stamp = readStamp(file);
         if (!stamp.startsWith(version(directory.config()) + " ")) {
-            throw new IOException(file + ": expected a model that this version of the program exported for config.json as it is, got "
-                    + (stamp.isEmpty() ? "a file that it did not export" : "one exported by another version or for another config.json")
-                    + "; put the model's safetensors weights beside it, then it is exported again");
+            throw new IOException(
+                    file + ": expected a model that this version of the program exported for config.json as it is, got "
+                            + (stamp.isEmpty()
+                                    ? "a file that it did not export"
+                                    : "one exported by another version or for another config.json")
+                            + "; put the model's safetensors weights beside it, then it is exported again");
         }
         JitModule module;
         try {
@@ -138,7 +146,10 @@ public final class TorchScriptExporter {
         }
     }
 
-    /** A model of this shape with random weights, initialised as GPT-2 is: normal with deviation 0.02, residual projections less. */
+    /**
+     * A model of this shape with random weights, initialised as GPT-2 is: normal with deviation 0.02, residual
+     * projections less.
+     */
     static JitModule random(Gpt2Config config, long seed, Device device, ScalarType dtype) {
         Generator generator = torch.make_generator_cpu(seed);
         JitModule module = new JitModule(new QualifiedName("Gpt2"));
@@ -256,7 +267,9 @@ public final class TorchScriptExporter {
     private static void save(JitModule module, ModelDirectory directory, String stamp) throws IOException {
         Path file = directory.torchScript();
         deleteAbandoned(directory);
-        Path temporary = directory.path().resolve("model.ts." + UUID.randomUUID() + ".tmp"); // others may export at the same time
+        Path temporary = directory
+                .path()
+                .resolve("model.ts." + UUID.randomUUID() + ".tmp"); // others may export at the same time
         try (ExtraFilesMap extra = new ExtraFilesMap()) {
             requireSpace(directory.path(), module, directory.config());
             Files.createFile(temporary); // libtorch's own failure would not say why
@@ -272,7 +285,10 @@ public final class TorchScriptExporter {
         }
     }
 
-    /** Deletes what exports left that were killed. Others may be at work: theirs are written to all the time, so they are young. */
+    /**
+     * Deletes what exports left that were killed. Others may be at work: theirs are written to all the time, so they
+     * are young.
+     */
     private static void deleteAbandoned(ModelDirectory directory) {
         FileTime limit = FileTime.from(Instant.now().minus(ABANDONED));
         try (DirectoryStream<Path> files = Files.newDirectoryStream(directory.path(), "model.ts.*.tmp")) {
@@ -282,13 +298,18 @@ public final class TorchScriptExporter {
                 }
             }
         } catch (IOException | DirectoryIteratorException e) {
-            LOG.debug("abandoned exports in {} could not be deleted", directory.path(), e); // or another export was faster
+            LOG.debug(
+                    "abandoned exports in {} could not be deleted",
+                    directory.path(),
+                    e); // or another export was faster
         }
     }
 
     /** Asks first, because libtorch ends the whole process when the disk is full. */
     private static void requireSpace(Path directory, JitModule module, Gpt2Config config) throws IOException {
-        long elements = parameters(config).values().stream().mapToLong(shape -> Arrays.stream(shape).reduce(1, (x, y) -> x * y)).sum();
+        long elements = parameters(config).values().stream()
+                .mapToLong(shape -> Arrays.stream(shape).reduce(1, (x, y) -> x * y))
+                .sum();
         long needed = elements * module.attr("wte").toTensor().element_size() + ARCHIVE_BYTES;
         long free = directory.toFile().getUsableSpace();
         if (free < needed) {
@@ -298,11 +319,11 @@ public final class TorchScriptExporter {
 
     /** Without the name of the temporary file, which says nothing to the user. */
     private static String reason(IOException e) {
-        return switch (e) {
-            case AccessDeniedException denied -> "access denied";
-            case FileSystemException failed when failed.getReason() != null -> failed.getReason();
-            default -> String.valueOf(e.getMessage());
-        };
+        if (e instanceof AccessDeniedException) {
+            return "access denied";
+        }
+        boolean explained = e instanceof FileSystemException failed && failed.getReason() != null;
+        return explained ? ((FileSystemException) e).getReason() : String.valueOf(e.getMessage());
     }
 
     private static String stamp(ModelDirectory directory) throws IOException {

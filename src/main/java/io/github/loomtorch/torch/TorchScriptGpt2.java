@@ -7,8 +7,8 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * GPT-2 on any device that libtorch knows: the TorchScript program operator by operator, sampling on the host. Confined to the engine
- * thread.
+ * GPT-2 on any device that libtorch knows: the TorchScript program operator by operator, sampling on the host. Confined
+ * to the engine thread.
  */
 final class TorchScriptGpt2 extends Gpt2 {
     private final HostSampler sampler;
@@ -17,7 +17,8 @@ final class TorchScriptGpt2 extends Gpt2 {
     TorchScriptGpt2(TorchScriptProgram program, TorchOptions options) {
         super(program, options);
         if (options.int8Weights()) {
-            throw new TorchException("int8Weights needs a GPU and the kernels made for it, got " + program.deviceName() + " without them");
+            throw new TorchException("int8Weights needs a GPU and the kernels made for it, got " + program.deviceName()
+                    + " without them");
         }
         sampler = new HostSampler(program.config().vocabSize());
     }
@@ -32,7 +33,10 @@ final class TorchScriptGpt2 extends Gpt2 {
         program.configureThread();
         if (options.deterministic()) { // each by itself: the matrix products of a batch may round otherwise
             for (Chunk chunk : launched) {
-                run(chunk.count() == 1 ? "decode" : "prefill", List.of(chunk), chunk.count() == 1 ? program::decode : program::prefill);
+                run(
+                        chunk.count() == 1 ? "decode" : "prefill",
+                        List.of(chunk),
+                        chunk.count() == 1 ? program::decode : program::prefill);
             }
             return;
         }

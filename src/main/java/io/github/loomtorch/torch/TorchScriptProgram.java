@@ -29,8 +29,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
- * A loaded {@code model.ts} with its KV cache on one device: calls its methods with the tensors that their contract asks for. Owns the
- * weights and the cache. Confined to the engine thread.
+ * A loaded {@code model.ts} with its KV cache on one device: calls its methods with the tensors that their contract
+ * asks for. Owns the weights and the cache. Confined to the engine thread.
  */
 final class TorchScriptProgram implements AutoCloseable {
 
@@ -39,7 +39,10 @@ final class TorchScriptProgram implements AutoCloseable {
         JitModule load(Device device, ScalarType dtype) throws IOException;
     }
 
-    /** By GPU, streams of closed models: libtorch keeps cuBLAS's workspace of each stream for ever, so the next model takes one of them. */
+    /**
+     * By GPU, streams of closed models: libtorch keeps cuBLAS's workspace of each stream for ever, so the next model
+     * takes one of them.
+     */
     private static final Map<Byte, Deque<CUDAStream>> IDLE_STREAMS = new ConcurrentHashMap<>();
 
     private final Gpt2Config config;
@@ -95,10 +98,11 @@ final class TorchScriptProgram implements AutoCloseable {
             return new Device(DeviceType.CPU);
         }
         if (count == 0) {
-            throw new TorchException("CUDA is not available: libtorch "
-                    + (torch.hasCUDA()
-                            ? "found no working GPU; check the driver, or set device=cpu"
-                            : "was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set device=cpu"));
+            throw new TorchException(
+                    "CUDA is not available: libtorch "
+                            + (torch.hasCUDA()
+                                    ? "found no working GPU; check the driver, or set device=cpu"
+                                    : "was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set device=cpu"));
         }
         int index = name.contains(":") ? Integer.parseInt(name.substring(name.indexOf(':') + 1)) : 0;
         if (index >= count) {
@@ -121,8 +125,10 @@ final class TorchScriptProgram implements AutoCloseable {
         long fitting = (long) (left * options.kvCacheFraction()) / pageBytes;
         if (fitting < perSequence) {
             throw new TorchException("the KV cache needs " + perSequence * pageBytes
-                    + " bytes for one sequence of " + config.contextLength() + " tokens, got " + free.get() + " free on " + deviceName()
-                    + " at kvCacheFraction=" + options.kvCacheFraction() + "; free memory there or take a smaller dtype");
+                    + " bytes for one sequence of " + config.contextLength() + " tokens, got " + free.get()
+                    + " free on " + deviceName()
+                    + " at kvCacheFraction=" + options.kvCacheFraction()
+                    + "; free memory there or take a smaller dtype");
         }
         return (int) Math.min(wanted, fitting);
     }
@@ -156,8 +162,8 @@ final class TorchScriptProgram implements AutoCloseable {
         Cuda.check(cudart.cudaDriverGetVersion(driver), "cudaDriverGetVersion");
         Cuda.check(cudart.cudaRuntimeGetVersion(runtime), "cudaRuntimeGetVersion");
         try (TensorScope scope = new TensorScope()) {
-            return torch_cuda.getDeviceProperties(device.index()).name().getString() + ", CUDA driver " + version(driver[0]) + ", runtime "
-                    + version(runtime[0]);
+            return torch_cuda.getDeviceProperties(device.index()).name().getString() + ", CUDA driver "
+                    + version(driver[0]) + ", runtime " + version(runtime[0]);
         }
     }
 
@@ -182,10 +188,13 @@ final class TorchScriptProgram implements AutoCloseable {
     void configureThread() {
         torch.setGraphExecutorOptimize(false); // the optimiser would compile anew for each shape
         if (device.is_cuda()) {
-            Cuda.check(cudart.cudaSetDevice(device.index()), "cudaSetDevice"); // makes its context current, which kernels of our own need
+            Cuda.check(
+                    cudart.cudaSetDevice(device.index()),
+                    "cudaSetDevice"); // makes its context current, which kernels of our own need
             torch_cuda.setCurrentCUDAStream(stream);
         } else {
-            // OpenBLAS, which does the work in float32, has threads of its own, and OpenMP's would spin on the cores that those need.
+            // OpenBLAS, which does the work in float32, has threads of its own, and OpenMP's would spin on the cores
+            // that those need.
             torch.set_num_threads(dtype == ScalarType.Float ? 1 : Libtorch.defaultThreads());
         }
     }
@@ -236,15 +245,22 @@ final class TorchScriptProgram implements AutoCloseable {
         Tensor told = torch.from_blob(new IntPointer(ints), new long[] {ints.length}, new TensorOptions(ScalarType.Int))
                 .to(device, ScalarType.Long);
         IValue writeRows = new IValue(told.narrow(0, shape.writeRowsAt(), shape.tokens()));
-        long[] lengths = chunks.stream().flatMapToLong(chunk -> LongStream.of(chunk.count(), chunk.end())).toArray();
+        long[] lengths = chunks.stream()
+                .flatMapToLong(chunk -> LongStream.of(chunk.count(), chunk.end()))
+                .toArray();
         // Without rows to read, all is read that is written.
         return prefill.apply(new IValueVector(
                         new IValue(told.narrow(0, 0, shape.tokens())),
                         new IValue(told.narrow(0, shape.positionsAt(), shape.tokens())),
                         writeRows,
-                        shape.readRows() == 0 ? writeRows : new IValue(told.narrow(0, shape.readRowsAt(), shape.readRows())),
+                        shape.readRows() == 0
+                                ? writeRows
+                                : new IValue(told.narrow(0, shape.readRowsAt(), shape.readRows())),
                         new IValue(hostTensor(lengths, chunks.size(), 2)),
-                        new IValue(told.narrow(0, shape.lastAt(), chunks.stream().filter(Chunk::samples).count())),
+                        new IValue(told.narrow(
+                                0,
+                                shape.lastAt(),
+                                chunks.stream().filter(Chunk::samples).count())),
                         new IValue(cache.tensor()),
                         new IValue(flash)))
                 .toTensor();
@@ -261,7 +277,8 @@ final class TorchScriptProgram implements AutoCloseable {
     }
 
     private static Tensor hostTensor(long[] values, long... shape) {
-        return torch.from_blob(new LongPointer(values), shape, new TensorOptions(ScalarType.Long)); // memory of the step's scope
+        return torch.from_blob(
+                new LongPointer(values), shape, new TensorOptions(ScalarType.Long)); // memory of the step's scope
     }
 
     @Override

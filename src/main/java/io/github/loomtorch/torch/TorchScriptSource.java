@@ -5,7 +5,8 @@ import io.github.loomtorch.model.Gpt2Config;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The TorchScript program of a GPT-2: what {@code model.ts} holds beside the weights. The package documentation states its contract.
+ * The TorchScript program of a GPT-2: what {@code model.ts} holds beside the weights. The package documentation states
+ * its contract.
  *
  * <p>Written after OpenAI's {@code src/model.py} (github.com/openai/gpt-2).
  */
@@ -14,12 +15,11 @@ final class TorchScriptSource {
     private TorchScriptSource() {}
 
     static String of(Gpt2Config config) {
-        String activation =
-                switch (config.activation()) {
-                    case GELU -> "torch.gelu(x)";
-                    case RELU -> "torch.relu(x)";
-                    case GELU_TANH -> "torch.gelu(x, approximate=\"tanh\")";
-                };
+        String activation = switch (config.activation()) {
+            case GELU -> "torch.gelu(x)";
+            case RELU -> "torch.relu(x)";
+            case GELU_TANH -> "torch.gelu(x, approximate=\"tanh\")";
+        };
         // The activation in the product's epilogue, which ATen has for two of the three.
         String inner = config.activation() == Activation.GELU
                 ? "return self.activation(torch.linear(normed, self.fc_w[l], self.fc_b[l]))"
@@ -48,8 +48,7 @@ final class TorchScriptSource {
      * what takes the time, and gemm first copies them into its own order. `linear` and `head` take that way there. No rows at all, the
      * head's input where no chunk of a prefill samples, cannot be stacked.
      */
-    private static final String PROGRAM =
-            """
+    private static final String PROGRAM = """
             def row_by_row(self, x: Tensor) -> bool:
                 return x.size(0) > 0 and x.size(0) <= 4 and x.dtype == $float32 and not x.is_cuda
 

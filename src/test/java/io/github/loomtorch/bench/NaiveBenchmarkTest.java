@@ -24,12 +24,15 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class NaiveBenchmarkTest {
-    private static final SamplingParams SAMPLING = SamplingParams.builder().maxNewTokens(5).ignoreEos(true).build();
+    private static final SamplingParams SAMPLING =
+            SamplingParams.builder().maxNewTokens(5).ignoreEos(true).build();
     private static final String LONG = "x".repeat(60); // with 5 new tokens more than the fake's context of 64
 
     private static AsyncNaiveScheduler scheduler() throws IOException {
         return new AsyncNaiveScheduler(
-                () -> new Engine(FakeCausalLm.ofBatch(2), new FakeTokenizer(), EngineConfig.defaults()), 2, Duration.ofMillis(1));
+                () -> new Engine(FakeCausalLm.ofBatch(2), new FakeTokenizer(), EngineConfig.defaults()),
+                2,
+                Duration.ofMillis(1));
     }
 
     @Test
@@ -39,10 +42,15 @@ class NaiveBenchmarkTest {
             AtomicInteger finished = new AtomicInteger();
             NaiveBenchmark.Run run = benchmark.run(7, List.of("one", LONG, "three", "four"), finished::incrementAndGet);
             assertEquals(4, finished.get());
-            assertEquals(List.of("one", LONG, "three", "four"), run.results().stream().map(NaiveResult::prompt).toList());
-            assertEquals(List.of(1, 2, 3, 4), run.results().stream().map(NaiveResult::seq).toList());
+            assertEquals(
+                    List.of("one", LONG, "three", "four"),
+                    run.results().stream().map(NaiveResult::prompt).toList());
+            assertEquals(
+                    List.of(1, 2, 3, 4),
+                    run.results().stream().map(NaiveResult::seq).toList());
             NaiveResult failed = run.results().get(1);
-            assertEquals("promptTokenIds (60) + maxNewTokens (5) must be <= contextLength (64), got 65", failed.error());
+            assertEquals(
+                    "promptTokenIds (60) + maxNewTokens (5) must be <= contextLength (64), got 65", failed.error());
             assertEquals(0, failed.batchNum());
             NaiveResult first = run.results().get(0);
             assertTrue(first.isSuccess());
@@ -59,9 +67,12 @@ class NaiveBenchmarkTest {
         try (AsyncNaiveScheduler scheduler = scheduler()) {
             NaiveBenchmark benchmark = new NaiveBenchmark(scheduler, new FakeTokenizer(), SAMPLING, 1);
             for (int run = 1; run <= 2; run++) {
-                List<NaiveResult> results = benchmark.run(run, List.of("a", "b", "c"), () -> {}).results();
+                List<NaiveResult> results =
+                        benchmark.run(run, List.of("a", "b", "c"), () -> {}).results();
                 // One in flight at a time: each is a batch of its own.
-                assertEquals(List.of(1, 2, 3), results.stream().map(NaiveResult::batchNum).sorted().toList());
+                assertEquals(
+                        List.of(1, 2, 3),
+                        results.stream().map(NaiveResult::batchNum).sorted().toList());
             }
         }
     }
@@ -70,7 +81,8 @@ class NaiveBenchmarkTest {
     void theLimitOfRequestsInFlightIsAtLeastOne() throws IOException {
         try (AsyncNaiveScheduler scheduler = scheduler()) {
             IllegalArgumentException e = assertThrows(
-                    IllegalArgumentException.class, () -> new NaiveBenchmark(scheduler, new FakeTokenizer(), SAMPLING, 0));
+                    IllegalArgumentException.class,
+                    () -> new NaiveBenchmark(scheduler, new FakeTokenizer(), SAMPLING, 0));
             assertEquals("maxInFlight must be >= 1, got 0", e.getMessage());
         }
     }
@@ -87,10 +99,24 @@ class NaiveBenchmarkTest {
         try (Reader reader = Files.newBufferedReader(file)) {
             List<CSVRecord> records = CSVFormat.RFC4180.parse(reader).getRecords();
             assertEquals(
-                    List.of("1", "2", "success", "3", "4", "5", "9", "2.5", "0.5", "2.0", "Roses, \"red\"\n", "é, 你", ""),
+                    List.of(
+                            "1",
+                            "2",
+                            "success",
+                            "3",
+                            "4",
+                            "5",
+                            "9",
+                            "2.5",
+                            "0.5",
+                            "2.0",
+                            "Roses, \"red\"\n",
+                            "é, 你",
+                            ""),
                     records.get(1).toList());
             assertEquals(
-                    List.of("1", "3", "error", "0", "6", "0", "6", "0.0", "0.0", "0.0", "p", "", "why"), records.get(2).toList());
+                    List.of("1", "3", "error", "0", "6", "0", "6", "0.0", "0.0", "0.0", "p", "", "why"),
+                    records.get(2).toList());
         }
     }
 

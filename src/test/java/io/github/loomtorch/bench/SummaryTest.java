@@ -20,7 +20,8 @@ class SummaryTest {
 
     @Test
     void percentilesLieBetweenTheNearestValues() {
-        double[] values = IntStream.rangeClosed(1, 100).mapToDouble(i -> 101 - i).toArray();
+        double[] values =
+                IntStream.rangeClosed(1, 100).mapToDouble(i -> 101 - i).toArray();
         Distribution distribution = Distribution.of(values);
         assertEquals(50.5, distribution.mean());
         assertEquals(50.5, distribution.p50());
@@ -44,13 +45,15 @@ class SummaryTest {
     @Test
     void aSingleTokenHasNoTimePerOutputToken() {
         assertEquals(0, trace(10, 25).tpotNanos());
-        Summary summary = Summary.of(List.of(trace(10, 25), trace(0, 10, 14)), 0, 1_000 * MILLI, 0, Summary.Limits.NONE);
+        Summary summary =
+                Summary.of(List.of(trace(10, 25), trace(0, 10, 14)), 0, 1_000 * MILLI, 0, Summary.Limits.NONE);
         assertEquals(new Distribution(4, 4, 4), summary.tpotMillis());
     }
 
     @Test
     void throughputIsOfTheWholeDurationAndFailedRequestsDoNotCount() {
-        Summary summary = Summary.of(List.of(trace(0, 10, 20, 40), trace(0, 20)), 3, 2_000 * MILLI, 500 * MILLI, Summary.Limits.NONE);
+        Summary summary = Summary.of(
+                List.of(trace(0, 10, 20, 40), trace(0, 20)), 3, 2_000 * MILLI, 500 * MILLI, Summary.Limits.NONE);
         assertEquals(2, summary.completed());
         assertEquals(3, summary.failed());
         assertEquals(4, summary.outputTokens());
@@ -79,6 +82,7 @@ class SummaryTest {
     }
 
     private static double goodput(List<RequestTrace> traces, OptionalDouble ttftMillis, OptionalDouble tpotMillis) {
-        return Summary.of(traces, 0, 1_000 * MILLI, 0, new Summary.Limits(ttftMillis, tpotMillis)).goodput();
+        return Summary.of(traces, 0, 1_000 * MILLI, 0, new Summary.Limits(ttftMillis, tpotMillis))
+                .goodput();
     }
 }

@@ -42,17 +42,24 @@ class WorkloadTest {
     void requestsHaveTheLengthsAskedForAndNeverEndEarly() {
         Workload workload = workload(200, Double.POSITIVE_INFINITY);
         assertTrue(workload.requests().stream().allMatch(request -> request.promptTokenIds().length == 10));
-        assertTrue(workload.requests().stream().allMatch(request -> request.sampling().ignoreEos()));
-        int[] outputs = workload.requests().stream().mapToInt(request -> request.sampling().maxNewTokens()).distinct().sorted().toArray();
+        assertTrue(workload.requests().stream()
+                .allMatch(request -> request.sampling().ignoreEos()));
+        int[] outputs = workload.requests().stream()
+                .mapToInt(request -> request.sampling().maxNewTokens())
+                .distinct()
+                .sorted()
+                .toArray();
         assertArrayEquals(new int[] {2, 3, 4, 5}, outputs);
         GenerationRequest first = workload.requests().get(0);
         assertNotEquals(
-                Arrays.toString(first.promptTokenIds()), Arrays.toString(workload.requests().get(1).promptTokenIds()));
+                Arrays.toString(first.promptTokenIds()),
+                Arrays.toString(workload.requests().get(1).promptTokenIds()));
     }
 
     @Test
     void withoutARateAllArriveAtOnce() {
-        assertTrue(Arrays.stream(workload(50, Double.POSITIVE_INFINITY).arrivalNanos()).allMatch(nanos -> nanos == 0));
+        assertTrue(Arrays.stream(workload(50, Double.POSITIVE_INFINITY).arrivalNanos())
+                .allMatch(nanos -> nanos == 0));
     }
 
     @Test
@@ -61,7 +68,10 @@ class WorkloadTest {
         double[] gaps = new double[arrivals.length - 1];
         Arrays.setAll(gaps, i -> (arrivals[i + 1] - arrivals[i]) / 1e9);
         double mean = Arrays.stream(gaps).average().orElseThrow();
-        double variance = Arrays.stream(gaps).map(gap -> (gap - mean) * (gap - mean)).average().orElseThrow();
+        double variance = Arrays.stream(gaps)
+                .map(gap -> (gap - mean) * (gap - mean))
+                .average()
+                .orElseThrow();
         assertEquals(1 / 500.0, mean, 0.05 / 500);
         assertEquals(mean, Math.sqrt(variance), 0.05 * mean); // exponential gaps
     }
@@ -103,7 +113,8 @@ class WorkloadTest {
             Workload.Outcome outcome = workload(10, Double.POSITIVE_INFINITY).run(scheduler, () -> {});
             assertEquals(4, outcome.failures().size());
             assertEquals(6, outcome.traces().size());
-            assertEquals("first step fails", outcome.failures().get(0).getCause().getMessage());
+            assertEquals(
+                    "first step fails", outcome.failures().get(0).getCause().getMessage());
         }
     }
 }

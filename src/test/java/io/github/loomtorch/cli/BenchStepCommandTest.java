@@ -24,7 +24,8 @@ class BenchStepCommandTest {
 
         BenchStepCommand.print(step, new PrintWriter(out, true));
 
-        List<String> words = out.toString().lines().map(line -> line.replaceAll(" +", " ")).toList();
+        List<String> words =
+                out.toString().lines().map(line -> line.replaceAll(" +", " ")).toList();
         assertEquals(
                 List.of(
                         "part launches us share MB of copy speed",

@@ -28,7 +28,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The command line as other programs see it: a process with two streams and an exit status, in a locale without UTF-8. */
+/**
+ * The command line as other programs see it: a process with two streams and an exit status, in a locale without UTF-8.
+ */
 class CommandLineIT {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String MODEL = Path.of("models/tales").toAbsolutePath().toString();
@@ -41,11 +43,15 @@ class CommandLineIT {
     }
 
     private static JsonNode golden() throws IOException {
-        return JSON.readTree(Path.of("src/test/resources/golden/tales.json").toFile()).get("cases").get(0);
+        return JSON.readTree(Path.of("src/test/resources/golden/tales.json").toFile())
+                .get("cases")
+                .get(0);
     }
 
     private static int[] ints(JsonNode array) {
-        return IntStream.range(0, array.size()).map(i -> array.get(i).intValue()).toArray();
+        return IntStream.range(0, array.size())
+                .map(i -> array.get(i).intValue())
+                .toArray();
     }
 
     private static void assertSuccess(Result result) {
@@ -59,15 +65,31 @@ class CommandLineIT {
         int[] greedy = Arrays.copyOf(ints(golden().get("greedy_ids")), 12);
         String ids = Arrays.stream(prompt).mapToObj(Integer::toString).collect(Collectors.joining(","));
         Result result = command(
-                        "generate", "--model", MODEL, "--prompt-ids", ids, "--temperature", "0", "--max-new-tokens", "12",
-                        "--top-logprobs", "2", "--device", "cpu", "--dtype", "float32", "--seed", "-5", "--ignore-eos", "--json")
+                        "generate",
+                        "--model",
+                        MODEL,
+                        "--prompt-ids",
+                        ids,
+                        "--temperature",
+                        "0",
+                        "--max-new-tokens",
+                        "12",
+                        "--top-logprobs",
+                        "2",
+                        "--device",
+                        "cpu",
+                        "--dtype",
+                        "float32",
+                        "--seed",
+                        "-5",
+                        "--ignore-eos",
+                        "--json")
                 .in(directory) // where there is no folder tokenizer
                 .run();
         assertSuccess(result);
         assertEquals(1, result.out().lines().count());
         JsonNode json = JSON.readTree(result.out());
-        assertEquals(
-                "[promptTokenIds, outputTokenIds, text, finishReason, seed, logprobs, timings]", names(json));
+        assertEquals("[promptTokenIds, outputTokenIds, text, finishReason, seed, logprobs, timings]", names(json));
         assertArrayEquals(prompt, ints(json.get("promptTokenIds")));
         assertArrayEquals(greedy, ints(json.get("outputTokenIds")));
         assertEquals("", json.get("text").textValue());
@@ -80,7 +102,9 @@ class CommandLineIT {
         JsonNode topIds = golden().get("top5_ids");
         double logsumexp = golden().get("logsumexp").doubleValue();
         for (int i = 0; i < 2; i++) {
-            assertEquals(topIds.get(i).intValue(), first.get("top").get(i).get("tokenId").intValue());
+            assertEquals(
+                    topIds.get(i).intValue(),
+                    first.get("top").get(i).get("tokenId").intValue());
             assertEquals(
                     golden().get("top5_logits").get(i).doubleValue() - logsumexp,
                     first.get("top").get(i).get("logprob").doubleValue(),
@@ -88,8 +112,10 @@ class CommandLineIT {
         }
         assertEquals(2, first.get("top").size());
         assertEquals(first.get("top").get(0).get("logprob"), first.get("logprob"));
-        assertEquals("[loadMillis, ttftMillis, tpotMillis, e2elMillis, outputTokensPerSecond]", names(json.get("timings")));
-        assertTrue(json.get("timings").get("e2elMillis").doubleValue() > json.get("timings").get("ttftMillis").doubleValue());
+        assertEquals(
+                "[loadMillis, ttftMillis, tpotMillis, e2elMillis, outputTokensPerSecond]", names(json.get("timings")));
+        assertTrue(json.get("timings").get("e2elMillis").doubleValue()
+                > json.get("timings").get("ttftMillis").doubleValue());
     }
 
     private static String names(JsonNode object) {
@@ -99,8 +125,17 @@ class CommandLineIT {
     @Test
     void generatePrintsTheTextOfTheNewTokens() throws Exception {
         Result result = command(
-                        "generate", "--prompt", golden().get("prompt").textValue(), "--temperature", "0", "--device", "cpu", "--dtype",
-                        "float32", "--max-new-tokens", "" + golden().get("greedy_ids").size())
+                        "generate",
+                        "--prompt",
+                        golden().get("prompt").textValue(),
+                        "--temperature",
+                        "0",
+                        "--device",
+                        "cpu",
+                        "--dtype",
+                        "float32",
+                        "--max-new-tokens",
+                        "" + golden().get("greedy_ids").size())
                 .run();
         assertSuccess(result);
         assertEquals(golden().get("greedy_text").textValue() + "\n", result.out());
@@ -109,13 +144,27 @@ class CommandLineIT {
     @Test
     void generateEndsAtTheFirstStopString() throws Exception {
         Result result = command(
-                        "generate", "--prompt", golden().get("prompt").textValue(), "--temperature", "0", "--device", "cpu", "--dtype",
-                        "float32", "--stop", "nowhere", "--stop", "customed to", "--json")
+                        "generate",
+                        "--prompt",
+                        golden().get("prompt").textValue(),
+                        "--temperature",
+                        "0",
+                        "--device",
+                        "cpu",
+                        "--dtype",
+                        "float32",
+                        "--stop",
+                        "nowhere",
+                        "--stop",
+                        "customed to",
+                        "--json")
                 .run();
         assertSuccess(result);
         JsonNode json = JSON.readTree(result.out());
         String whole = golden().get("greedy_text").textValue();
-        assertEquals(whole.substring(0, whole.indexOf("customed to")), json.get("text").textValue());
+        assertEquals(
+                whole.substring(0, whole.indexOf("customed to")),
+                json.get("text").textValue());
         assertEquals("STOP", json.get("finishReason").textValue());
         assertEquals(0, json.get("logprobs").get(0).get("top").size());
     }
@@ -156,9 +205,17 @@ class CommandLineIT {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"generate --model MODEL --prompt x", "tokenize x", "demo --model MODEL", "bench naive --shape gpt2"})
+    @ValueSource(
+            strings = {
+                "generate --model MODEL --prompt x",
+                "tokenize x",
+                "demo --model MODEL",
+                "bench naive --shape gpt2"
+            })
     void aMissingDefaultTokenizerIsNamedWithItsOption(String command) throws Exception {
-        Result result = command(command.replace("MODEL", MODEL).split(" ")).in(directory).run();
+        Result result = command(command.replace("MODEL", MODEL).split(" "))
+                .in(directory)
+                .run();
         assertEquals(
                 "error: " + directory.toRealPath().resolve("tokenizer")
                         + ": expected a directory with a tokenizer, got nothing; name one with --tokenizer\n",
@@ -169,21 +226,28 @@ class CommandLineIT {
 
     @Test
     void aMissingGpuIsAFailureInOneSentence() throws Exception {
-        Result result = command("generate", "--prompt", "x", "--device", "cuda:99").run();
+        Result result =
+                command("generate", "--prompt", "x", "--device", "cuda:99").run();
         assertTrue(
-                result.err().matches("error: (CUDA is not available: .* set device=cpu|device must be .*, got cuda:99)\n"), result.err());
+                result.err()
+                        .matches("error: (CUDA is not available: .* set device=cpu|device must be .*, got cuda:99)\n"),
+                result.err());
         assertEquals("", result.out());
         assertEquals(1, result.status());
     }
 
     @Test
     void linesOfJsonAreTokenizedAndBack() throws Exception {
-        List<String> texts = List.of("Hello, 世界", "", " \n\t\r\n", "<|endoftext|>", "👩‍👩‍👧 \"quoted\" \\ \u2028", "é".repeat(1000));
+        List<String> texts = List.of(
+                "Hello, 世界", "", " \n\t\r\n", "<|endoftext|>", "👩‍👩‍👧 \"quoted\" \\ \u2028", "é".repeat(1000));
         String lines = texts.stream().map(CommandLineIT::json).collect(Collectors.joining("\n"));
         Result ids = command("tokenize", "--jsonl").stdin(lines).run();
         assertSuccess(ids);
-        assertEquals("[15496,11,220,10310,244,45911,234]", ids.out().lines().findFirst().orElseThrow());
-        Result decoded = command("tokenize", "--decode", "--jsonl").stdin(ids.out()).run();
+        assertEquals(
+                "[15496,11,220,10310,244,45911,234]",
+                ids.out().lines().findFirst().orElseThrow());
+        Result decoded =
+                command("tokenize", "--decode", "--jsonl").stdin(ids.out()).run();
         assertSuccess(decoded);
         assertEquals(lines + "\n", decoded.out());
     }
@@ -198,13 +262,17 @@ class CommandLineIT {
 
     @Test
     void aBadLineIsNamedAfterTheGoodOnesAreWritten() throws Exception {
-        Result broken = command("tokenize", "--jsonl").stdin("\"a\"\n\"b\n\"c\"\n").run();
+        Result broken =
+                command("tokenize", "--jsonl").stdin("\"a\"\n\"b\n\"c\"\n").run();
         assertEquals("[64]\n", broken.out());
         assertTrue(
-                broken.err().startsWith("error: standard input line 2: expected a JSON string, got bad JSON: "), broken.err());
+                broken.err().startsWith("error: standard input line 2: expected a JSON string, got bad JSON: "),
+                broken.err());
         assertEquals(1, broken.err().lines().count());
         assertEquals(1, broken.status());
-        Result outOfRange = command("tokenize", "--decode", "--jsonl").stdin("[64]\n[64, 50257]\n").run();
+        Result outOfRange = command("tokenize", "--decode", "--jsonl")
+                .stdin("[64]\n[64, 50257]\n")
+                .run();
         assertEquals("\"a\"\n", outOfRange.out());
         assertEquals("error: standard input line 2: token id must be in [0, 50257), got 50257\n", outOfRange.err());
         assertEquals(1, outOfRange.status());
@@ -223,7 +291,16 @@ class CommandLineIT {
         assertSuccess(second);
         assertEquals(directory.resolve("model.ts") + " is up to date\n", second.out());
         Files.delete(directory.resolve("model.safetensors"));
-        Result third = command("generate", "--model", directory.toString(), "--prompt-ids", "7454", "--max-new-tokens", "1", "--json").run();
+        Result third = command(
+                        "generate",
+                        "--model",
+                        directory.toString(),
+                        "--prompt-ids",
+                        "7454",
+                        "--max-new-tokens",
+                        "1",
+                        "--json")
+                .run();
         assertSuccess(third);
     }
 
@@ -233,12 +310,23 @@ class CommandLineIT {
         assertSuccess(result);
         assertFalse(result.out().contains("\033"), result.out());
         List<String> lines = result.out().lines().toList();
-        assertTrue(lines.get(0).matches("Loomtorch demo: models/tales, 19.4M parameters, on .* in .*, loaded in .* s"), lines.get(0));
+        assertTrue(
+                lines.get(0).matches("Loomtorch demo: models/tales, 19.4M parameters, on .* in .*, loaded in .* s"),
+                lines.get(0));
         assertEquals(2, lines.stream().filter(line -> line.startsWith("batch ")).count());
         for (String prompt : List.of(
-                "1 The future of AI is", "2 Once upon a time", "3 In a galaxy far away", "4 Python is great because", "5 Data science is")) {
+                "1 The future of AI is",
+                "2 Once upon a time",
+                "3 In a galaxy far away",
+                "4 Python is great because",
+                "5 Data science is")) {
             // In the first act, as it streams, and in the table.
-            assertEquals(3, lines.stream().filter(line -> line.startsWith("  " + prompt)).count(), result.out());
+            assertEquals(
+                    3,
+                    lines.stream()
+                            .filter(line -> line.startsWith("  " + prompt))
+                            .count(),
+                    result.out());
         }
         assertTrue(lines.get(lines.size() - 1).matches("  all +\\d+ +[\\d.]+ s +\\d+"), result.out());
     }
@@ -247,17 +335,34 @@ class CommandLineIT {
     void benchNaiveWritesARowForEachRequest() throws Exception {
         Path csv = directory.resolve("results.csv");
         Result result = command(
-                        "bench", "naive", "--runs", "2", "--prompts", "3", "--batch-size", "2", "--timeout", "0.01", "--in-flight", "2",
-                        "--max-new-tokens", "4", "--ignore-eos", "--output", csv.toString())
+                        "bench",
+                        "naive",
+                        "--runs",
+                        "2",
+                        "--prompts",
+                        "3",
+                        "--batch-size",
+                        "2",
+                        "--timeout",
+                        "0.01",
+                        "--in-flight",
+                        "2",
+                        "--max-new-tokens",
+                        "4",
+                        "--ignore-eos",
+                        "--output",
+                        csv.toString())
                 .run();
         assertSuccess(result);
         assertTrue(result.out().contains("run 2: 3 requests (0 failed) in "), result.out());
         assertTrue(result.out().contains("all 2 runs: 6 requests (0 failed) in "), result.out());
         try (Reader reader = Files.newBufferedReader(csv)) {
-            List<CSVRecord> records = CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
+            List<CSVRecord> records =
+                    CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
             assertEquals(6, records.size());
             assertTrue(records.stream().allMatch(record -> record.get("status").equals("success")));
-            assertTrue(records.stream().allMatch(record -> record.get("output_tokens").equals("4")));
+            assertTrue(records.stream()
+                    .allMatch(record -> record.get("output_tokens").equals("4")));
             assertEquals("2", records.get(5).get("run_num"));
             assertEquals("3", records.get(5).get("seq"));
         }
@@ -268,8 +373,22 @@ class CommandLineIT {
         Path json = directory.resolve("results.json");
         Path csv = directory.resolve("results.csv");
         Result result = command(
-                        "bench", "latency", "--batch-size", "2", "--input-len", "5", "--output-len", "3", "--runs", "2", "--device",
-                        "cpu", "--json", json.toString(), "--csv", csv.toString())
+                        "bench",
+                        "latency",
+                        "--batch-size",
+                        "2",
+                        "--input-len",
+                        "5",
+                        "--output-len",
+                        "3",
+                        "--runs",
+                        "2",
+                        "--device",
+                        "cpu",
+                        "--json",
+                        json.toString(),
+                        "--csv",
+                        csv.toString())
                 .run();
         assertSuccess(result);
         JsonNode results = JSON.readTree(json.toFile()).get("results");
@@ -281,11 +400,15 @@ class CommandLineIT {
             assertTrue(scheduler.get("deviceIdleShare").isNull(), scheduler.toString()); // a CPU does not tell
         }
         try (Reader reader = Files.newBufferedReader(csv)) {
-            List<CSVRecord> records = CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
+            List<CSVRecord> records =
+                    CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
             assertEquals(3, records.size());
-            assertTrue(records.stream().allMatch(record -> record.get("device_idle_share").isEmpty()));
+            assertTrue(records.stream()
+                    .allMatch(record -> record.get("device_idle_share").isEmpty()));
         }
         assertTrue(result.out().matches("(?s).*\ndevice_idle_share +\n.*"), result.out());
-        assertTrue(result.out().contains(String.format(Locale.ROOT, "%-32s %14d %14d %14d", "completed", 4, 4, 4)), result.out());
+        assertTrue(
+                result.out().contains(String.format(Locale.ROOT, "%-32s %14d %14d %14d", "completed", 4, 4, 4)),
+                result.out());
     }
 }

@@ -20,7 +20,18 @@ class MainTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"", "generate", "tokenize", "export", "demo", "bench", "bench naive", "bench offline", "bench latency"})
+    @ValueSource(
+            strings = {
+                "",
+                "generate",
+                "tokenize",
+                "export",
+                "demo",
+                "bench",
+                "bench naive",
+                "bench offline",
+                "bench latency"
+            })
     void everyCommandExplainsItself(String command) {
         assertEquals(0, run((command + " --help").strip().split(" ")));
         assertTrue(out.toString().contains("Usage: " + ("loomtorch " + command).strip()), out.toString());
@@ -78,7 +89,9 @@ class MainTest {
     void wrongUsageNamesTheOption(String command, String message) {
         assertEquals(2, run(command.split(" ")));
         assertEquals("", out.toString());
-        assertEquals("error: " + message + "; see loomtorch " + command.replaceFirst(" -.*", "") + " --help\n", err.toString());
+        assertEquals(
+                "error: " + message + "; see loomtorch " + command.replaceFirst(" -.*", "") + " --help\n",
+                err.toString());
     }
 
     @ParameterizedTest

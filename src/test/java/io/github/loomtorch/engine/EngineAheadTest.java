@@ -30,7 +30,8 @@ class EngineAheadTest {
 
     private final FakeClock clock = new FakeClock();
     private final List<StepStats> stats = new ArrayList<>();
-    private final EngineConfig.Builder config = EngineConfig.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
+    private final EngineConfig.Builder config =
+            EngineConfig.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
     private final RecordingListener listener = new RecordingListener();
     private FakeCausalLm lm;
     private Engine engine;
@@ -73,7 +74,12 @@ class EngineAheadTest {
     /** Ends with its sixth token. */
     private static GenerationRequest stopping(int promptLength) {
         int stop = output(request(promptLength, 9))[5];
-        return new GenerationRequest(prompt(promptLength), SamplingParams.builder().maxNewTokens(9).stopTokenIds(Set.of(stop)).build());
+        return new GenerationRequest(
+                prompt(promptLength),
+                SamplingParams.builder()
+                        .maxNewTokens(9)
+                        .stopTokenIds(Set.of(stop))
+                        .build());
     }
 
     @Test
@@ -120,13 +126,20 @@ class EngineAheadTest {
         assertArrayEquals(output(stopping(4)), listener.completion().outputTokenIds());
         assertEquals(FinishReason.STOP, listener.completion().finishReason());
         assertEquals(4 + 5 + 1, lm.computedTokens());
-        assertEquals(List.of(1, 1, 1, 1, 1, 1, 0), stats.stream().map(StepStats::sampledTokens).toList());
+        assertEquals(
+                List.of(1, 1, 1, 1, 1, 1, 0),
+                stats.stream().map(StepStats::sampledTokens).toList());
     }
 
     @Test
     void stopWithTheLastTokenCostsNone() {
         int[] all = output(request(3, 4));
-        admitted(new GenerationRequest(prompt(3), SamplingParams.builder().maxNewTokens(4).stopTokenIds(Set.of(all[3])).build()));
+        admitted(new GenerationRequest(
+                prompt(3),
+                SamplingParams.builder()
+                        .maxNewTokens(4)
+                        .stopTokenIds(Set.of(all[3]))
+                        .build()));
         runToEnd();
         assertEquals(FinishReason.STOP, listener.completion().finishReason());
         assertEquals(3 + 3, lm.computedTokens());
@@ -140,7 +153,8 @@ class EngineAheadTest {
         sequence.cancel();
         runToEnd();
         assertEquals(FinishReason.CANCELLED, listener.completion().finishReason());
-        assertArrayEquals(Arrays.copyOf(output(request(3, 9)), 2), listener.completion().outputTokenIds());
+        assertArrayEquals(
+                Arrays.copyOf(output(request(3, 9)), 2), listener.completion().outputTokenIds());
         assertEquals(3 + 2, lm.computedTokens());
     }
 
@@ -150,7 +164,8 @@ class EngineAheadTest {
         admitted(request(3, 9).withTimeout(Duration.ofMillis(25)));
         runToEnd();
         assertEquals(FinishReason.DEADLINE, listener.completion().finishReason());
-        assertArrayEquals(Arrays.copyOf(output(request(3, 9)), 3), listener.completion().outputTokenIds());
+        assertArrayEquals(
+                Arrays.copyOf(output(request(3, 9)), 3), listener.completion().outputTokenIds());
         assertEquals(3 + 3, lm.computedTokens());
     }
 
@@ -340,7 +355,8 @@ class EngineAheadTest {
             throw new StackOverflowError();
         });
         assertThrows(StackOverflowError.class, engine::step);
-        assertEquals("step failed: java.lang.StackOverflowError", listener.failure().getMessage());
+        assertEquals(
+                "step failed: java.lang.StackOverflowError", listener.failure().getMessage());
         assertUsable();
     }
 
@@ -371,7 +387,8 @@ class EngineAheadTest {
         engine.step();
         engine.cancelAll();
         runToEnd();
-        assertArrayEquals(Arrays.copyOf(output(request(9, 8)), 1), listener.completion().outputTokenIds());
+        assertArrayEquals(
+                Arrays.copyOf(output(request(9, 8)), 1), listener.completion().outputTokenIds());
         assertEquals(FinishReason.CANCELLED, listener.completion().finishReason());
     }
 }

@@ -23,7 +23,6 @@ import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.testing.Requests;
-import io.github.loomtorch.tokenizer.Tokenizer;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -49,7 +48,8 @@ class EngineTest {
 
     private final FakeClock clock = new FakeClock();
     private final List<StepStats> stats = new ArrayList<>();
-    private final EngineConfig.Builder config = EngineConfig.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
+    private final EngineConfig.Builder config =
+            EngineConfig.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
     private FakeCausalLm lm;
     private Engine engine;
     private long arrivals;
@@ -73,10 +73,15 @@ class EngineTest {
         Sequence sequence;
 
         void assertComplete() {
-            assertArrayEquals(FakeCausalLm.expected(sequence.request(), SEED), listener.completion().outputTokenIds());
+            assertArrayEquals(
+                    FakeCausalLm.expected(sequence.request(), SEED),
+                    listener.completion().outputTokenIds());
             assertArrayEquals(listener.completion().outputTokenIds(), listener.tokenIds());
-            int[] textIds = Arrays.stream(listener.tokenIds()).filter(id -> id != FakeCausalLm.END_OF_TEXT).toArray();
-            assertEquals(new FakeTokenizer().decode(textIds), listener.completion().text());
+            int[] textIds = Arrays.stream(listener.tokenIds())
+                    .filter(id -> id != FakeCausalLm.END_OF_TEXT)
+                    .toArray();
+            assertEquals(
+                    new FakeTokenizer().decode(textIds), listener.completion().text());
             assertEquals(listener.text(), listener.completion().text());
         }
     }
@@ -156,11 +161,13 @@ class EngineTest {
     @Test
     void usesTheSeedOfTheRequest() {
         GenerationRequest request = new GenerationRequest(
-                prompt(3), SamplingParams.builder().maxNewTokens(5).seed(7).ignoreEos(true).build());
+                prompt(3),
+                SamplingParams.builder().maxNewTokens(5).seed(7).ignoreEos(true).build());
         Run run = admitted(request);
         runToEnd();
         assertEquals(7, run.listener.completion().seed());
-        assertArrayEquals(FakeCausalLm.expected(request, 7), run.listener.completion().outputTokenIds());
+        assertArrayEquals(
+                FakeCausalLm.expected(request, 7), run.listener.completion().outputTokenIds());
     }
 
     @Test
@@ -208,8 +215,12 @@ class EngineTest {
         runToEnd();
         admitted(request(12, 2));
         runToEnd();
-        assertEquals(List.of(8, 0, 0, 0, 0), stats.stream().map(StepStats::reusedTokens).toList()); // pages of 4
-        assertEquals(List.of(2 + 9, 2, 2, 12, 1), stats.stream().map(StepStats::computedTokens).toList());
+        assertEquals(
+                List.of(8, 0, 0, 0, 0),
+                stats.stream().map(StepStats::reusedTokens).toList()); // pages of 4
+        assertEquals(
+                List.of(2 + 9, 2, 2, 12, 1),
+                stats.stream().map(StepStats::computedTokens).toList());
     }
 
     @Test
@@ -386,7 +397,9 @@ class EngineTest {
             preempted.forEach(waiting::addFirst);
         }
         assertTrue(preemptions > 1);
-        assertEquals(preemptions, stats.stream().mapToInt(StepStats::preemptedSequences).sum());
+        assertEquals(
+                preemptions,
+                stats.stream().mapToInt(StepStats::preemptedSequences).sum());
         runs.forEach(Run::assertComplete);
     }
 
@@ -477,7 +490,8 @@ class EngineTest {
         step();
         Run low = admitted(request(15, 8)); // 5
         int[] longer = Arrays.copyOf(prompt(33), 47);
-        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
+        Run high =
+                sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
         assertEquals(List.of(low.sequence), preemptFor(high.sequence));
         assertEquals(Admission.ADMITTED, engine.tryAdmit(high.sequence));
@@ -492,7 +506,8 @@ class EngineTest {
         step();
         admitted(request(18, 8).withPriority(9)); // 6
         int[] longer = Arrays.copyOf(prompt(33), 47);
-        Run high = sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
+        Run high =
+                sequence(new GenerationRequest(longer, SamplingParams.greedy(8)).withPriority(1)); // the same 8 and 5
         assertEquals(Admission.FULL, engine.tryAdmit(high.sequence));
         assertEquals(List.of(), preemptFor(high.sequence));
         runToEnd();
@@ -541,8 +556,7 @@ class EngineTest {
     void whoHasWaitedLongEnoughDoesNotGiveWay() {
         Run low = admitted(request(3, 8));
         clock.advance(Duration.ofSeconds(9)); // ageing: 10 s
-        assertEquals(
-                List.of(low.sequence), preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
+        assertEquals(List.of(low.sequence), preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
         engine.tryAdmit(low.sequence);
         clock.advance(Duration.ofSeconds(1));
         assertEquals(List.of(), preemptFor(sequence(request(4, 8).withPriority(1)).sequence));
@@ -562,7 +576,9 @@ class EngineTest {
                 .sorted()
                 .toList();
         assertEquals(
-                List.of(highest, plusTwo, old, next, plusOne, lowest).stream().map(run -> run.sequence).toList(),
+                List.of(highest, plusTwo, old, next, plusOne, lowest).stream()
+                        .map(run -> run.sequence)
+                        .toList(),
                 sorted);
     }
 
@@ -586,14 +602,16 @@ class EngineTest {
         // Find a prompt whose third token is the end.
         for (int i = 0; ; i++) {
             GenerationRequest request = new GenerationRequest(
-                    new int[] {i % 90, i / 90}, SamplingParams.builder().maxNewTokens(9).build());
+                    new int[] {i % 90, i / 90},
+                    SamplingParams.builder().maxNewTokens(9).build());
             if (output(request).length == 3) {
                 Run run = admitted(request);
                 runToEnd();
                 run.assertComplete();
                 assertEquals(FinishReason.STOP, run.listener.completion().finishReason());
                 assertFalse(run.listener.text().contains("<|endoftext|>"));
-                SamplingParams ignoring = request.sampling().toBuilder().ignoreEos(true).build();
+                SamplingParams ignoring =
+                        request.sampling().toBuilder().ignoreEos(true).build();
                 Run longer = admitted(new GenerationRequest(request.promptTokenIds(), ignoring));
                 runToEnd();
                 longer.assertComplete();
@@ -607,7 +625,10 @@ class EngineTest {
     @Test
     void stopsAtStopTokenWhichIsTheLast() {
         int[] all = output(request(3, 9));
-        SamplingParams sampling = SamplingParams.builder().maxNewTokens(9).stopTokenIds(Set.of(all[3], 98)).build();
+        SamplingParams sampling = SamplingParams.builder()
+                .maxNewTokens(9)
+                .stopTokenIds(Set.of(all[3], 98))
+                .build();
         Run run = admitted(new GenerationRequest(prompt(3), sampling));
         runToEnd();
         assertArrayEquals(Arrays.copyOf(all, 4), run.listener.completion().outputTokenIds());
@@ -618,14 +639,16 @@ class EngineTest {
     void stopsAtStopStringAcrossTokensWhichIsNotPartOfTheText() {
         for (int i = 0; ; i++) { // find a prompt whose first five tokens are plain letters
             GenerationRequest request = new GenerationRequest(
-                    new int[] {i % 90, i / 90}, SamplingParams.builder().maxNewTokens(9).build());
+                    new int[] {i % 90, i / 90},
+                    SamplingParams.builder().maxNewTokens(9).build());
             int[] all = output(request);
             if (all.length < 5 || Arrays.stream(all, 0, 5).anyMatch(id -> id >= 94)) {
                 continue;
             }
             String text = new FakeTokenizer().decode(Arrays.copyOf(all, 5));
-            SamplingParams stopping =
-                    request.sampling().toBuilder().stopStrings(List.of(text.substring(2, 5), "no such text")).build();
+            SamplingParams stopping = request.sampling().toBuilder()
+                    .stopStrings(List.of(text.substring(2, 5), "no such text"))
+                    .build();
             Run run = admitted(new GenerationRequest(request.promptTokenIds(), stopping));
             runToEnd();
             Completion completion = run.listener.completion();
@@ -643,12 +666,19 @@ class EngineTest {
     void reportsLogprobsIfAskedFor() {
         Run plain = admitted(request(3, 2));
         Run asking = admitted(new GenerationRequest(
-                prompt(4), SamplingParams.builder().maxNewTokens(2).topLogprobs(0).ignoreEos(true).build()));
+                prompt(4),
+                SamplingParams.builder()
+                        .maxNewTokens(2)
+                        .topLogprobs(0)
+                        .ignoreEos(true)
+                        .build()));
         runToEnd();
         assertEquals(List.of(), plain.listener.completion().logprobs());
         Completion completion = asking.listener.completion();
         assertEquals(
-                Arrays.stream(completion.outputTokenIds()).mapToObj(id -> (float) -id).toList(),
+                Arrays.stream(completion.outputTokenIds())
+                        .mapToObj(id -> (float) -id)
+                        .toList(),
                 completion.logprobs().stream().map(TokenLogprobs::logprob).toList());
     }
 
@@ -690,7 +720,8 @@ class EngineTest {
         step();
         assertEquals(0, engine.runningSequences());
         runToEnd();
-        runs.forEach(run -> assertEquals(FinishReason.CANCELLED, run.listener.completion().finishReason()));
+        runs.forEach(run ->
+                assertEquals(FinishReason.CANCELLED, run.listener.completion().finishReason()));
     }
 
     @Test
@@ -737,7 +768,9 @@ class EngineTest {
         engine.step();
         preemptFor(sequence(request(5, 8).withPriority(1)).sequence);
         engine.finish(low.sequence, FinishReason.CANCELLED);
-        assertArrayEquals(Arrays.copyOf(output(request(3, 8)), 1), low.listener.completion().outputTokenIds());
+        assertArrayEquals(
+                Arrays.copyOf(output(request(3, 8)), 1),
+                low.listener.completion().outputTokenIds());
         assertArrayEquals(low.listener.completion().outputTokenIds(), low.listener.tokenIds());
         assertEquals(low.listener.text(), low.listener.completion().text());
         runToEnd();
@@ -753,8 +786,9 @@ class EngineTest {
     @Test
     void completionOfPreemptedSequenceHasTheTextThatStopStringsHeldBack() {
         String text = new FakeTokenizer().decode(Arrays.copyOf(output(request(3, 8)), 1));
-        SamplingParams stopping =
-                request(3, 8).sampling().toBuilder().stopStrings(List.of(text + "no such text")).build();
+        SamplingParams stopping = request(3, 8).sampling().toBuilder()
+                .stopStrings(List.of(text + "no such text"))
+                .build();
         Run run = preemptedAfterOneToken(new GenerationRequest(prompt(3), stopping));
         admitted(request(60, 1));
         runToEnd(); // publishes the token
@@ -920,7 +954,9 @@ class EngineTest {
         });
         assertSame(error, assertThrows(OutOfMemoryError.class, this::step));
         assertSame(error, bad.listener.failure().getCause());
-        assertEquals("step failed: java.lang.OutOfMemoryError: heap", bad.listener.failure().getMessage());
+        assertEquals(
+                "step failed: java.lang.OutOfMemoryError: heap",
+                bad.listener.failure().getMessage());
     }
 
     @Test
@@ -933,7 +969,9 @@ class EngineTest {
             }
         });
         assertThrows(StackOverflowError.class, this::runToEnd);
-        runs.forEach(run -> assertEquals("step failed: java.lang.StackOverflowError", run.listener.failure().getMessage()));
+        runs.forEach(run -> assertEquals(
+                "step failed: java.lang.StackOverflowError",
+                run.listener.failure().getMessage()));
     }
 
     @Test
@@ -952,14 +990,16 @@ class EngineTest {
         Sequence late = sequence(request(1, 1)).sequence;
         assertEquals(
                 "engine is closed",
-                assertThrows(IllegalStateException.class, () -> engine.tryAdmit(late)).getMessage());
+                assertThrows(IllegalStateException.class, () -> engine.tryAdmit(late))
+                        .getMessage());
     }
 
     private void assertRefused(String message, int[] prompt, SamplingParams sampling) {
         GenerationRequest request = new GenerationRequest(prompt, sampling);
         assertEquals(
                 message,
-                assertThrows(IllegalArgumentException.class, () -> sequence(request)).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> sequence(request))
+                        .getMessage());
     }
 
     @Test
@@ -1002,7 +1042,8 @@ class EngineTest {
         CausalLm small = new FakeCausalLm(2, 4, 15, 64);
         assertEquals(
                 "pageCount must be >= 16 to hold one sequence of contextLength (64), got 15",
-                assertThrows(IllegalArgumentException.class, () -> new Engine(small, config.build())).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> new Engine(small, config.build()))
+                        .getMessage());
     }
 
     @Test
@@ -1011,17 +1052,24 @@ class EngineTest {
                 "maxPrefillTokensPerStep must be >= 1, got 0",
                 assertThrows(
                                 IllegalArgumentException.class,
-                                () -> EngineConfig.builder().maxPrefillTokensPerStep(0).build())
+                                () -> EngineConfig.builder()
+                                        .maxPrefillTokensPerStep(0)
+                                        .build())
                         .getMessage());
         assertEquals(
                 "ageingInterval must be > 0, got PT0S",
                 assertThrows(
                                 IllegalArgumentException.class,
-                                () -> EngineConfig.builder().ageingInterval(Duration.ZERO).build())
+                                () -> EngineConfig.builder()
+                                        .ageingInterval(Duration.ZERO)
+                                        .build())
                         .getMessage());
     }
 
-    /** Random requests with few pages, small budgets, common beginnings, cancels, preemptions and failures: each as though alone. */
+    /**
+     * Random requests with few pages, small budgets, common beginnings, cancels, preemptions and failures: each as
+     * though alone.
+     */
     @Test
     void yieldsTheSameTokensWhateverHappensAround() {
         Random random = new Random(3);

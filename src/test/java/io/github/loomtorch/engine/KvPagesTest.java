@@ -188,7 +188,8 @@ class KvPagesTest {
                     references.merge(page, -1, Integer::sum);
                 }
             }
-            long unreferenced = 23 - references.values().stream().filter(count -> count > 0).count();
+            long unreferenced =
+                    23 - references.values().stream().filter(count -> count > 0).count();
             assertEquals(unreferenced, pages.available());
         }
         assertTrue(found > 5000 && found < 55_000, "found " + found);

@@ -43,9 +43,7 @@ class Gpt2ConfigTest {
     @Test
     void readsEveryKeyAndIgnoresTheOthers() throws IOException {
         Gpt2Config config = new Gpt2Config(101, 64, 48, 3, 4, 100, Activation.RELU, 1e-6, false, true, false, 7);
-        assertEquals(
-                config,
-                read("""
+        assertEquals(config, read("""
                         {"model_type": "gpt2", "vocab_size": 101, "n_positions": 64, "n_ctx": 32, "n_embd": 48, "n_layer": 3, "n_head": 4,
                          "n_inner": 100, "activation_function": "relu", "layer_norm_epsilon": 1e-6, "scale_attn_weights": false,
                          "scale_attn_by_inverse_layer_idx": true, "reorder_and_upcast_attn": true, "tie_word_embeddings": false,
@@ -58,7 +56,10 @@ class Gpt2ConfigTest {
     @ParameterizedTest
     @CsvSource({"gelu_new, GELU_TANH", "gelu_pytorch_tanh, GELU_TANH", "gelu, GELU, ", "relu, RELU"})
     void readsTheActivation(String name, Activation activation) throws IOException {
-        assertEquals(activation, read("{\"model_type\":\"gpt2\",\"activation_function\":\"" + name + "\"}").activation());
+        assertEquals(
+                activation,
+                read("{\"model_type\":\"gpt2\",\"activation_function\":\"" + name + "\"}")
+                        .activation());
     }
 
     @ParameterizedTest
@@ -66,7 +67,10 @@ class Gpt2ConfigTest {
             delimiter = '|',
             value = {"7 | 7", "[8, 9] | 8", "[] | -1", "null | -1", "100 | -1", "-1 | -1"})
     void readsTheEndOfTextId(String json, int id) throws IOException {
-        assertEquals(id, read("{\"model_type\":\"gpt2\",\"vocab_size\":100,\"eos_token_id\":" + json + "}").endOfTextId());
+        assertEquals(
+                id,
+                read("{\"model_type\":\"gpt2\",\"vocab_size\":100,\"eos_token_id\":" + json + "}")
+                        .endOfTextId());
     }
 
     @Test
@@ -76,7 +80,9 @@ class Gpt2ConfigTest {
 
     @Test
     void readsTheFilesOf2019() throws IOException {
-        assertEquals(512, read("{\"n_ctx\": 512, \"n_embd\": 768, \"n_inner\": null}").contextLength());
+        assertEquals(
+                512,
+                read("{\"n_ctx\": 512, \"n_embd\": 768, \"n_inner\": null}").contextLength());
         assertEquals(12, read("{\"architectures\": [\"GPT2LMHeadModel\"]}").headCount());
     }
 
@@ -111,7 +117,8 @@ class Gpt2ConfigTest {
     void refusesWhatIsNotJson() {
         IOException e = assertThrows(IOException.class, () -> read("{\n\"n_embd\": }"));
         assertEquals(
-                dir.resolve("config.json") + ": expected a JSON object, got bad JSON in line 2: Unexpected character ('}' (code 125)):"
+                dir.resolve("config.json")
+                        + ": expected a JSON object, got bad JSON in line 2: Unexpected character ('}' (code 125)):"
                         + " expected a value",
                 e.getMessage());
     }

@@ -21,8 +21,10 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class Gpt2WeightsTest {
-    private static final Gpt2Config TIED = new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, true, -1);
-    private static final Gpt2Config UNTIED = new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, false, -1);
+    private static final Gpt2Config TIED =
+            new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, true, -1);
+    private static final Gpt2Config UNTIED =
+            new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, false, -1);
 
     @TempDir
     Path dir;
@@ -32,13 +34,16 @@ class Gpt2WeightsTest {
         ModelDirectory tales = ModelDirectory.open(Path.of("models/tales"));
         Gpt2Config config = tales.config();
         assertEquals(
-                new Gpt2Config(50257, 1024, 256, 8, 4, 1024, Activation.GELU_TANH, 1e-5, true, false, true, 50256), config);
+                new Gpt2Config(50257, 1024, 256, 8, 4, 1024, Activation.GELU_TANH, 1e-5, true, false, true, 50256),
+                config);
         assertEquals(19_446_528, config.parameterCount());
         Gpt2Weights weights = Gpt2Weights.of(config, tales.openWeights());
         assertEquals(4 + 8 * 12, weights.names().size());
         assertArrayEquals(new long[] {50257, 256}, weights.get("wte.weight").shape());
-        assertArrayEquals(new long[] {256, 768}, weights.get("h.7.attn.c_attn.weight").shape());
-        assertArrayEquals(new long[] {1024, 256}, weights.get("h.0.mlp.c_proj.weight").shape());
+        assertArrayEquals(
+                new long[] {256, 768}, weights.get("h.7.attn.c_attn.weight").shape());
+        assertArrayEquals(
+                new long[] {1024, 256}, weights.get("h.0.mlp.c_proj.weight").shape());
         for (String name : weights.names()) {
             assertEquals(DType.F16, weights.get(name).dtype());
         }
@@ -48,12 +53,15 @@ class Gpt2WeightsTest {
     @ValueSource(strings = {"", "transformer."})
     void findsTensorsWithOrWithoutPrefix(String prefix) throws IOException {
         Map<String, long[]> tensors = new LinkedHashMap<>();
-        Gpt2Weights.shapes(UNTIED).forEach((name, shape) -> tensors.put(name.equals("lm_head.weight") ? name : prefix + name, shape));
+        Gpt2Weights.shapes(UNTIED)
+                .forEach((name, shape) -> tensors.put(name.equals("lm_head.weight") ? name : prefix + name, shape));
 
         Gpt2Weights weights = Gpt2Weights.of(UNTIED, checkpoint(tensors, DType.F32));
 
         assertEquals(Gpt2Weights.shapes(UNTIED).keySet(), weights.names());
-        assertEquals(prefix + "h.1.mlp.c_fc.weight", weights.get("h.1.mlp.c_fc.weight").name());
+        assertEquals(
+                prefix + "h.1.mlp.c_fc.weight",
+                weights.get("h.1.mlp.c_fc.weight").name());
         assertArrayEquals(new long[] {2, 8}, weights.get("h.1.mlp.c_fc.weight").shape());
         assertArrayEquals(new long[] {5, 2}, weights.get("lm_head.weight").shape());
     }
@@ -64,7 +72,8 @@ class Gpt2WeightsTest {
         Path directory = RandomCheckpoint.write(dir, RandomCheckpoint.tinyConfig(), dtype, 1);
         Gpt2Weights weights = Gpt2Weights.of(RandomCheckpoint.tinyConfig(), Safetensors.open(directory));
         assertEquals(dtype, weights.get("wpe.weight").dtype());
-        assertEquals(32 * 16 * dtype.sizeBytes(), weights.get("wpe.weight").data().remaining());
+        assertEquals(
+                32 * 16 * dtype.sizeBytes(), weights.get("wpe.weight").data().remaining());
     }
 
     @Test
@@ -74,7 +83,11 @@ class Gpt2WeightsTest {
         tensors.put("transformer.h.1.attn.masked_bias", new long[] {});
         tensors.put("lm_head.weight", new long[] {5, 2});
         Safetensors checkpoint = checkpoint(tensors, DType.F32);
-        assertEquals("", logOf(() -> assertEquals(Gpt2Weights.shapes(TIED).keySet(), Gpt2Weights.of(TIED, checkpoint).names())));
+        assertEquals(
+                "",
+                logOf(() -> assertEquals(
+                        Gpt2Weights.shapes(TIED).keySet(),
+                        Gpt2Weights.of(TIED, checkpoint).names())));
     }
 
     @Test
@@ -93,13 +106,20 @@ class Gpt2WeightsTest {
     void refusesAMissingTensor() throws IOException {
         Map<String, long[]> tensors = Gpt2Weights.shapes(TIED);
         tensors.remove("h.1.mlp.c_fc.weight");
-        assertFails(": expected tensor h.1.mlp.c_fc.weight of shape [2, 8], got none of that name", TIED, tensors, DType.F32);
+        assertFails(
+                ": expected tensor h.1.mlp.c_fc.weight of shape [2, 8], got none of that name",
+                TIED,
+                tensors,
+                DType.F32);
     }
 
     @Test
     void anUntiedHeadNeedsAWeight() {
         assertFails(
-                ": expected tensor lm_head.weight of shape [5, 2], got none of that name", UNTIED, Gpt2Weights.shapes(TIED), DType.F32);
+                ": expected tensor lm_head.weight of shape [5, 2], got none of that name",
+                UNTIED,
+                Gpt2Weights.shapes(TIED),
+                DType.F32);
     }
 
     @Test
@@ -107,13 +127,19 @@ class Gpt2WeightsTest {
         Map<String, long[]> tensors = Gpt2Weights.shapes(TIED);
         tensors.put("h.0.attn.c_attn.weight", new long[] {6, 2});
         assertFails(
-                ": tensor h.0.attn.c_attn.weight: expected shape [2, 6] from the configuration, got [6, 2]", TIED, tensors, DType.F32);
+                ": tensor h.0.attn.c_attn.weight: expected shape [2, 6] from the configuration, got [6, 2]",
+                TIED,
+                tensors,
+                DType.F32);
     }
 
     @Test
     void refusesADtypeThatIsNotOfWeights() {
         assertFails(
-                ": tensor wte.weight: dtype must be one of [F32, F16, BF16], got I8", TIED, Gpt2Weights.shapes(TIED), DType.I8);
+                ": tensor wte.weight: dtype must be one of [F32, F16, BF16], got I8",
+                TIED,
+                Gpt2Weights.shapes(TIED),
+                DType.I8);
     }
 
     @Test

@@ -45,15 +45,18 @@ class ModelDirectoryTest {
         assertFalse(model.hasWeights());
         assertEquals(64, model.fingerprint().length());
         IOException e = assertThrows(IOException.class, model::openWeights);
-        assertEquals(dir.resolve("model.safetensors") + ": expected a file model.safetensors, got nothing", e.getMessage());
+        assertEquals(
+                dir.resolve("model.safetensors") + ": expected a file model.safetensors, got nothing", e.getMessage());
     }
 
     @Test
     void namesWhatIsMissing() throws IOException {
         assertFails(dir.resolve("x") + ": expected a model directory, got nothing", dir.resolve("x"));
-        assertFails(dir.resolve("config.json") + ": expected a model directory, got a file", dir.resolve("config.json"));
+        assertFails(
+                dir.resolve("config.json") + ": expected a model directory, got a file", dir.resolve("config.json"));
         Files.delete(dir.resolve("model.safetensors"));
-        String weights = dir + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them";
+        String weights = dir
+                + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them";
         assertFails(weights, dir);
         Files.createFile(dir.resolve("pytorch_model.bin"));
         assertFails(weights + "; convert its pytorch_model.bin to safetensors", dir);
@@ -86,7 +89,8 @@ class ModelDirectoryTest {
         assertNotEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
 
         byte[] bytes = Files.readAllBytes(weights);
-        String changed = new String(bytes, StandardCharsets.ISO_8859_1).replace("\"dtype\":\"F16\"", "\"dtype\":\"I16\"");
+        String changed =
+                new String(bytes, StandardCharsets.ISO_8859_1).replace("\"dtype\":\"F16\"", "\"dtype\":\"I16\"");
         Files.write(weights, changed.getBytes(StandardCharsets.ISO_8859_1));
         Files.setLastModifiedTime(weights, time);
         assertNotEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
@@ -121,6 +125,8 @@ class ModelDirectoryTest {
     }
 
     private static void assertFails(String message, Path path) {
-        assertEquals(message, assertThrows(IOException.class, () -> ModelDirectory.open(path)).getMessage());
+        assertEquals(
+                message,
+                assertThrows(IOException.class, () -> ModelDirectory.open(path)).getMessage());
     }
 }

@@ -55,7 +55,8 @@ class SafetensorsTest {
 
     @Test
     void dataIsADirectReadOnlyLittleEndianViewOfItsOwn() throws IOException {
-        Path file = new SafetensorsWriter().add("a", DType.F32, new long[] {1}, 1).write(dir.resolve("a.safetensors"));
+        Path file =
+                new SafetensorsWriter().add("a", DType.F32, new long[] {1}, 1).write(dir.resolve("a.safetensors"));
         Tensor tensor = Safetensors.open(file).tensor("a");
         ByteBuffer data = tensor.data();
         assertTrue(data.isDirect());
@@ -67,15 +68,21 @@ class SafetensorsTest {
 
     @Test
     void acceptsAHeaderPaddedWithSpacesAndAFileWithoutTensors() throws IOException {
-        assertEquals(1, Safetensors.open(file("{\"a\":" + tensor("U8", "[2]", "[0,2]") + "}     ", 2)).names().size());
+        assertEquals(
+                1,
+                Safetensors.open(file("{\"a\":" + tensor("U8", "[2]", "[0,2]") + "}     ", 2))
+                        .names()
+                        .size());
         assertEquals(0, Safetensors.open(file("{}", 0)).names().size());
     }
 
     @Test
     void ordersTensorsByTheirDataWhateverTheHeadersOrder() throws IOException {
-        String header = "{\"b\":" + tensor("U8", "[2]", "[4,6]") + ",\"a\":" + tensor("U8", "[4]", "[0,4]") + ",\"empty\":"
-                + tensor("U8", "[0]", "[0,0]") + "}";
-        assertEquals(List.of("empty", "a", "b"), List.copyOf(Safetensors.open(file(header, 6)).names()));
+        String header = "{\"b\":" + tensor("U8", "[2]", "[4,6]") + ",\"a\":" + tensor("U8", "[4]", "[0,4]")
+                + ",\"empty\":" + tensor("U8", "[0]", "[0,0]") + "}";
+        assertEquals(
+                List.of("empty", "a", "b"),
+                List.copyOf(Safetensors.open(file(header, 6)).names()));
     }
 
     @Test
@@ -87,7 +94,8 @@ class SafetensorsTest {
 
     @Test
     void readsAShardedCheckpoint() throws IOException {
-        shards("{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\",\"c\":\"1.safetensors\"}}");
+        shards(
+                "{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\",\"c\":\"1.safetensors\"}}");
         Safetensors tensors = Safetensors.open(dir);
         assertEquals(List.of("a", "b", "c"), List.copyOf(tensors.names()));
         assertEquals(2, tensors.tensor("b").data().getFloat(0));
@@ -171,9 +179,12 @@ class SafetensorsTest {
         Files.write(file, new byte[3]);
         assertFails(file + ": expected at least 8 bytes, got 3", dir);
         Files.write(file, new byte[] {100, 0, 0, 0, 0, 0, 0, 0, '{', '}'});
-        assertFails(file + ": header length must be <= 2, the rest of the file, got 100; is the download complete?", dir);
+        assertFails(
+                file + ": header length must be <= 2, the rest of the file, got 100; is the download complete?", dir);
         Files.write(file, new byte[] {-1, -1, -1, -1, -1, -1, -1, -1, '{', '}'});
-        assertFails(file + ": header length must be <= 100000000, got 18446744073709551615; is it a safetensors file?", dir);
+        assertFails(
+                file + ": header length must be <= 100000000, got 18446744073709551615; is it a safetensors file?",
+                dir);
         Files.write(file, new byte[8]);
         assertFails(file + ": header: expected a JSON object, got nothing", dir);
     }
@@ -188,8 +199,8 @@ class SafetensorsTest {
     void readsATensorBeyondTwoGigabytesAndRefusesOneThatIsItselfLarger() throws IOException {
         long large = 3L << 30;
         Path file = file(
-                "{\"large\":" + tensor("U8", "[" + large + "]", "[0," + large + "]")
-                        + ",\"last\":" + tensor("U8", "[1]", "[" + large + "," + (large + 1) + "]") + "}",
+                "{\"large\":" + tensor("U8", "[" + large + "]", "[0," + large + "]") + ",\"last\":"
+                        + tensor("U8", "[1]", "[" + large + "," + (large + 1) + "]") + "}",
                 0);
         try (RandomAccessFile sparse = new RandomAccessFile(file.toFile(), "rw")) {
             sparse.seek(sparse.length() + large);
@@ -205,7 +216,8 @@ class SafetensorsTest {
 
     @Test
     void refusesANameThatIsNotThere() throws IOException {
-        Path file = new SafetensorsWriter().add("a", DType.F32, new long[] {1}, 1).write(dir.resolve("a.safetensors"));
+        Path file =
+                new SafetensorsWriter().add("a", DType.F32, new long[] {1}, 1).write(dir.resolve("a.safetensors"));
         Safetensors tensors = Safetensors.open(file);
         IllegalArgumentException e = assertThrows(IllegalArgumentException.class, () -> tensors.tensor("b"));
         assertEquals("name must be one of the 1 tensors of " + file + ", got b", e.getMessage());
@@ -242,6 +254,8 @@ class SafetensorsTest {
     }
 
     private static void assertFails(String message, Path path) {
-        assertEquals(message, assertThrows(IOException.class, () -> Safetensors.open(path)).getMessage());
+        assertEquals(
+                message,
+                assertThrows(IOException.class, () -> Safetensors.open(path)).getMessage());
     }
 }

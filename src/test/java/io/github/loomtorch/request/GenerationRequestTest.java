@@ -16,8 +16,11 @@ class GenerationRequestTest {
         assertEquals(0, request.priority());
         assertEquals(GenerationRequest.NO_TIMEOUT, request.timeout());
         assertEquals(-3, request.withPriority(-3).priority());
-        assertEquals(Duration.ofMillis(5), request.withPriority(2).withTimeout(Duration.ofMillis(5)).timeout());
-        assertEquals(2, request.withPriority(2).withTimeout(Duration.ofMillis(5)).priority());
+        assertEquals(
+                Duration.ofMillis(5),
+                request.withPriority(2).withTimeout(Duration.ofMillis(5)).timeout());
+        assertEquals(
+                2, request.withPriority(2).withTimeout(Duration.ofMillis(5)).priority());
     }
 
     @Test
@@ -30,13 +33,16 @@ class GenerationRequestTest {
 
     @Test
     void timeoutsBeyondTheClockAreNone() {
-        GenerationRequest request = new GenerationRequest(new int[] {1}, GREEDY).withTimeout(Duration.ofSeconds(Long.MAX_VALUE));
+        GenerationRequest request =
+                new GenerationRequest(new int[] {1}, GREEDY).withTimeout(Duration.ofSeconds(Long.MAX_VALUE));
         assertEquals(GenerationRequest.NO_TIMEOUT, request.timeout());
     }
 
     @Test
     void refusesValuesOutOfRange() {
-        refuses("promptTokenIds must hold at least one token, got none", () -> new GenerationRequest(new int[0], GREEDY));
+        refuses(
+                "promptTokenIds must hold at least one token, got none",
+                () -> new GenerationRequest(new int[0], GREEDY));
         refuses("promptTokenIds[1] must be >= 0, got -5", () -> new GenerationRequest(new int[] {0, -5}, GREEDY));
         GenerationRequest request = new GenerationRequest(new int[] {1}, GREEDY);
         refuses("timeout must be > 0, got PT0S", () -> request.withTimeout(Duration.ZERO));
@@ -44,6 +50,8 @@ class GenerationRequestTest {
     }
 
     private static void refuses(String message, Runnable action) {
-        assertEquals(message, assertThrows(IllegalArgumentException.class, action::run).getMessage());
+        assertEquals(
+                message,
+                assertThrows(IllegalArgumentException.class, action::run).getMessage());
     }
 }

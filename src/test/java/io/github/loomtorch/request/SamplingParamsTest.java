@@ -25,9 +25,15 @@ class SamplingParamsTest {
     static Stream<Arguments> outOfRange() {
         return Stream.of(
                 arguments("maxNewTokens must be >= 1, got 0", builder().maxNewTokens(0)),
-                arguments("temperature must be >= 0 and finite, got -0.5", builder().temperature(-0.5f)),
-                arguments("temperature must be >= 0 and finite, got NaN", builder().temperature(NAN)),
-                arguments("temperature must be >= 0 and finite, got Infinity", builder().temperature(INFINITY)),
+                arguments(
+                        "temperature must be >= 0 and finite, got -0.5",
+                        builder().temperature(-0.5f)),
+                arguments(
+                        "temperature must be >= 0 and finite, got NaN",
+                        builder().temperature(NAN)),
+                arguments(
+                        "temperature must be >= 0 and finite, got Infinity",
+                        builder().temperature(INFINITY)),
                 arguments("topK must be >= 0, got -1", builder().topK(-1)),
                 arguments("topP must be in (0, 1], got 0.0", builder().topP(0)),
                 arguments("topP must be in (0, 1], got 1.5", builder().topP(1.5f)),
@@ -35,17 +41,27 @@ class SamplingParamsTest {
                 arguments("minP must be in [0, 1], got -0.1", builder().minP(-0.1f)),
                 arguments("minP must be in [0, 1], got 1.5", builder().minP(1.5f)),
                 arguments("minP must be in [0, 1], got NaN", builder().minP(NAN)),
-                arguments("repetitionPenalty must be > 0 and finite, got 0.0", builder().repetitionPenalty(0)),
-                arguments("repetitionPenalty must be > 0 and finite, got NaN", builder().repetitionPenalty(NAN)),
-                arguments("repetitionPenalty must be > 0 and finite, got Infinity", builder().repetitionPenalty(INFINITY)),
+                arguments(
+                        "repetitionPenalty must be > 0 and finite, got 0.0",
+                        builder().repetitionPenalty(0)),
+                arguments(
+                        "repetitionPenalty must be > 0 and finite, got NaN",
+                        builder().repetitionPenalty(NAN)),
+                arguments(
+                        "repetitionPenalty must be > 0 and finite, got Infinity",
+                        builder().repetitionPenalty(INFINITY)),
                 arguments("presencePenalty must be finite, got NaN", builder().presencePenalty(NAN)),
-                arguments("frequencyPenalty must be finite, got -Infinity", builder().frequencyPenalty(-INFINITY)),
+                arguments(
+                        "frequencyPenalty must be finite, got -Infinity",
+                        builder().frequencyPenalty(-INFINITY)),
                 arguments("topLogprobs must be in [-1, 20], got -2", builder().topLogprobs(-2)),
                 arguments("topLogprobs must be in [-1, 20], got 21", builder().topLogprobs(21)),
                 arguments("stopTokenIds must be >= 0, got -7", builder().stopTokenIds(Set.of(-7))),
                 arguments("stopStrings must not be empty, got \"\"", builder().stopStrings(List.of("a", ""))),
                 arguments("logitBias ids must be >= 0, got -3", builder().logitBias(Map.of(-3, 1f))),
-                arguments("logitBias values must be finite or negative infinity, got NaN", builder().logitBias(Map.of(3, NAN))),
+                arguments(
+                        "logitBias values must be finite or negative infinity, got NaN",
+                        builder().logitBias(Map.of(3, NAN))),
                 arguments(
                         "logitBias values must be finite or negative infinity, got Infinity",
                         builder().logitBias(Map.of(3, INFINITY))));
@@ -54,7 +70,9 @@ class SamplingParamsTest {
     @ParameterizedTest
     @MethodSource("outOfRange")
     void refusesValuesOutOfRange(String message, SamplingParams.Builder builder) {
-        assertEquals(message, assertThrows(IllegalArgumentException.class, builder::build).getMessage());
+        assertEquals(
+                message,
+                assertThrows(IllegalArgumentException.class, builder::build).getMessage());
     }
 
     static Stream<SamplingParams.Builder> atTheEdge() {
@@ -85,7 +103,8 @@ class SamplingParamsTest {
     @Test
     void defaultsDrawFromTheModelsOwnDistribution() {
         assertEquals(
-                new SamplingParams(50, 1, 0, 1, 0, OptionalLong.empty(), Set.of(), List.of(), 1, 0, 0, Map.of(), -1, false),
+                new SamplingParams(
+                        50, 1, 0, 1, 0, OptionalLong.empty(), Set.of(), List.of(), 1, 0, 0, Map.of(), -1, false),
                 builder().build());
     }
 
@@ -95,7 +114,8 @@ class SamplingParamsTest {
         assertEquals(builder().temperature(0.7f).topK(50).topP(0.95f).build(), SamplingParams.creative());
         assertEquals(
                 "maxNewTokens must be >= 1, got 0",
-                assertThrows(IllegalArgumentException.class, () -> SamplingParams.greedy(0)).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> SamplingParams.greedy(0))
+                        .getMessage());
     }
 
     @Test
@@ -118,7 +138,20 @@ class SamplingParamsTest {
                 .build();
         assertEquals(
                 new SamplingParams(
-                        2, 0.5f, 3, 0.25f, 0.125f, OptionalLong.of(4), Set.of(5), List.of("six"), 7, 8, 9, Map.of(10, 11f), 12, true),
+                        2,
+                        0.5f,
+                        3,
+                        0.25f,
+                        0.125f,
+                        OptionalLong.of(4),
+                        Set.of(5),
+                        List.of("six"),
+                        7,
+                        8,
+                        9,
+                        Map.of(10, 11f),
+                        12,
+                        true),
                 params);
         assertEquals(params, params.toBuilder().build());
     }
@@ -128,7 +161,8 @@ class SamplingParamsTest {
         Set<Integer> ids = new HashSet<>(Set.of(1));
         List<String> texts = new ArrayList<>(List.of("a"));
         Map<Integer, Float> bias = new HashMap<>(Map.of(1, 1f));
-        SamplingParams params = builder().stopTokenIds(ids).stopStrings(texts).logitBias(bias).build();
+        SamplingParams params =
+                builder().stopTokenIds(ids).stopStrings(texts).logitBias(bias).build();
         ids.add(2);
         texts.add("b");
         bias.put(2, 2f);
@@ -139,14 +173,17 @@ class SamplingParamsTest {
 
     @Test
     void checksIdsAgainstTheVocabulary() {
-        SamplingParams params = builder().stopTokenIds(Set.of(7)).logitBias(Map.of(9, 1f)).build();
+        SamplingParams params =
+                builder().stopTokenIds(Set.of(7)).logitBias(Map.of(9, 1f)).build();
         assertDoesNotThrow(() -> params.checkTokenIds(10));
         assertEquals(
                 "logitBias ids must be in [0, 9), got 9",
-                assertThrows(IllegalArgumentException.class, () -> params.checkTokenIds(9)).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> params.checkTokenIds(9))
+                        .getMessage());
         assertEquals(
                 "stopTokenIds must be in [0, 7), got 7",
-                assertThrows(IllegalArgumentException.class, () -> params.checkTokenIds(7)).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> params.checkTokenIds(7))
+                        .getMessage());
     }
 
     private static SamplingParams.Builder builder() {

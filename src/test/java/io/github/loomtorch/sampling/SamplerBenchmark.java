@@ -14,7 +14,9 @@ import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.Warmup;
 
-/** One token from a row of GPT-2's vocabulary. Run {@code org.openjdk.jmh.Main SamplerBenchmark} on the test class path. */
+/**
+ * One token from a row of GPT-2's vocabulary. Run {@code org.openjdk.jmh.Main SamplerBenchmark} on the test class path.
+ */
 @State(Scope.Thread)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -27,7 +29,8 @@ public class SamplerBenchmark {
 
     private final Sampler sampler = new Sampler(VOCAB_SIZE);
     private final float[][] rows = gpt2LikeRows();
-    private final int[] tokens = new SplittableRandom(2).ints(200, 0, VOCAB_SIZE).toArray();
+    private final int[] tokens =
+            new SplittableRandom(2).ints(200, 0, VOCAB_SIZE).toArray();
     private int index;
 
     // A bell of width 3 around -42, as GPT-2's last layer gives, and a few dozen likely tokens above it.
@@ -88,8 +91,11 @@ public class SamplerBenchmark {
 
     private static final SamplingParams GREEDY = SamplingParams.greedy(1);
     private static final SamplingParams CREATIVE = SamplingParams.creative();
-    private static final SamplingParams PENALTIES =
-            SamplingParams.creative().toBuilder().repetitionPenalty(1.2f).presencePenalty(0.5f).build();
+    private static final SamplingParams PENALTIES = SamplingParams.creative().toBuilder()
+            .repetitionPenalty(1.2f)
+            .presencePenalty(0.5f)
+            .build();
     private static final SamplingParams TEMPERATURE = SamplingParams.builder().build();
-    private static final SamplingParams TOP_P = SamplingParams.builder().topP(0.95f).build();
+    private static final SamplingParams TOP_P =
+            SamplingParams.builder().topP(0.95f).build();
 }

@@ -55,7 +55,10 @@ class SamplerTest {
             float u = Philox.uniform(seed, tokens.length - promptLength);
             int expected = SpecificationSampler.sample(logits, params, u, tokens, promptLength, tokens.length);
             int got = sampler.sample(logits, params, seed, tokens, promptLength, tokens.length);
-            assertEquals(expected, got, () -> "row " + row + " " + params + " logits " + Arrays.toString(Arrays.copyOf(logits, 40)));
+            assertEquals(
+                    expected,
+                    got,
+                    () -> "row " + row + " " + params + " logits " + Arrays.toString(Arrays.copyOf(logits, 40)));
         }
         assertArrayEquals(before, logits);
     }
@@ -86,7 +89,8 @@ class SamplerTest {
             }
         }
         return SamplingParams.builder()
-                .temperature(pick(random, 0, Float.MIN_VALUE, 1e-30f, 0.1f, 0.7f, 0.7f, 1, 1, 1.5f, 100, 1e10f, Float.MAX_VALUE))
+                .temperature(pick(
+                        random, 0, Float.MIN_VALUE, 1e-30f, 0.1f, 0.7f, 0.7f, 1, 1, 1.5f, 100, 1e10f, Float.MAX_VALUE))
                 .topK((int) pick(random, 0, 0, 0, 1, 2, 5, 50, vocabSize / 2, vocabSize - 1, vocabSize, 100_000))
                 .topP(pick(random, 1, 1, 1e-30f, 0.1f, 0.5f, 0.95f, 0.95f, 0.999f, Math.nextDown(1f)))
                 .minP(pick(random, 0, 0, 0, 1e-30f, 1e-3f, 0.1f, 0.5f, 1))
@@ -152,9 +156,13 @@ class SamplerTest {
     @Test
     void topKKeepsTheKLargestAndTiesWithTheLast() {
         assertEquals(List.of(1, 3), drawn(HALVES, SamplingParams.builder().topK(2)));
-        assertEquals(List.of(0, 1, 2, 3, 4), drawn(HALVES, SamplingParams.builder().topK(4)));
-        assertEquals(List.of(0, 1, 2, 3, 4), drawn(HALVES, SamplingParams.builder().topK(1000)));
-        assertEquals(List.of(1, 2), drawn(new float[] {-1, -0f, 0f, -1}, SamplingParams.builder().topK(1)));
+        assertEquals(
+                List.of(0, 1, 2, 3, 4), drawn(HALVES, SamplingParams.builder().topK(4)));
+        assertEquals(
+                List.of(0, 1, 2, 3, 4), drawn(HALVES, SamplingParams.builder().topK(1000)));
+        assertEquals(
+                List.of(1, 2),
+                drawn(new float[] {-1, -0f, 0f, -1}, SamplingParams.builder().topK(1)));
     }
 
     @Test
@@ -163,20 +171,23 @@ class SamplerTest {
         assertEquals(List.of(3), drawn(HALVES, SamplingParams.builder().topP(0.49f)));
         assertEquals(List.of(1, 3), drawn(HALVES, SamplingParams.builder().topP(0.51f)));
         assertEquals(List.of(1, 3, 4), drawn(HALVES, SamplingParams.builder().topP(0.76f)));
-        assertEquals(List.of(0, 1, 2, 3, 4), drawn(HALVES, SamplingParams.builder().topP(0.95f)));
+        assertEquals(
+                List.of(0, 1, 2, 3, 4), drawn(HALVES, SamplingParams.builder().topP(0.95f)));
         assertEquals(List.of(0), drawn(new float[2], SamplingParams.builder().topP(0.5f)));
     }
 
     @Test
     void topPCutsTiesByAscendingId() {
-        assertEquals(List.of(0, 1, 2), drawn(new float[8], SamplingParams.builder().topP(0.26f)));
+        assertEquals(
+                List.of(0, 1, 2), drawn(new float[8], SamplingParams.builder().topP(0.26f)));
     }
 
     @Test
     void topPCountsTheTopKSurvivorsOnly() {
         // 2/3 and 1/3 after top-k
         assertEquals(List.of(3), drawn(HALVES, SamplingParams.builder().topK(2).topP(0.6f)));
-        assertEquals(List.of(1, 3), drawn(HALVES, SamplingParams.builder().topK(2).topP(0.7f)));
+        assertEquals(
+                List.of(1, 3), drawn(HALVES, SamplingParams.builder().topK(2).topP(0.7f)));
     }
 
     @Test
@@ -185,7 +196,8 @@ class SamplerTest {
         assertEquals(List.of(1, 3), drawn(HALVES, SamplingParams.builder().minP(0.49f)));
         assertEquals(List.of(3), drawn(HALVES, SamplingParams.builder().minP(0.51f)));
         assertEquals(List.of(1, 3, 4), drawn(HALVES, SamplingParams.builder().minP(0.24f)));
-        assertEquals(List.of(3), drawn(HALVES, SamplingParams.builder().minP(0.26f).temperature(0.5f)));
+        assertEquals(
+                List.of(3), drawn(HALVES, SamplingParams.builder().minP(0.26f).temperature(0.5f)));
     }
 
     @Test
@@ -199,13 +211,15 @@ class SamplerTest {
 
     @Test
     void greedyIsTheLimitOfLowTemperature() {
-        SamplingParams coldest = SamplingParams.builder().temperature(Float.MIN_VALUE).build();
+        SamplingParams coldest =
+                SamplingParams.builder().temperature(Float.MIN_VALUE).build();
         assertEquals(List.of(3), drawn(HALVES, coldest.toBuilder()));
     }
 
     @Test
     void repetitionPenaltyAppliesOnceToEachTokenOfPromptAndOutput() {
-        SamplingParams params = SamplingParams.builder().temperature(0).repetitionPenalty(2).build();
+        SamplingParams params =
+                SamplingParams.builder().temperature(0).repetitionPenalty(2).build();
         int[] tokens = {0, 0, 1}; // the prompt is {0, 0}
         assertEquals(2, new Sampler(3).sample(new float[] {4, 4, 2.1f}, params, 0, tokens, 2, 3));
         assertEquals(0, new Sampler(3).sample(new float[] {4, 3.9f, 1.9f}, params, 0, tokens, 2, 3));
@@ -215,7 +229,8 @@ class SamplerTest {
 
     @Test
     void presencePenaltyAppliesOnceToEachTokenOfTheOutput() {
-        SamplingParams params = SamplingParams.builder().temperature(0).presencePenalty(1).build();
+        SamplingParams params =
+                SamplingParams.builder().temperature(0).presencePenalty(1).build();
         int[] tokens = {0, 1, 1, 1}; // the prompt is {0}
         assertEquals(1, new Sampler(3).sample(new float[] {1.9f, 3, 1.9f}, params, 0, tokens, 1, 4));
         assertEquals(0, new Sampler(3).sample(new float[] {2.1f, 3, 2}, params, 0, tokens, 1, 4));
@@ -223,7 +238,8 @@ class SamplerTest {
 
     @Test
     void frequencyPenaltyAppliesForEachOccurrenceInTheOutput() {
-        SamplingParams params = SamplingParams.builder().temperature(0).frequencyPenalty(1).build();
+        SamplingParams params =
+                SamplingParams.builder().temperature(0).frequencyPenalty(1).build();
         int[] tokens = {0, 1, 1, 1}; // the prompt is {0}
         assertEquals(1, new Sampler(3).sample(new float[] {1.9f, 5, 1.9f}, params, 0, tokens, 1, 4));
         assertEquals(0, new Sampler(3).sample(new float[] {2.1f, 5, 2}, params, 0, tokens, 1, 4));
@@ -231,7 +247,8 @@ class SamplerTest {
 
     @Test
     void tokensBeyondLengthDoNotCount() {
-        SamplingParams params = SamplingParams.builder().temperature(0).presencePenalty(9).build();
+        SamplingParams params =
+                SamplingParams.builder().temperature(0).presencePenalty(9).build();
         assertEquals(1, new Sampler(2).sample(new float[] {1, 2}, params, 0, new int[] {0, 0, 1}, 1, 2));
     }
 
@@ -254,12 +271,28 @@ class SamplerTest {
     @Test
     void biasOfNegativeInfinityBansAToken() {
         assertEquals(List.of(0, 1, 2, 4), drawn(HALVES, SamplingParams.builder().logitBias(Map.of(3, BANNED))));
-        assertEquals(1, sampleAt(0, HALVES, SamplingParams.builder().temperature(0).logitBias(Map.of(3, BANNED)).build()));
+        assertEquals(
+                1,
+                sampleAt(
+                        0,
+                        HALVES,
+                        SamplingParams.builder()
+                                .temperature(0)
+                                .logitBias(Map.of(3, BANNED))
+                                .build()));
     }
 
     @Test
     void biasIsAddedToTheLogit() {
-        assertEquals(2, sampleAt(0, HALVES, SamplingParams.builder().temperature(0).logitBias(Map.of(2, 3f)).build()));
+        assertEquals(
+                2,
+                sampleAt(
+                        0,
+                        HALVES,
+                        SamplingParams.builder()
+                                .temperature(0)
+                                .logitBias(Map.of(2, 3f))
+                                .build()));
     }
 
     // ---- Distribution
@@ -272,28 +305,37 @@ class SamplerTest {
         followsBySeed(p, logits, SamplingParams.builder());
         followsByIndex(softmax(logits, 1.7), logits, SamplingParams.builder().temperature(1.7f));
         followsByIndex(keep(p, 6, 3, 0, 8), logits, SamplingParams.builder().topK(4));
-        followsBySeed(keep(p, 6, 0, 3, 8, 2, 4), logits, SamplingParams.builder().topK(5)); // 2 and 4 tie
+        followsBySeed(
+                keep(p, 6, 0, 3, 8, 2, 4), logits, SamplingParams.builder().topK(5)); // 2 and 4 tie
         followsByIndex(keep(p, 6, 0, 3), logits, SamplingParams.builder().topP(0.75f));
         followsBySeed(keep(p, 6, 0, 3, 8), logits, SamplingParams.builder().minP(0.12f));
         double[] cool = keep(softmax(logits, 0.7), 6, 0, 3, 8); // 0.68, 0.16, 0.08, 0.04 of the top 6
-        followsByIndex(cool, logits, SamplingParams.builder().temperature(0.7f).topK(6).topP(0.95f).minP(0.01f));
+        followsByIndex(
+                cool,
+                logits,
+                SamplingParams.builder().temperature(0.7f).topK(6).topP(0.95f).minP(0.01f));
         float[] biased = logits.clone();
         biased[6] = BANNED;
         biased[1] += 2;
-        followsBySeed(
-                softmax(biased, 1), logits, SamplingParams.builder().logitBias(Map.of(6, BANNED, 1, 2f)));
+        followsBySeed(softmax(biased, 1), logits, SamplingParams.builder().logitBias(Map.of(6, BANNED, 1, 2f)));
     }
 
     private static void followsByIndex(double[] expected, float[] logits, SamplingParams.Builder builder) {
         SamplingParams params = builder.build();
         Sampler sampler = new Sampler(logits.length);
-        follows(expected, IntStream.range(0, DRAWS).map(i -> sampler.sample(logits, params, 11, NO_TOKENS, 0, i)), params);
+        follows(
+                expected,
+                IntStream.range(0, DRAWS).map(i -> sampler.sample(logits, params, 11, NO_TOKENS, 0, i)),
+                params);
     }
 
     private static void followsBySeed(double[] expected, float[] logits, SamplingParams.Builder builder) {
         SamplingParams params = builder.build();
         Sampler sampler = new Sampler(logits.length);
-        follows(expected, IntStream.range(0, DRAWS).map(i -> sampler.sample(logits, params, i, NO_TOKENS, 0, 0)), params);
+        follows(
+                expected,
+                IntStream.range(0, DRAWS).map(i -> sampler.sample(logits, params, i, NO_TOKENS, 0, 0)),
+                params);
     }
 
     private static final int DRAWS = 100_000;
@@ -350,9 +392,16 @@ class SamplerTest {
                 for (int id = 0; id < vocabSize; id++) {
                     logits[id] = (float) random.nextGaussian() * scale - 35;
                 }
-                double max = IntStream.range(0, vocabSize).mapToDouble(i -> logits[i]).max().orElseThrow();
-                double logSum = max + Math.log(IntStream.range(0, vocabSize).mapToDouble(i -> Math.exp(logits[i] - max)).sum());
-                List<Integer> descending = new ArrayList<>(IntStream.range(0, vocabSize).boxed().toList());
+                double max = IntStream.range(0, vocabSize)
+                        .mapToDouble(i -> logits[i])
+                        .max()
+                        .orElseThrow();
+                double logSum = max
+                        + Math.log(IntStream.range(0, vocabSize)
+                                .mapToDouble(i -> Math.exp(logits[i] - max))
+                                .sum());
+                List<Integer> descending =
+                        new ArrayList<>(IntStream.range(0, vocabSize).boxed().toList());
                 descending.sort(Comparator.comparingDouble(id -> -logits[id])); // stable
 
                 int sampled = random.nextInt(vocabSize);
@@ -373,7 +422,9 @@ class SamplerTest {
     @Test
     void topLogprobsAreDescendingWithTiesByAscendingId() {
         TokenLogprobs got = new Sampler(6).logprobs(new float[] {1, 5, 2, 5, 2, 2}, 0, 4);
-        assertEquals(List.of(1, 3, 2, 4), got.top().stream().map(TokenLogprobs.Entry::tokenId).toList());
+        assertEquals(
+                List.of(1, 3, 2, 4),
+                got.top().stream().map(TokenLogprobs.Entry::tokenId).toList());
     }
 
     @Test
@@ -391,7 +442,8 @@ class SamplerTest {
 
     @Test
     void logprobsOfABannedTokenIsNegativeInfinity() {
-        assertEquals(BANNED, new Sampler(2).logprobs(new float[] {0, BANNED}, 1, 0).logprob());
+        assertEquals(
+                BANNED, new Sampler(2).logprobs(new float[] {0, BANNED}, 1, 0).logprob());
     }
 
     // ---- Errors
@@ -406,7 +458,14 @@ class SamplerTest {
             String message = "logits must be finite or -infinity, got " + bad + " at token id 17" + advice;
             fails(message, () -> sampleAt(0, logits, SamplingParams.greedy(1)));
             fails(message, () -> sampleAt(0, logits, SamplingParams.creative()));
-            fails(message, () -> sampleAt(0, logits, SamplingParams.builder().logitBias(Map.of(17, BANNED)).build()));
+            fails(
+                    message,
+                    () -> sampleAt(
+                            0,
+                            logits,
+                            SamplingParams.builder()
+                                    .logitBias(Map.of(17, BANNED))
+                                    .build()));
             fails(message, () -> new Sampler(20).logprobs(logits, 0, 1));
         }
         float[] banned = {BANNED, BANNED};
@@ -419,14 +478,21 @@ class SamplerTest {
     void refusesBiasAndPenaltiesThatLeaveNoNumbers() {
         fails(
                 "logits must be finite or -infinity after logitBias and penalties, got Infinity at token id 1; make these smaller",
-                () -> sampleAt(0, new float[] {0, 3e38f}, SamplingParams.builder().logitBias(Map.of(1, 3e38f)).build()));
+                () -> sampleAt(
+                        0,
+                        new float[] {0, 3e38f},
+                        SamplingParams.builder().logitBias(Map.of(1, 3e38f)).build()));
         fails(
                 "logitBias and penalties must leave a token to choose, got -infinity at all 2 token ids; ban fewer",
-                () -> sampleAt(0, new float[] {0, BANNED}, SamplingParams.builder().logitBias(Map.of(0, BANNED)).build()));
+                () -> sampleAt(
+                        0,
+                        new float[] {0, BANNED},
+                        SamplingParams.builder().logitBias(Map.of(0, BANNED)).build()));
     }
 
     private static void fails(String message, Runnable action) {
-        assertEquals(message, assertThrows(ArithmeticException.class, action::run).getMessage());
+        assertEquals(
+                message, assertThrows(ArithmeticException.class, action::run).getMessage());
     }
 
     @ParameterizedTest
@@ -434,14 +500,17 @@ class SamplerTest {
     void refusesVocabulariesOutOfRange(int vocabSize) {
         assertEquals(
                 "vocabSize must be in [1, 4194304], got " + vocabSize,
-                assertThrows(IllegalArgumentException.class, () -> new Sampler(vocabSize)).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> new Sampler(vocabSize))
+                        .getMessage());
     }
 
     @Test
     void refusesArgumentsOutOfRange() {
         Sampler sampler = new Sampler(3);
         refuses("logits must hold 3 values, got 2", () -> sampler.logprobs(new float[2], 0, 0));
-        refuses("logits must hold 3 values, got 4", () -> sampler.sample(new float[4], SamplingParams.greedy(1), 0, NO_TOKENS, 0, 0));
+        refuses(
+                "logits must hold 3 values, got 4",
+                () -> sampler.sample(new float[4], SamplingParams.greedy(1), 0, NO_TOKENS, 0, 0));
         refuses("token id must be in [0, 3), got 3", () -> sampler.logprobs(new float[3], 3, 0));
         refuses("token id must be in [0, 3), got -1", () -> sampler.logprobs(new float[3], -1, 0));
         refuses("top must be in [0, 20], got -1", () -> sampler.logprobs(new float[3], 0, -1));
@@ -449,7 +518,9 @@ class SamplerTest {
     }
 
     private static void refuses(String message, Runnable action) {
-        assertEquals(message, assertThrows(IllegalArgumentException.class, action::run).getMessage());
+        assertEquals(
+                message,
+                assertThrows(IllegalArgumentException.class, action::run).getMessage());
     }
 
     // ---- Helpers
@@ -469,6 +540,11 @@ class SamplerTest {
     // The ids that 1000 draws produce, ascending.
     private static List<Integer> drawn(float[] logits, SamplingParams.Builder builder) {
         SamplingParams params = builder.build();
-        return IntStream.range(0, 1000).map(i -> sampleAt(i, logits, params)).distinct().sorted().boxed().toList();
+        return IntStream.range(0, 1000)
+                .map(i -> sampleAt(i, logits, params))
+                .distinct()
+                .sorted()
+                .boxed()
+                .toList();
     }
 }

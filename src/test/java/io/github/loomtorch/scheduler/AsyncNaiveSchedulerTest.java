@@ -46,7 +46,10 @@ class AsyncNaiveSchedulerTest {
                 () -> {
                     engineThread.set(Thread.currentThread());
                     lm = hooks.apply(FakeCausalLm.ofBatch(4)); // confined to this thread
-                    return new Engine(lm, new FakeTokenizer(), EngineConfig.builder().clock(clock).build());
+                    return new Engine(
+                            lm,
+                            new FakeTokenizer(),
+                            EngineConfig.builder().clock(clock).build());
                 },
                 3,
                 TIMEOUT,
@@ -158,7 +161,9 @@ class AsyncNaiveSchedulerTest {
         }));
         List<Generation> bad = scheduler.submit(request(3, 4), 3);
         for (Generation generation : bad) {
-            assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
+            assertSame(
+                    cause,
+                    assertThrows(CompletionException.class, generation::join).getCause());
         }
         scheduler.submit(request(3, 4), 3).forEach(generation -> assertYield(request(3, 4), generation.join()));
     }
@@ -201,7 +206,8 @@ class AsyncNaiveSchedulerTest {
         scheduler.close();
         assertEquals(
                 "scheduler is closed",
-                assertThrows(IllegalStateException.class, () -> scheduler.submit(request(3, 4))).getMessage());
+                assertThrows(IllegalStateException.class, () -> scheduler.submit(request(3, 4)))
+                        .getMessage());
     }
 
     @Test

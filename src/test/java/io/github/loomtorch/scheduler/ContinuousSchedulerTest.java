@@ -47,7 +47,8 @@ class ContinuousSchedulerTest {
     private final FakeClock clock = new FakeClock();
     private final StepGate gate = new StepGate();
     private final List<StepStats> stats = Collections.synchronizedList(new ArrayList<>());
-    private final EngineConfig.Builder config = EngineConfig.builder().clock(clock).listener(stats::add);
+    private final EngineConfig.Builder config =
+            EngineConfig.builder().clock(clock).listener(stats::add);
     private final AtomicReference<Thread> engineThread = new AtomicReference<>();
     private volatile FakeCausalLm lm;
     private volatile Engine engine;
@@ -111,7 +112,8 @@ class ContinuousSchedulerTest {
         assertYield(request(3, 3), shortOne.join());
         assertYield(request(5, 2), waiting.join());
         assertYield(request(4, 30), longOne.join());
-        assertTrue(waiting.join().timings().startedNanos() <= longOne.join().timings().finishedNanos());
+        assertTrue(waiting.join().timings().startedNanos()
+                <= longOne.join().timings().finishedNanos());
         assertTrue(lm.steps() < 3 + 30, "steps " + lm.steps());
         assertEquals(0, waiting.join().batchNumber());
     }
@@ -157,10 +159,12 @@ class ContinuousSchedulerTest {
 
     @Test
     void runsHigherPrioritiesFirstAndEqualOnesInOrder() throws Exception {
-        start(QueueConfig.unbounded(), model -> model.onAwait(chunks -> {
-            gate.pass();
-            clock.advance(Duration.ofNanos(1));
-        }));
+        start(
+                QueueConfig.unbounded(),
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    clock.advance(Duration.ofNanos(1));
+                }));
         // Nothing gives way to the waiting: both that run have a higher priority.
         Generation a = scheduler.submit(request(3, 2).withPriority(9));
         Generation b = scheduler.submit(request(4, 30).withPriority(9));
@@ -177,10 +181,12 @@ class ContinuousSchedulerTest {
 
     @Test
     void waitingMakesRequestMoreUrgent() throws Exception {
-        start(QueueConfig.unbounded(), model -> model.onAwait(chunks -> {
-            gate.pass();
-            clock.advance(Duration.ofNanos(1));
-        }));
+        start(
+                QueueConfig.unbounded(),
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    clock.advance(Duration.ofNanos(1));
+                }));
         scheduler.submit(request(3, 2).withPriority(9));
         scheduler.submit(request(4, 40).withPriority(9));
         gate.awaitStep();
@@ -272,7 +278,8 @@ class ContinuousSchedulerTest {
         assertEquals(2, scheduler.queuedRequests());
         assertEquals(
                 "queue is full: 2 requests waiting (maxQueuedRequests=2)",
-                assertThrows(RejectedExecutionException.class, () -> scheduler.submit(request(1, 1))).getMessage());
+                assertThrows(RejectedExecutionException.class, () -> scheduler.submit(request(1, 1)))
+                        .getMessage());
     }
 
     @Test
@@ -291,7 +298,8 @@ class ContinuousSchedulerTest {
         Generation big = scheduler.submit(request(20, 5));
         assertEquals(
                 "queue is full: 25 tokens waiting and 2 more asked for (maxQueuedTokens=20)",
-                assertThrows(RejectedExecutionException.class, () -> scheduler.submit(request(1, 1))).getMessage());
+                assertThrows(RejectedExecutionException.class, () -> scheduler.submit(request(1, 1)))
+                        .getMessage());
         big.cancel();
         gate.nextStep();
         scheduler.submit(request(10, 10));
@@ -325,7 +333,8 @@ class ContinuousSchedulerTest {
         scheduler.submit(request(5, 3));
         AtomicReference<String> message = new AtomicReference<>();
         Thread submitter = Thread.ofVirtual().start(() -> {
-            message.set(assertThrows(CancellationException.class, () -> scheduler.submit(request(6, 3))).getMessage());
+            message.set(assertThrows(CancellationException.class, () -> scheduler.submit(request(6, 3)))
+                    .getMessage());
             assertTrue(Thread.currentThread().isInterrupted());
         });
         submitter.interrupt();
@@ -340,8 +349,10 @@ class ContinuousSchedulerTest {
         fillSlots();
         scheduler.submit(request(5, 3));
         AtomicReference<String> message = new AtomicReference<>();
-        Thread submitter = Thread.ofPlatform().start(() ->
-                message.set(assertThrows(IllegalStateException.class, () -> scheduler.submit(request(6, 3))).getMessage()));
+        Thread submitter = Thread.ofPlatform()
+                .start(() ->
+                        message.set(assertThrows(IllegalStateException.class, () -> scheduler.submit(request(6, 3)))
+                                .getMessage()));
         awaitWaiting(submitter);
         Thread closing = Thread.startVirtualThread(scheduler::close);
         submitter.join();
@@ -377,19 +388,23 @@ class ContinuousSchedulerTest {
     void stepThatRunsOutOfMemoryFailsWhatRunsAndNotWhatWaits() throws Exception {
         RuntimeException cause = new IllegalStateException("out of memory");
         AtomicReference<RuntimeException> next = new AtomicReference<>();
-        start(QueueConfig.unbounded(), model -> model.onAwait(chunks -> {
-            gate.pass();
-            RuntimeException failure = next.getAndSet(null);
-            if (failure != null) {
-                throw failure;
-            }
-        }));
+        start(
+                QueueConfig.unbounded(),
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    RuntimeException failure = next.getAndSet(null);
+                    if (failure != null) {
+                        throw failure;
+                    }
+                }));
         List<Generation> running = fillSlots();
         Generation waiting = scheduler.submit(request(5, 4));
         next.set(cause);
         gate.open();
         for (Generation generation : running) {
-            assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
+            assertSame(
+                    cause,
+                    assertThrows(CompletionException.class, generation::join).getCause());
         }
         assertYield(request(5, 4), waiting.join());
         assertYield(request(3, 40), scheduler.submit(request(3, 40)).join());
@@ -400,16 +415,20 @@ class ContinuousSchedulerTest {
 
     @Test
     void blockedSubmitEndsWhenTheEngineIsLost() throws Exception {
-        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK), model -> model.onAwait(chunks -> {
-            gate.pass();
-            throw new StackOverflowError();
-        }));
+        start(
+                new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK),
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    throw new StackOverflowError();
+                }));
         scheduler.submit(request(3, 40));
         gate.awaitStep();
         scheduler.submit(request(4, 40));
         AtomicReference<String> message = new AtomicReference<>();
-        Thread submitter = Thread.ofPlatform().start(() ->
-                message.set(assertThrows(IllegalStateException.class, () -> scheduler.submit(request(6, 3))).getMessage()));
+        Thread submitter = Thread.ofPlatform()
+                .start(() ->
+                        message.set(assertThrows(IllegalStateException.class, () -> scheduler.submit(request(6, 3)))
+                                .getMessage()));
         awaitWaiting(submitter);
         gate.open();
         submitter.join();
@@ -430,10 +449,12 @@ class ContinuousSchedulerTest {
     @Test
     void errorFailsEverythingAndIsReportedToLaterCallers() throws Exception {
         Error error = new NoClassDefFoundError("kernel");
-        start(QueueConfig.unbounded(), model -> model.onAwait(chunks -> {
-            gate.pass();
-            throw error;
-        }));
+        start(
+                QueueConfig.unbounded(),
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    throw error;
+                }));
         List<Generation> generations = new ArrayList<>();
         generations.add(scheduler.submit(request(3, 4)));
         gate.awaitStep();
@@ -442,7 +463,8 @@ class ContinuousSchedulerTest {
         }
         gate.open();
         for (Generation generation : generations) {
-            Throwable cause = assertThrows(CompletionException.class, generation::join).getCause();
+            Throwable cause =
+                    assertThrows(CompletionException.class, generation::join).getCause();
             assertSame(error, cause.getCause());
         }
         engineThread.get().join();
@@ -467,7 +489,8 @@ class ContinuousSchedulerTest {
         }
         assertEquals(
                 "scheduler is closed",
-                assertThrows(IllegalStateException.class, () -> scheduler.submit(request(3, 4))).getMessage());
+                assertThrows(IllegalStateException.class, () -> scheduler.submit(request(3, 4)))
+                        .getMessage());
     }
 
     @Test
@@ -508,7 +531,8 @@ class ContinuousSchedulerTest {
         }
         for (int round = 0; round < 2; round++) {
             Collections.shuffle(requests, random);
-            List<Generation> generations = requests.stream().map(scheduler::submit).toList();
+            List<Generation> generations =
+                    requests.stream().map(scheduler::submit).toList();
             for (int i = 0; i < requests.size(); i++) {
                 assertYield(requests.get(i), generations.get(i).join());
             }
@@ -521,15 +545,11 @@ class ContinuousSchedulerTest {
         start();
         assertEquals(
                 "maxQueuedRequests must be >= 1, got 0",
-                assertThrows(
-                                IllegalArgumentException.class,
-                                () -> new QueueConfig(0, 1, QueueConfig.WhenFull.REJECT))
+                assertThrows(IllegalArgumentException.class, () -> new QueueConfig(0, 1, QueueConfig.WhenFull.REJECT))
                         .getMessage());
         assertEquals(
                 "maxQueuedTokens must be >= 1, got 0",
-                assertThrows(
-                                IllegalArgumentException.class,
-                                () -> new QueueConfig(1, 0, QueueConfig.WhenFull.REJECT))
+                assertThrows(IllegalArgumentException.class, () -> new QueueConfig(1, 0, QueueConfig.WhenFull.REJECT))
                         .getMessage());
     }
 }

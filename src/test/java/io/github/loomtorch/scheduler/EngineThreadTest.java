@@ -45,7 +45,8 @@ class EngineThreadTest {
     private FakeCausalLm lm;
     private EngineThread thread;
 
-    private void start(UnaryOperator<FakeCausalLm> hooks, Comparator<Sequence> turn, AdmissionRule rule) throws IOException {
+    private void start(UnaryOperator<FakeCausalLm> hooks, Comparator<Sequence> turn, AdmissionRule rule)
+            throws IOException {
         thread = new EngineThread(
                 () -> {
                     lm = hooks.apply(new FakeCausalLm(4, 4, 16, 64));
@@ -57,7 +58,10 @@ class EngineThreadTest {
                     };
                     return new Engine(mayBeLost, new FakeTokenizer(), EngineConfig.defaults());
                 },
-                Thread.ofPlatform().name("engine-test").uncaughtExceptionHandler((t, e) -> uncaught.set(e)).factory(),
+                Thread.ofPlatform()
+                        .name("engine-test")
+                        .uncaughtExceptionHandler((t, e) -> uncaught.set(e))
+                        .factory(),
                 QueueConfig.unbounded(),
                 turn,
                 rule);
@@ -163,11 +167,17 @@ class EngineThreadTest {
         Generation waiting = thread.submit(request(20, 4), Generation.NO_LISTENER);
         lost = true;
         gate.open();
-        assertSame(cause, assertThrows(ExecutionException.class, running.completion()::get).getCause());
-        assertSame(cause, assertThrows(ExecutionException.class, waiting.completion()::get).getCause());
+        assertSame(
+                cause,
+                assertThrows(ExecutionException.class, running.completion()::get)
+                        .getCause());
+        assertSame(
+                cause,
+                assertThrows(ExecutionException.class, waiting.completion()::get)
+                        .getCause());
         assertEquals(1, lm.steps());
-        IllegalStateException refused = assertThrows(
-                IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
+        IllegalStateException refused =
+                assertThrows(IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
         assertEquals("engine is lost: device lost", refused.getMessage());
         assertSame(cause, refused.getCause());
     }
@@ -223,8 +233,8 @@ class EngineThreadTest {
             assertEquals(List.of(cause), ends.failures);
             assertFalse(ends.finished);
         }
-        IllegalStateException refused = assertThrows(
-                IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
+        IllegalStateException refused =
+                assertThrows(IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
         assertEquals("engine is lost: device lost", refused.getMessage());
     }
 

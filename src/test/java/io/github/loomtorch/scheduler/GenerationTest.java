@@ -119,7 +119,8 @@ class GenerationTest {
     void manyTokensKeepTheirOrder() {
         gate.open();
         Generation generation = scheduler.submit(request(3, 60));
-        assertArrayEquals(FakeCausalLm.expected(request(3, 60), generation.sequence().seed()), ids(generation.tokens()));
+        assertArrayEquals(
+                FakeCausalLm.expected(request(3, 60), generation.sequence().seed()), ids(generation.tokens()));
     }
 
     @Test
@@ -131,8 +132,10 @@ class GenerationTest {
         gate.open();
         Iterator<TokenEvent> tokens = generation.tokens().iterator();
         tokens.next();
-        assertSame(cause, assertThrows(CompletionException.class, tokens::hasNext).getCause());
-        assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
+        assertSame(
+                cause, assertThrows(CompletionException.class, tokens::hasNext).getCause());
+        assertSame(
+                cause, assertThrows(CompletionException.class, generation::join).getCause());
     }
 
     @Test
@@ -235,7 +238,8 @@ class GenerationTest {
     @Test
     void whatDependsOnFutureDoesNotRunOnTheEngineThread() {
         Generation generation = scheduler.submit(request(3, 5));
-        CompletableFuture<Boolean> virtual = generation.completion().thenApply(c -> Thread.currentThread().isVirtual());
+        CompletableFuture<Boolean> virtual =
+                generation.completion().thenApply(c -> Thread.currentThread().isVirtual());
         gate.open();
         assertTrue(virtual.join());
     }

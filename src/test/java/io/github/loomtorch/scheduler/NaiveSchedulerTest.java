@@ -76,7 +76,9 @@ class NaiveSchedulerTest {
         assertEquals(2, scheduler.batches());
         assertEquals(
                 List.of(1, 1, 1, 2, 2),
-                generations.stream().map(generation -> generation.join().batchNumber()).toList());
+                generations.stream()
+                        .map(generation -> generation.join().batchNumber())
+                        .toList());
     }
 
     @Test
@@ -100,9 +102,11 @@ class NaiveSchedulerTest {
 
     @Test
     void errorLeavesNothingWaiting() {
-        NaiveScheduler narrow = scheduler(new FakeCausalLm(4, 4, 16, 64).onLaunch(chunks -> {
-            throw new StackOverflowError();
-        }), 2);
+        NaiveScheduler narrow = scheduler(
+                new FakeCausalLm(4, 4, 16, 64).onLaunch(chunks -> {
+                    throw new StackOverflowError();
+                }),
+                2);
         narrow.submit(request(50, 4));
         assertThrows(StackOverflowError.class, () -> narrow.submit(request(20, 4)));
         assertEquals(0, narrow.queuedRequests());
@@ -132,7 +136,8 @@ class NaiveSchedulerTest {
         });
         scheduler.flush();
         assertEquals(List.of(2, 3, 3), stepOfToken);
-        assertEquals(List.of(Thread.currentThread(), Thread.currentThread(), Thread.currentThread()), listener.threads());
+        assertEquals(
+                List.of(Thread.currentThread(), Thread.currentThread(), Thread.currentThread()), listener.threads());
         assertArrayEquals(generation.join().outputTokenIds(), listener.tokenIds());
         assertEquals(generation.join().text(), listener.text());
     }
@@ -148,16 +153,20 @@ class NaiveSchedulerTest {
         List<Generation> bad = scheduler.submit(request(3, 4), 3);
         List<Generation> good = scheduler.submit(request(3, 4), 3);
         for (Generation generation : bad) {
-            assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
+            assertSame(
+                    cause,
+                    assertThrows(CompletionException.class, generation::join).getCause());
         }
         good.forEach(generation -> assertYield(request(3, 4), generation.join()));
     }
 
     @Test
     void errorFailsTheWholeBatchAndReachesTheCaller() {
-        NaiveScheduler narrow = scheduler(new FakeCausalLm(4, 4, 16, 64).onLaunch(chunks -> {
-            throw new StackOverflowError();
-        }), 2);
+        NaiveScheduler narrow = scheduler(
+                new FakeCausalLm(4, 4, 16, 64).onLaunch(chunks -> {
+                    throw new StackOverflowError();
+                }),
+                2);
         Generation first = narrow.submit(request(50, 4));
         assertThrows(StackOverflowError.class, () -> narrow.submit(request(20, 4)));
         assertThrows(CompletionException.class, first::join);
@@ -185,7 +194,8 @@ class NaiveSchedulerTest {
         assertEquals(1, lm.closes());
         assertEquals(
                 "scheduler is closed",
-                assertThrows(IllegalStateException.class, () -> scheduler.submit(request(3, 4))).getMessage());
+                assertThrows(IllegalStateException.class, () -> scheduler.submit(request(3, 4)))
+                        .getMessage());
     }
 
     @Test
@@ -252,26 +262,31 @@ class NaiveSchedulerTest {
         scheduler.flush();
         assertYield(request(3, 9), generation.join());
         assertEquals(
-                List.of(2, 2, 2, 3), nested.stream().map(inner -> inner.join().batchNumber()).toList());
+                List.of(2, 2, 2, 3),
+                nested.stream().map(inner -> inner.join().batchNumber()).toList());
         assertEquals(1, lm.closes());
     }
 
     @Test
     void severalCompletionsOfOnePromptHaveSuccessiveSeeds() {
-        SamplingParams sampling = SamplingParams.builder().maxNewTokens(5).seed(7).build();
+        SamplingParams sampling =
+                SamplingParams.builder().maxNewTokens(5).seed(7).build();
         List<Generation> generations = scheduler.submit(new GenerationRequest(new int[] {1, 2, 3}, sampling), 3);
         assertEquals(
-                List.of(7L, 8L, 9L), generations.stream().map(generation -> generation.join().seed()).toList());
+                List.of(7L, 8L, 9L),
+                generations.stream().map(generation -> generation.join().seed()).toList());
         assertEquals(
                 "n must be >= 1, got 0",
-                assertThrows(IllegalArgumentException.class, () -> scheduler.submit(request(1, 1), 0)).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> scheduler.submit(request(1, 1), 0))
+                        .getMessage());
     }
 
     @Test
     void refusesBatchSizeThatTheEngineDoesNotHold() {
         assertEquals(
                 "batchSize must be in [1, 4], got 5",
-                assertThrows(IllegalArgumentException.class, () -> scheduler(lm, 5)).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> scheduler(lm, 5))
+                        .getMessage());
         assertThrows(IllegalArgumentException.class, () -> scheduler(lm, 0));
     }
 
@@ -312,7 +327,8 @@ class NaiveSchedulerTest {
         }
         for (int round = 0; round < 3; round++) {
             Collections.shuffle(requests, random);
-            List<Generation> generations = requests.stream().map(scheduler::submit).toList();
+            List<Generation> generations =
+                    requests.stream().map(scheduler::submit).toList();
             scheduler.flush();
             for (int i = 0; i < requests.size(); i++) {
                 assertYield(requests.get(i), generations.get(i).join());
@@ -327,7 +343,8 @@ class NaiveSchedulerTest {
         List<TokenEvent> events = new ArrayList<>();
         generation.tokens().forEach(events::add);
         assertArrayEquals(
-                generation.join().outputTokenIds(), events.stream().mapToInt(TokenEvent::tokenId).toArray());
+                generation.join().outputTokenIds(),
+                events.stream().mapToInt(TokenEvent::tokenId).toArray());
     }
 
     @Test
@@ -403,11 +420,12 @@ class NaiveSchedulerTest {
         generations.add(naive.submit(request(50, 4)));
         generations.add(naive.submit(request(20, 4))); // no room beside the first
         for (Generation generation : generations) {
-            assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
+            assertSame(
+                    cause,
+                    assertThrows(CompletionException.class, generation::join).getCause());
         }
         assertEquals(1, model.steps());
-        IllegalStateException refused =
-                assertThrows(IllegalStateException.class, () -> naive.submit(request(3, 4)));
+        IllegalStateException refused = assertThrows(IllegalStateException.class, () -> naive.submit(request(3, 4)));
         assertEquals("engine is lost: device lost", refused.getMessage());
         assertSame(cause, refused.getCause());
         naive.close();
@@ -421,9 +439,12 @@ class NaiveSchedulerTest {
         Generation gathered = naive.submit(request(3, 4));
         List<String> messages = Collections.synchronizedList(new ArrayList<>());
         Thread.startVirtualThread(() -> {
-                    messages.add(assertThrows(IllegalStateException.class, () -> naive.submit(request(3, 4))).getMessage());
-                    messages.add(assertThrows(IllegalStateException.class, naive::flush).getMessage());
-                    model.onLaunch(chunks -> messages.add("virtual: " + Thread.currentThread().isVirtual()));
+                    messages.add(assertThrows(IllegalStateException.class, () -> naive.submit(request(3, 4)))
+                            .getMessage());
+                    messages.add(assertThrows(IllegalStateException.class, naive::flush)
+                            .getMessage());
+                    model.onLaunch(chunks ->
+                            messages.add("virtual: " + Thread.currentThread().isVirtual()));
                     naive.close();
                 })
                 .join();

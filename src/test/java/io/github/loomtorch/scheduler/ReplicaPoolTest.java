@@ -55,7 +55,9 @@ class ReplicaPoolTest {
                             }
                         };
                         return new Engine(
-                                mayBeLost, new FakeTokenizer(), EngineConfig.builder().clock(clock).build());
+                                mayBeLost,
+                                new FakeTokenizer(),
+                                EngineConfig.builder().clock(clock).build());
                     },
                     queue,
                     Thread.ofPlatform().name("engine-test").factory());
@@ -121,7 +123,8 @@ class ReplicaPoolTest {
         }
         assertEquals(
                 "queue is full: 1 requests waiting (maxQueuedRequests=1)",
-                assertThrows(RejectedExecutionException.class, () -> pool.submit(request(3, 2))).getMessage());
+                assertThrows(RejectedExecutionException.class, () -> pool.submit(request(3, 2)))
+                        .getMessage());
     }
 
     /** One runs and one waits in each replica, and no more may wait; b has more to do. */
@@ -251,14 +254,17 @@ class ReplicaPoolTest {
         a.gate.open();
         b.gate.open();
         for (Generation generation : generations) {
-            assertSame(cause, assertThrows(CompletionException.class, generation::join).getCause());
+            assertSame(
+                    cause,
+                    assertThrows(CompletionException.class, generation::join).getCause());
         }
         a.thread.join();
         b.thread.join();
         assertEquals(0, pool.liveReplicas());
         assertEquals(
                 "engine is lost: device lost",
-                assertThrows(IllegalStateException.class, () -> pool.submit(request(3, 4))).getMessage());
+                assertThrows(IllegalStateException.class, () -> pool.submit(request(3, 4)))
+                        .getMessage());
     }
 
     @Test
@@ -295,14 +301,16 @@ class ReplicaPoolTest {
         assertTrue(a.lm.steps() > 0 && b.lm.steps() > 0);
         assertEquals(
                 "scheduler is closed",
-                assertThrows(IllegalStateException.class, () -> pool.submit(request(3, 4))).getMessage());
+                assertThrows(IllegalStateException.class, () -> pool.submit(request(3, 4)))
+                        .getMessage());
     }
 
     @Test
     void refusesNoReplicasAndDifferentModels() throws IOException {
         assertEquals(
                 "replicas must hold at least one scheduler, got none",
-                assertThrows(IllegalArgumentException.class, () -> new ReplicaPool(List.of())).getMessage());
+                assertThrows(IllegalArgumentException.class, () -> new ReplicaPool(List.of()))
+                        .getMessage());
         try (ContinuousScheduler first = new ContinuousScheduler(
                         () -> new Engine(new FakeCausalLm(2, 4, 32, 64), EngineConfig.defaults()));
                 ContinuousScheduler other = new ContinuousScheduler(

@@ -76,15 +76,15 @@ class SchedulerStressTest {
         AtomicInteger ends = new AtomicInteger();
         AtomicReference<Throwable> wrong = new AtomicReference<>();
         CountDownLatch done = new CountDownLatch(requests);
-        ContinuousScheduler scheduler =
-                start(new QueueConfig(500, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK), 400);
+        ContinuousScheduler scheduler = start(new QueueConfig(500, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK), 400);
         for (int i = 0; i < requests; i++) {
             int number = i;
             Thread.startVirtualThread(() -> {
                 try {
                     Random random = new Random(number);
                     GenerationRequest request = Requests.random(random);
-                    SamplingParams seeded = request.sampling().toBuilder().seed(number).build();
+                    SamplingParams seeded =
+                            request.sampling().toBuilder().seed(number).build();
                     request = new GenerationRequest(
                             request.promptTokenIds(),
                             seeded,
@@ -133,15 +133,17 @@ class SchedulerStressTest {
         if (wrong.get() != null) {
             throw new AssertionError(wrong.get());
         }
-        String counts = "finished " + finished + ", cancelled " + cancelled + ", expired " + expired + ", failed " + failed
-                + ", futures cancelled " + futuresCancelled;
+        String counts = "finished " + finished + ", cancelled " + cancelled + ", expired " + expired + ", failed "
+                + failed + ", futures cancelled " + futuresCancelled;
         assertEquals(
                 requests,
                 finished.get() + cancelled.get() + expired.get() + failed.get() + futuresCancelled.get(),
                 counts);
         assertEquals(requests, ends.get());
         assertTrue(finished.get() > 3000, counts);
-        assertTrue(cancelled.get() > 100 && expired.get() > 50 && failed.get() > 50 && futuresCancelled.get() > 100, counts);
+        assertTrue(
+                cancelled.get() > 100 && expired.get() > 50 && failed.get() > 50 && futuresCancelled.get() > 100,
+                counts);
         assertEquals(lm.pageCount(), engine.availablePages());
         assertEquals(0, engine.runningTokens());
         assertEquals(0, scheduler.queuedRequests());
@@ -155,7 +157,10 @@ class SchedulerStressTest {
         try (ContinuousScheduler scheduler = start(QueueConfig.unbounded(), 0)) {
             Semaphore inFlight = new Semaphore(200);
             GenerationRequest request = new GenerationRequest(
-                    new int[40], SamplingParams.builder().maxNewTokens(2).seed(1).build(), 0, Duration.ofDays(1));
+                    new int[40],
+                    SamplingParams.builder().maxNewTokens(2).seed(1).build(),
+                    0,
+                    Duration.ofDays(1));
             long before = 0;
             for (int i = 0; i < 200_000; i++) {
                 if (i == 10_000) {

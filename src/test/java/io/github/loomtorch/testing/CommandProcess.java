@@ -69,7 +69,8 @@ public final class CommandProcess {
     }
 
     private Process start() throws IOException {
-        ProcessBuilder builder = new ProcessBuilder(command).directory(directory.toAbsolutePath().toFile());
+        ProcessBuilder builder =
+                new ProcessBuilder(command).directory(directory.toAbsolutePath().toFile());
         builder.environment().put("LC_ALL", "C");
         builder.environment().remove("JAVA_TOOL_OPTIONS"); // the JVM would name it on standard error
         return builder.start();

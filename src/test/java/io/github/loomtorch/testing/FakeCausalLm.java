@@ -19,9 +19,9 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 
 /**
- * A model whose next token is a function of all tokens before it, as it reads them from its pages: each row holds a hash of its token and
- * of the row before, so any mix-up of slots, pages or shared beginnings changes the ids. It checks what the engine promises to a
- * {@link CausalLm}; tests compare what comes out with {@link #expected}.
+ * A model whose next token is a function of all tokens before it, as it reads them from its pages: each row holds a
+ * hash of its token and of the row before, so any mix-up of slots, pages or shared beginnings changes the ids. It
+ * checks what the engine promises to a {@link CausalLm}; tests compare what comes out with {@link #expected}.
  */
 public final class FakeCausalLm implements CausalLm {
     public static final int VOCAB_SIZE = 100;
@@ -199,7 +199,9 @@ public final class FakeCausalLm implements CausalLm {
             computedTokens += chunk.count();
         }
         inFlight.add(new Step(
-                List.copyOf(chunks), tokens, chunks.stream().mapToInt(chunk -> chunk.sequence().length()).toArray()));
+                List.copyOf(chunks),
+                tokens,
+                chunks.stream().mapToInt(chunk -> chunk.sequence().length()).toArray()));
         largestBatch = Math.max(largestBatch, chunks.size());
         steps++;
     }
@@ -249,7 +251,10 @@ public final class FakeCausalLm implements CausalLm {
             if (chunk.isPending()) {
                 Sampled before = sampled[slot];
                 check(
-                        before != null && before.sequence() == sequence && before.step() == steps - 1 && !inFlight.isEmpty(),
+                        before != null
+                                && before.sequence() == sequence
+                                && before.step() == steps - 1
+                                && !inFlight.isEmpty(),
                         "a token is pending that the step before does not sample");
             }
             for (int i = 0; i <= (chunk.end() - 1) / pageSize; i++) {
@@ -272,7 +277,8 @@ public final class FakeCausalLm implements CausalLm {
         Sequence sequence = chunk.sequence();
         for (int i = chunk.start(); i < chunk.end(); i++) {
             long before = i == 0 ? EMPTY : rows[place(sequence, i - 1)];
-            rows[place(sequence, i)] = row(before, chunk.isPending() ? sampled[sequence.slot()].id() : sequence.tokens()[i]);
+            rows[place(sequence, i)] =
+                    row(before, chunk.isPending() ? sampled[sequence.slot()].id() : sequence.tokens()[i]);
         }
     }
 

@@ -7,7 +7,10 @@ import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 
-/** A clock that a test moves. It knows who is parked and until when, so a test can wait until a thread has done all it can. */
+/**
+ * A clock that a test moves. It knows who is parked and until when, so a test can wait until a thread has done all it
+ * can.
+ */
 public final class FakeClock implements Clock {
     private long now;
     private final Map<Thread, Long> parked = new HashMap<>(); // until

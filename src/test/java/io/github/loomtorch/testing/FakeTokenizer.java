@@ -4,7 +4,10 @@ import io.github.loomtorch.tokenizer.Tokenizer;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
-/** One token a byte: ids 0 to 93 are the printable ASCII characters, 94 to 96 the three bytes of 你, 97 and 98 two letters, 99 the end. */
+/**
+ * One token a byte: ids 0 to 93 are the printable ASCII characters, 94 to 96 the three bytes of 你, 97 and 98 two
+ * letters, 99 the end.
+ */
 public final class FakeTokenizer implements Tokenizer {
     private static final byte[][] BYTES = new byte[FakeCausalLm.VOCAB_SIZE][];
 
@@ -34,9 +37,7 @@ public final class FakeTokenizer implements Tokenizer {
     @Override
     public String decode(int[] ids) {
         return new String(
-                Arrays.stream(ids)
-                        .mapToObj(this::tokenBytes)
-                        .reduce(new byte[0], FakeTokenizer::concatenate),
+                Arrays.stream(ids).mapToObj(this::tokenBytes).reduce(new byte[0], FakeTokenizer::concatenate),
                 StandardCharsets.UTF_8);
     }
 

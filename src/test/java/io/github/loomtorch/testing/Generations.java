@@ -30,7 +30,8 @@ public final class Generations {
             public void close() {}
         };
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(borrowed, config), batchSize)) {
-            List<Generation> generations = requests.stream().map(scheduler::submit).toList();
+            List<Generation> generations =
+                    requests.stream().map(scheduler::submit).toList();
             scheduler.flush();
             return generations.stream().map(Generation::join).toList();
         }

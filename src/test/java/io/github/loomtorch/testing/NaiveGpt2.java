@@ -40,7 +40,9 @@ public final class NaiveGpt2 {
         double[][] logits = norm(x, "ln_f");
         for (int t = 0; t < logits.length; t++) {
             double[] row = logits[t];
-            logits[t] = Arrays.stream(head).mapToDouble(w -> dot(w, row, 0, 0, w.length)).toArray();
+            logits[t] = Arrays.stream(head)
+                    .mapToDouble(w -> dot(w, row, 0, 0, w.length))
+                    .toArray();
         }
         return logits;
     }
@@ -89,7 +91,10 @@ public final class NaiveGpt2 {
         for (int t = 0; t < x.length; t++) {
             double[] row = x[t];
             double mean = Arrays.stream(row).average().orElseThrow();
-            double variance = Arrays.stream(row).map(value -> (value - mean) * (value - mean)).average().orElseThrow();
+            double variance = Arrays.stream(row)
+                    .map(value -> (value - mean) * (value - mean))
+                    .average()
+                    .orElseThrow();
             double deviation = Math.sqrt(variance + config.layerNormEpsilon());
             out[t] = new double[row.length];
             Arrays.setAll(out[t], i -> (row[i] - mean) / deviation * w[i] + b[i]);

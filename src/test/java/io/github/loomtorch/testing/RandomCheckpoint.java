@@ -21,13 +21,16 @@ public final class RandomCheckpoint {
         return new Gpt2Config(50, 32, 16, 2, 2, 64, Activation.GELU_TANH, 1e-5, true, false, true, 49);
     }
 
-    /** Writes {@code config.json} and {@code model.safetensors}: normal weights of deviation 0.1, LayerNorm's around 1. */
+    /**
+     * Writes {@code config.json} and {@code model.safetensors}: normal weights of deviation 0.1, LayerNorm's around 1.
+     */
     public static Path write(Path directory, Gpt2Config config, DType dtype, long seed) throws IOException {
         return write(directory, config, dtype, seed, 0.1f);
     }
 
     /** The same with normal weights of another deviation. */
-    public static Path write(Path directory, Gpt2Config config, DType dtype, long seed, float deviation) throws IOException {
+    public static Path write(Path directory, Gpt2Config config, DType dtype, long seed, float deviation)
+            throws IOException {
         Files.createDirectories(directory);
         writeConfig(directory.resolve("config.json"), config);
         Random random = new Random(seed);

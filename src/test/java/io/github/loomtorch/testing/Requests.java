@@ -23,7 +23,10 @@ public final class Requests {
     public static GenerationRequest request(int promptLength, int maxNewTokens) {
         return new GenerationRequest(
                 prompt(promptLength),
-                SamplingParams.builder().maxNewTokens(maxNewTokens).ignoreEos(true).build());
+                SamplingParams.builder()
+                        .maxNewTokens(maxNewTokens)
+                        .ignoreEos(true)
+                        .build());
     }
 
     /** Any parameters, prompts that often begin alike, at most 64 tokens in all. */
@@ -38,7 +41,9 @@ public final class Requests {
         return new GenerationRequest(prompt, sampling).withPriority(random.nextInt(3));
     }
 
-    /** Asserts that a request yielded what it yields alone, all of it, or the beginning of it where it was ended early. */
+    /**
+     * Asserts that a request yielded what it yields alone, all of it, or the beginning of it where it was ended early.
+     */
     public static void assertYield(GenerationRequest request, Completion completion) {
         int[] expected = FakeCausalLm.expected(request, completion.seed());
         int[] output = completion.outputTokenIds();

@@ -26,7 +26,8 @@ public final class SafetensorsWriter {
 
     /** Adds a tensor; {@code values} are rounded to the dtype, which is F32, F16 or BF16. */
     public SafetensorsWriter add(String name, DType dtype, long[] shape, float... values) {
-        ByteBuffer bytes = ByteBuffer.allocate(values.length * dtype.sizeBytes()).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer bytes =
+                ByteBuffer.allocate(values.length * dtype.sizeBytes()).order(ByteOrder.LITTLE_ENDIAN);
         for (float value : values) {
             switch (dtype) {
                 case F32 -> bytes.putFloat(value);
@@ -55,7 +56,10 @@ public final class SafetensorsWriter {
     public static Path write(Path file, String header, byte[] data) throws IOException {
         byte[] headerBytes = header.getBytes(StandardCharsets.UTF_8);
         try (OutputStream out = Files.newOutputStream(file)) {
-            out.write(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(headerBytes.length).array());
+            out.write(ByteBuffer.allocate(8)
+                    .order(ByteOrder.LITTLE_ENDIAN)
+                    .putLong(headerBytes.length)
+                    .array());
             out.write(headerBytes);
             out.write(data);
         }

@@ -2,7 +2,10 @@ package io.github.loomtorch.testing;
 
 import java.util.concurrent.Semaphore;
 
-/** Lets a test decide when each step of a {@link FakeCausalLm} ends: {@code new FakeCausalLm(...).onAwait(chunks -> gate.pass())}. */
+/**
+ * Lets a test decide when each step of a {@link FakeCausalLm} ends: {@code new FakeCausalLm(...).onAwait(chunks ->
+ * gate.pass())}.
+ */
 public final class StepGate {
     private final Semaphore arrived = new Semaphore(0);
     private final Semaphore permits = new Semaphore(0);

@@ -53,7 +53,9 @@ class BpeFilesTest {
     }
 
     private void assertRefused(String expected, Map<String, Object> vocabulary, String merges) {
-        assertEquals(directory + expected, assertThrows(IOException.class, () -> load(vocabulary, merges)).getMessage());
+        assertEquals(
+                directory + expected,
+                assertThrows(IOException.class, () -> load(vocabulary, merges)).getMessage());
     }
 
     private static ObjectNode tokenizerJson() throws IOException {
@@ -174,14 +176,17 @@ class BpeFilesTest {
 
     @Test
     void namesTheFilesItLookedFor() throws IOException {
-        String expected = directory + ": expected tokenizer.json, or vocab.json and merges.txt, or encoder.json and vocab.bpe, got ";
+        String expected = directory
+                + ": expected tokenizer.json, or vocab.json and merges.txt, or encoder.json and vocab.bpe, got ";
         assertEquals(
                 expected + "none of them",
-                assertThrows(IOException.class, () -> BpeTokenizer.load(directory)).getMessage());
+                assertThrows(IOException.class, () -> BpeTokenizer.load(directory))
+                        .getMessage());
         write("vocab.json", "{}");
         assertEquals(
                 expected + "vocab.json only",
-                assertThrows(IOException.class, () -> BpeTokenizer.load(directory)).getMessage());
+                assertThrows(IOException.class, () -> BpeTokenizer.load(directory))
+                        .getMessage());
     }
 
     @Test
@@ -193,25 +198,30 @@ class BpeFilesTest {
         Path vocabulary = write("vocab.json", JSON.writeValueAsString(vocabulary()));
         assertEquals(
                 none + ": expected a file, got none",
-                assertThrows(IOException.class, () -> BpeTokenizer.load(vocabulary, none)).getMessage());
+                assertThrows(IOException.class, () -> BpeTokenizer.load(vocabulary, none))
+                        .getMessage());
         assertEquals(
                 directory + ": expected a file, got a directory",
-                assertThrows(IOException.class, () -> BpeTokenizer.load(directory, none)).getMessage());
+                assertThrows(IOException.class, () -> BpeTokenizer.load(directory, none))
+                        .getMessage());
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', ignoreLeadingAndTrailingWhitespace = false, value = {
-        "a b⏎ab|line 2: expected two symbols, got \"ab\"",
-        "#version: 0.2⏎a b⏎ab  c|line 3: expected two symbols, got \"ab  c\"",
-        "a b c|line 1: expected two symbols, got \"a b c\"",
-        " a|line 1: expected two symbols, got \" a\"",
-        "a |line 1: expected two symbols, got \"a \"",
-        "#version: 0.2⏎⏎a b|line 2: expected two symbols, got \"\"",
-        "a x|line 1: expected parts and product that are in the vocabulary, got \"ax\"",
-        "a b⏎abd c|line 2: expected parts and product that are in the vocabulary, got \"abd\"",
-        "#version: 0.2⏎a 世|line 2: expected parts and product that are in the vocabulary, got \"世\"",
-        "a b⏎a b|line 2: expected each merge once, got \"a b\" again",
-    })
+    @CsvSource(
+            delimiter = '|',
+            ignoreLeadingAndTrailingWhitespace = false,
+            value = {
+                "a b⏎ab|line 2: expected two symbols, got \"ab\"",
+                "#version: 0.2⏎a b⏎ab  c|line 3: expected two symbols, got \"ab  c\"",
+                "a b c|line 1: expected two symbols, got \"a b c\"",
+                " a|line 1: expected two symbols, got \" a\"",
+                "a |line 1: expected two symbols, got \"a \"",
+                "#version: 0.2⏎⏎a b|line 2: expected two symbols, got \"\"",
+                "a x|line 1: expected parts and product that are in the vocabulary, got \"ax\"",
+                "a b⏎abd c|line 2: expected parts and product that are in the vocabulary, got \"abd\"",
+                "#version: 0.2⏎a 世|line 2: expected parts and product that are in the vocabulary, got \"世\"",
+                "a b⏎a b|line 2: expected each merge once, got \"a b\" again",
+            })
     void namesTheLineOfABadMerge(String merges, String message) {
         assertRefused("/merges.txt " + message, vocabulary(), merges.replace('⏎', '\n'));
     }
@@ -222,22 +232,25 @@ class BpeFilesTest {
         Path merges = Files.write(directory.resolve("merges.txt"), "a é".getBytes(ISO_8859_1));
         assertEquals(
                 merges + ": expected UTF-8, got malformed bytes after line 0",
-                assertThrows(IOException.class, () -> BpeTokenizer.load(vocabulary, merges)).getMessage());
+                assertThrows(IOException.class, () -> BpeTokenizer.load(vocabulary, merges))
+                        .getMessage());
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', value = {
-        "ab|1.5|expected an integer id of \"ab\", got 1.5",
-        "ab|\"256\"|expected an integer id of \"ab\", got \"256\"",
-        "ab|null|expected an integer id of \"ab\", got null",
-        "ab|[256]|expected an integer id of \"ab\", got [",
-        "ab|99999999999|expected an integer id of \"ab\", got 99999999999",
-        "ab|-1|expected ids 0 to 258 for 259 tokens, got -1 for \"ab\"",
-        "ab|300|expected ids 0 to 258 for 259 tokens, got 300 for \"ab\"",
-        "ab|65|expected one token for each id, got a second one, \"ab\", for 65",
-        "a世|259|expected tokens written in byte symbols, got \"a世\"",
-        "''|259|expected tokens written in byte symbols, got \"\"",
-    })
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "ab|1.5|expected an integer id of \"ab\", got 1.5",
+                "ab|\"256\"|expected an integer id of \"ab\", got \"256\"",
+                "ab|null|expected an integer id of \"ab\", got null",
+                "ab|[256]|expected an integer id of \"ab\", got [",
+                "ab|99999999999|expected an integer id of \"ab\", got 99999999999",
+                "ab|-1|expected ids 0 to 258 for 259 tokens, got -1 for \"ab\"",
+                "ab|300|expected ids 0 to 258 for 259 tokens, got 300 for \"ab\"",
+                "ab|65|expected one token for each id, got a second one, \"ab\", for 65",
+                "a世|259|expected tokens written in byte symbols, got \"a世\"",
+                "''|259|expected tokens written in byte symbols, got \"\"",
+            })
     void namesTheBadEntryOfAVocabulary(String token, String id, String message) throws IOException {
         Map<String, Object> vocabulary = vocabulary();
         vocabulary.put(token, JSON.readTree(id));
@@ -251,7 +264,8 @@ class BpeFilesTest {
         Path merges = write("merges.txt", MERGES);
         assertEquals(
                 vocabulary + ": expected each token once, got \"ab\" twice",
-                assertThrows(IOException.class, () -> BpeTokenizer.load(vocabulary, merges)).getMessage());
+                assertThrows(IOException.class, () -> BpeTokenizer.load(vocabulary, merges))
+                        .getMessage());
     }
 
     @Test
@@ -263,50 +277,56 @@ class BpeFilesTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', ignoreLeadingAndTrailingWhitespace = false, value = {
-        "''|: expected an object of tokens and ids, got the end of the file",
-        "[1]|: expected an object of tokens and ids, got [",
-        "{\"a\": 1} {}|: expected one JSON object, got more after it",
-        "{\"a\":⏎ 1,, }| line 2 column 4: expected JSON, got: Unexpected character (',' (code 44))",
-        "{\"a\": 1| line 1 column 8: expected JSON, got: Unexpected end-of-input",
-    })
+    @CsvSource(
+            delimiter = '|',
+            ignoreLeadingAndTrailingWhitespace = false,
+            value = {
+                "''|: expected an object of tokens and ids, got the end of the file",
+                "[1]|: expected an object of tokens and ids, got [",
+                "{\"a\": 1} {}|: expected one JSON object, got more after it",
+                "{\"a\":⏎ 1,, }| line 2 column 4: expected JSON, got: Unexpected character (',' (code 44))",
+                "{\"a\": 1| line 1 column 8: expected JSON, got: Unexpected end-of-input",
+            })
     void namesThePlaceOfBrokenJson(String json, String message) throws IOException {
         Path vocabulary = write("vocab.json", json.replace('⏎', '\n'));
         Path merges = write("merges.txt", MERGES);
-        String got = assertThrows(IOException.class, () -> BpeTokenizer.load(vocabulary, merges)).getMessage();
+        String got = assertThrows(IOException.class, () -> BpeTokenizer.load(vocabulary, merges))
+                .getMessage();
         assertTrue(got.startsWith(vocabulary + message), got);
         assertEquals(1, got.lines().count(), got);
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', value = {
-        "/model/type|\"WordPiece\"|model.type: expected \"BPE\", got \"WordPiece\"",
-        "/model/dropout|0.1|model.dropout: expected null, got 0.1",
-        "/model/continuing_subword_prefix|\"##\"|model.continuing_subword_prefix: expected null, got \"##\"",
-        "/model/end_of_word_suffix|\"</w>\"|model.end_of_word_suffix: expected null, got \"</w>\"",
-        "/model/byte_fallback|true|model.byte_fallback: expected false, got true",
-        "/model/ignore_merges|true|model.ignore_merges: expected false, got true",
-        "/model/vocab|[]|model.vocab: expected an object of tokens and ids, got [",
-        "/model/vocab/ab|\"x\"|model.vocab: expected an integer id of \"ab\", got \"x\"",
-        "/model/merges|{}|model.merges: expected an array of merges, got {",
-        "/model/merges/1|\"abc\"|model.merges[1]: expected two symbols, got \"abc\"",
-        "/model/merges/1|[\"ab\"]|model.merges[1]: expected two symbols, got [ab]",
-        "/model/merges/1|[1, 2]|model.merges[1]: expected two symbols, got 1",
-        "/model/merges/1|7|model.merges[1]: expected two symbols, got 7",
-        "/model/merges/0|\"b b\"|model.merges[0]: expected parts and product that are in the vocabulary, got \"bb\"",
-        "/model|null|model: expected an object, got null",
-        "/normalizer|{\"type\": \"NFC\"}|normalizer: expected null, got {\"type\":\"NFC\"}",
-        "/pre_tokenizer|null|pre_tokenizer.type: expected \"ByteLevel\", got none",
-        "/pre_tokenizer/type|\"Metaspace\"|pre_tokenizer.type: expected \"ByteLevel\", got \"Metaspace\"",
-        "/pre_tokenizer/add_prefix_space|true|pre_tokenizer.add_prefix_space: expected false, got true",
-        "/pre_tokenizer/use_regex|false|pre_tokenizer.use_regex: expected true, got false",
-        "/added_tokens|{}|added_tokens: expected an array, got {}",
-        "/added_tokens/0/id|\"a\"|added_tokens[0].id: expected an integer id, got \"a\"",
-        "/added_tokens/0/content|\"\"|added_tokens[0].content: expected some text, got \"\"",
-        "/added_tokens/0/lstrip|true|added_tokens[0].lstrip: expected false, got true",
-        "/added_tokens/0/rstrip|true|added_tokens[0].rstrip: expected false, got true",
-        "/added_tokens/0/single_word|true|added_tokens[0].single_word: expected false, got true",
-    })
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "/model/type|\"WordPiece\"|model.type: expected \"BPE\", got \"WordPiece\"",
+                "/model/dropout|0.1|model.dropout: expected null, got 0.1",
+                "/model/continuing_subword_prefix|\"##\"|model.continuing_subword_prefix: expected null, got \"##\"",
+                "/model/end_of_word_suffix|\"</w>\"|model.end_of_word_suffix: expected null, got \"</w>\"",
+                "/model/byte_fallback|true|model.byte_fallback: expected false, got true",
+                "/model/ignore_merges|true|model.ignore_merges: expected false, got true",
+                "/model/vocab|[]|model.vocab: expected an object of tokens and ids, got [",
+                "/model/vocab/ab|\"x\"|model.vocab: expected an integer id of \"ab\", got \"x\"",
+                "/model/merges|{}|model.merges: expected an array of merges, got {",
+                "/model/merges/1|\"abc\"|model.merges[1]: expected two symbols, got \"abc\"",
+                "/model/merges/1|[\"ab\"]|model.merges[1]: expected two symbols, got [ab]",
+                "/model/merges/1|[1, 2]|model.merges[1]: expected two symbols, got 1",
+                "/model/merges/1|7|model.merges[1]: expected two symbols, got 7",
+                "/model/merges/0|\"b b\"|model.merges[0]: expected parts and product that are in the vocabulary, got \"bb\"",
+                "/model|null|model: expected an object, got null",
+                "/normalizer|{\"type\": \"NFC\"}|normalizer: expected null, got {\"type\":\"NFC\"}",
+                "/pre_tokenizer|null|pre_tokenizer.type: expected \"ByteLevel\", got none",
+                "/pre_tokenizer/type|\"Metaspace\"|pre_tokenizer.type: expected \"ByteLevel\", got \"Metaspace\"",
+                "/pre_tokenizer/add_prefix_space|true|pre_tokenizer.add_prefix_space: expected false, got true",
+                "/pre_tokenizer/use_regex|false|pre_tokenizer.use_regex: expected true, got false",
+                "/added_tokens|{}|added_tokens: expected an array, got {}",
+                "/added_tokens/0/id|\"a\"|added_tokens[0].id: expected an integer id, got \"a\"",
+                "/added_tokens/0/content|\"\"|added_tokens[0].content: expected some text, got \"\"",
+                "/added_tokens/0/lstrip|true|added_tokens[0].lstrip: expected false, got true",
+                "/added_tokens/0/rstrip|true|added_tokens[0].rstrip: expected false, got true",
+                "/added_tokens/0/single_word|true|added_tokens[0].single_word: expected false, got true",
+            })
     void refusesByNameWhatIsNotGpt2(String pointer, String value, String message) throws IOException {
         ObjectNode root = tokenizerJson();
         int slash = pointer.lastIndexOf('/');
@@ -344,6 +364,7 @@ class BpeFilesTest {
 
     @Test
     void tokensAreSharedUtf8Bytes() throws IOException {
-        assertArrayEquals("<|endoftext|>".getBytes(UTF_8), load(vocabulary(), MERGES).tokenBytes(258));
+        assertArrayEquals(
+                "<|endoftext|>".getBytes(UTF_8), load(vocabulary(), MERGES).tokenBytes(258));
     }
 }

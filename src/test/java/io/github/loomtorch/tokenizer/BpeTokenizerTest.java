@@ -93,17 +93,22 @@ class BpeTokenizerTest {
 
     private static String escape(String text) {
         StringBuilder escaped = new StringBuilder();
-        text.codePoints().forEach(c -> escaped.append(c > ' ' && c < 0x7F ? Character.toString(c) : "\\u{%X}".formatted(c)));
+        text.codePoints()
+                .forEach(c -> escaped.append(c > ' ' && c < 0x7F ? Character.toString(c) : "\\u{%X}".formatted(c)));
         return escaped.toString();
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', quoteCharacter = '`', ignoreLeadingAndTrailingWhitespace = false, value = {
-        "Hello, world!|15496 11 995 0",
-        "Hello, 世界|15496 11 220 10310 244 45911 234",
-        "x = 1|87 796 352",
-        "a\u00A0\u00A0b|64 1849 1849 65",
-    })
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '`',
+            ignoreLeadingAndTrailingWhitespace = false,
+            value = {
+                "Hello, world!|15496 11 995 0",
+                "Hello, 世界|15496 11 220 10310 244 45911 234",
+                "x = 1|87 796 352",
+                "a\u00A0\u00A0b|64 1849 1849 65",
+            })
     void encodesKnownTexts(String text, String ids) {
         int[] expected = Stream.of(ids.split(" ")).mapToInt(Integer::parseInt).toArray();
         assertArrayEquals(expected, tokenizer.encode(text));
@@ -126,7 +131,8 @@ class BpeTokenizerTest {
     void splitsAtEveryWhitespaceCharacterLikeJtokkit() {
         for (int c : WHITE_SPACE.chars().toArray()) {
             String space = Character.toString(c);
-            for (String form : List.of("a_b", "a__b", "a___b", "_", "__", "_ a", " _a", "a_", "a_ ", "!_!", "1__1", "_'s", "__'s")) {
+            for (String form : List.of(
+                    "a_b", "a__b", "a___b", "_", "__", "_ a", " _a", "a_", "a_ ", "!_!", "1__1", "_'s", "__'s")) {
                 assertSameAsJtokkit(form.replace("_", space));
             }
         }
@@ -137,10 +143,16 @@ class BpeTokenizerTest {
         StringBuilder text = new StringBuilder();
         for (int c = 0; c <= Character.MAX_CODE_POINT; c++) {
             // Planes 4 to 13 are unassigned and 15 and 16 are private use: a few of each do.
-            if (Character.isBmpCodePoint(c) && Character.isSurrogate((char) c) || c >= 0x40000 && c % 0x1000 > 2 && c >> 16 != 0xE) {
+            if (Character.isBmpCodePoint(c) && Character.isSurrogate((char) c)
+                    || c >= 0x40000 && c % 0x1000 > 2 && c >> 16 != 0xE) {
                 continue;
             }
-            text.appendCodePoint(c).append("a").appendCodePoint(c).append("1").appendCodePoint(c).append("! ");
+            text.appendCodePoint(c)
+                    .append("a")
+                    .appendCodePoint(c)
+                    .append("1")
+                    .appendCodePoint(c)
+                    .append("! ");
             if (text.length() > 8000) {
                 assertSameAsJtokkit(text.toString());
                 text.setLength(0);
@@ -168,7 +180,9 @@ class BpeTokenizerTest {
                 case 3 -> i -> Character.toString(WHITE_SPACE.charAt(random.nextInt(WHITE_SPACE.length())));
                 case 4 -> i -> Character.toString('a' + random.nextInt(26));
                 case 5 -> i -> Character.toString(0x1F300 + random.nextInt(0x400));
-                case 6 -> i -> List.of("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'", " ").get(random.nextInt(9));
+                case 6 ->
+                    i -> List.of("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'", " ")
+                            .get(random.nextInt(9));
                 case 7 -> i -> new String(tokenizer.tokenBytes(random.nextInt(50256)), UTF_8).replace('\uFFFD', 'x');
                 default -> i -> " ";
             };
@@ -194,7 +208,8 @@ class BpeTokenizerTest {
     @Test
     void encodeWithSpecialTokensHonoursThem() {
         assertArrayEquals(new int[] {50256}, tokenizer.encodeWithSpecialTokens("<|endoftext|>"));
-        assertArrayEquals(new int[] {64, 50256, 50256, 65}, tokenizer.encodeWithSpecialTokens("a<|endoftext|><|endoftext|>b"));
+        assertArrayEquals(
+                new int[] {64, 50256, 50256, 65}, tokenizer.encodeWithSpecialTokens("a<|endoftext|><|endoftext|>b"));
         assertArrayEquals(new int[] {220, 50256, 220}, tokenizer.encodeWithSpecialTokens(" <|endoftext|> "));
         assertArrayEquals(tokenizer.encode("<|endoftext|"), tokenizer.encodeWithSpecialTokens("<|endoftext|"));
         assertArrayEquals(new int[0], tokenizer.encodeWithSpecialTokens(""));
@@ -222,10 +237,19 @@ class BpeTokenizerTest {
     @ValueSource(ints = {-1, 50257, 60000, Integer.MIN_VALUE, Integer.MAX_VALUE})
     void refusesIdsOutOfRange(int id) {
         String message = "token id must be in [0, 50257), got " + id;
-        assertEquals(message, assertThrows(IllegalArgumentException.class, () -> tokenizer.tokenBytes(id)).getMessage());
-        assertEquals(message, assertThrows(IllegalArgumentException.class, () -> tokenizer.decode(new int[] {0, id})).getMessage());
+        assertEquals(
+                message,
+                assertThrows(IllegalArgumentException.class, () -> tokenizer.tokenBytes(id))
+                        .getMessage());
+        assertEquals(
+                message,
+                assertThrows(IllegalArgumentException.class, () -> tokenizer.decode(new int[] {0, id}))
+                        .getMessage());
         IncrementalDecoder decoder = new IncrementalDecoder(tokenizer);
-        assertEquals(message, assertThrows(IllegalArgumentException.class, () -> decoder.append(id)).getMessage());
+        assertEquals(
+                message,
+                assertThrows(IllegalArgumentException.class, () -> decoder.append(id))
+                        .getMessage());
     }
 
     @Test
@@ -259,7 +283,10 @@ class BpeTokenizerTest {
     static final List<String> LONG_PIECES =
             List.of("a", " ", "=", "\n", "🎉", "世", "ab", letters(new Random(1), 100_003), "\u0301", "0", " \u00A0");
 
-    /** A quadratic merge would take minutes for each; four times the text may not take much more than four times as long. */
+    /**
+     * A quadratic merge would take minutes for each; four times the text may not take much more than four times as
+     * long.
+     */
     @ParameterizedTest(name = "{index}")
     @FieldSource("LONG_PIECES")
     @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
@@ -285,7 +312,8 @@ class BpeTokenizerTest {
     @Test
     void encodesOnManyThreadsAtOnce() throws Exception {
         Random random = new Random(3);
-        List<String> texts = IntStream.range(0, 500).mapToObj(i -> randomText(random)).toList();
+        List<String> texts =
+                IntStream.range(0, 500).mapToObj(i -> randomText(random)).toList();
         List<int[]> expected = texts.stream().map(tokenizer::encode).toList();
         try (ExecutorService threads = Executors.newFixedThreadPool(8)) {
             List<Future<?>> runs = new ArrayList<>();
@@ -295,7 +323,8 @@ class BpeTokenizerTest {
                     for (int i = 0; i < texts.size(); i++) {
                         int n = (first + i) % texts.size();
                         assertArrayEquals(expected.get(n), tokenizer.encode(texts.get(n)));
-                        assertEquals(tokenizer.decode(expected.get(n)), tokenizer.decode(tokenizer.encode(texts.get(n))));
+                        assertEquals(
+                                tokenizer.decode(expected.get(n)), tokenizer.decode(tokenizer.encode(texts.get(n))));
                     }
                 }));
             }

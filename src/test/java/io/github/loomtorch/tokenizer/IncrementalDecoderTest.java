@@ -38,7 +38,9 @@ class IncrementalDecoderTest {
     }
 
     private static int[] ids(byte[] bytes) {
-        return IntStream.range(0, bytes.length).map(i -> byteIds[bytes[i] & 0xFF]).toArray();
+        return IntStream.range(0, bytes.length)
+                .map(i -> byteIds[bytes[i] & 0xFF])
+                .toArray();
     }
 
     @Test
@@ -132,7 +134,10 @@ class IncrementalDecoderTest {
                     bytes[k] = (byte) 0xE4;
                 }
             }
-            assertEquals(new String(bytes, UTF_8), tokenizer.decode(ids(bytes)), () -> HexFormat.of().formatHex(bytes));
+            assertEquals(
+                    new String(bytes, UTF_8),
+                    tokenizer.decode(ids(bytes)),
+                    () -> HexFormat.of().formatHex(bytes));
         }
     }
 

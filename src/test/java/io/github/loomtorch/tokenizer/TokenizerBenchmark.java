@@ -24,7 +24,8 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 
 /**
- * Encoding speed beside jtokkit's, one thread. An operation is one byte of UTF-8, so {@code ops/us} are MB/s (10^6 bytes).
+ * Encoding speed beside jtokkit's, one thread. An operation is one byte of UTF-8, so {@code ops/us} are MB/s (10^6
+ * bytes).
  *
  * <pre>{@code
  * mvn -q test-compile dependency:build-classpath -Dmdep.outputFile=target/classpath

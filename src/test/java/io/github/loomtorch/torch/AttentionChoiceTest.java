@@ -56,7 +56,10 @@ class AttentionChoiceTest {
         assertEquals(Kind.HEADS, float32.kind(500, true, 1024));
     }
 
-    /** A step is replayed from the graph of the recorded number of rows that is next: that must have been recorded with its kind. */
+    /**
+     * A step is replayed from the graph of the recorded number of rows that is next: that must have been recorded with
+     * its kind.
+     */
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 8, 50, 64})
     void everyStepsKindIsAmongThoseOfItsRows(int batch) {
@@ -89,13 +92,17 @@ class AttentionChoiceTest {
             assertContains(H100.kinds(count, batch), kind, count);
             used.add(kind);
         });
-        EngineConfig smallParts = EngineConfig.builder().maxPrefillTokensPerStep(100).build();
+        EngineConfig smallParts =
+                EngineConfig.builder().maxPrefillTokensPerStep(100).build();
         Random random = new Random(1);
         try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(lm, smallParts))) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < 2 * batch; i++) { // the first stays alone at last
-                int[] prompt = random.ints(i == 0 ? 300 : 1 + random.nextInt(30), 0, 90).toArray();
-                SamplingParams greedy = SamplingParams.greedy(i == 0 ? 200 : 30 + random.nextInt(30)).toBuilder().ignoreEos(true).build();
+                int[] prompt = random.ints(i == 0 ? 300 : 1 + random.nextInt(30), 0, 90)
+                        .toArray();
+                SamplingParams greedy = SamplingParams.greedy(i == 0 ? 200 : 30 + random.nextInt(30)).toBuilder()
+                        .ignoreEos(true)
+                        .build();
                 generations.add(scheduler.submit(new GenerationRequest(prompt, greedy)));
             }
             generations.forEach(Generation::join);

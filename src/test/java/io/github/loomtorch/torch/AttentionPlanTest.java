@@ -33,7 +33,9 @@ class AttentionPlanTest {
         for (int blocks : new int[] {1, 7, 132, 396, 5000}) {
             for (int pieceTokens : new int[] {1, 8, 16}) {
                 AttentionPlan plan = new AttentionPlan(1 + random.nextInt(12), blocks, pieceTokens, true);
-                int[] lengths = random.ints(rows, 0, 1025).map(length -> random.nextInt(4) == 0 ? length : length / 10).toArray();
+                int[] lengths = random.ints(rows, 0, 1025)
+                        .map(length -> random.nextInt(4) == 0 ? length : length / 10)
+                        .toArray();
                 boolean[] alone = new boolean[rows];
                 for (int row = 0; row < rows; row++) {
                     alone[row] = random.nextInt(5) > 0;
@@ -41,7 +43,10 @@ class AttentionPlanTest {
                 List<Item> items = items(plan, lengths, alone);
                 for (int row = 0; row < rows; row++) {
                     int number = row;
-                    int first = IntStream.range(0, items.size()).filter(i -> items.get(i).row == number).findFirst().orElse(-1);
+                    int first = IntStream.range(0, items.size())
+                            .filter(i -> items.get(i).row == number)
+                            .findFirst()
+                            .orElse(-1);
                     assertEquals(alone[row], first >= 0, "row " + row);
                     int parts = alone[row] ? items.get(first).parts : 0;
                     int covered = 0;
@@ -53,7 +58,9 @@ class AttentionPlanTest {
                         covered = item.end;
                     }
                     assertEquals(alone[row] ? Math.max(lengths[row] - 1, 0) : 0, covered, "row " + row);
-                    assertEquals(parts, items.stream().filter(item -> item.row == number).count());
+                    assertEquals(
+                            parts,
+                            items.stream().filter(item -> item.row == number).count());
                 }
             }
         }
@@ -72,15 +79,19 @@ class AttentionPlanTest {
     void blocksHaveAboutAsManyTokens(int rows, int shortest, int longest, int most) {
         for (int seed = 0; seed < 20; seed++) {
             int[] lengths = new Random(seed).ints(rows, shortest, longest + 1).toArray();
-            double average = (double) H100.unitsPerItem() * Arrays.stream(lengths).sum() / H100.blocks();
-            assertTrue(100 * mostTokensOfABlock(lengths) < most * average, () -> mostTokensOfABlock(lengths) + " instead of " + average);
+            double average =
+                    (double) H100.unitsPerItem() * Arrays.stream(lengths).sum() / H100.blocks();
+            assertTrue(
+                    100 * mostTokensOfABlock(lengths) < most * average,
+                    () -> mostTokensOfABlock(lengths) + " instead of " + average);
         }
     }
 
     /** No block has more than 256 tokens, the longest part. */
     @Test
     void longRowsAmongShortOnesAreDivided() {
-        int[] lengths = IntStream.range(0, 64).map(row -> row % 8 == 0 ? 1000 : 100).toArray();
+        int[] lengths =
+                IntStream.range(0, 64).map(row -> row % 8 == 0 ? 1000 : 100).toArray();
         assertEquals(256, mostTokensOfABlock(lengths));
     }
 
@@ -89,7 +100,11 @@ class AttentionPlanTest {
         int[] lengths = new int[256];
         Arrays.fill(lengths, 900);
         List<Item> items = items(H100, lengths, all(256));
-        assertEquals(IntStream.range(0, 256).mapToObj(row -> new Item(row, 0, 1, 0, 899)).toList(), items);
+        assertEquals(
+                IntStream.range(0, 256)
+                        .mapToObj(row -> new Item(row, 0, 1, 0, 899))
+                        .toList(),
+                items);
     }
 
     @Test
@@ -97,7 +112,11 @@ class AttentionPlanTest {
         AttentionPlan plan = new AttentionPlan(3, 396, 16, false);
         int[] lengths = {5, 1024, 0, 300};
         assertEquals(
-                List.of(new Item(1, 0, 1, 0, 1023), new Item(3, 0, 1, 0, 299), new Item(0, 0, 1, 0, 4), new Item(2, 0, 1, 0, 0)),
+                List.of(
+                        new Item(1, 0, 1, 0, 1023),
+                        new Item(3, 0, 1, 0, 299),
+                        new Item(0, 0, 1, 0, 4),
+                        new Item(2, 0, 1, 0, 0)),
                 items(plan, lengths, all(4)));
         assertEquals(List.of(new Item(0, 0, 1, 0, 0), new Item(1, 0, 1, 0, 0)), items(plan, new int[] {1, 0}, all(2)));
     }
@@ -124,7 +143,8 @@ class AttentionPlanTest {
         for (int unit = 0; unit < items.size() * H100.unitsPerItem(); unit++) {
             int place = unit % H100.blocks();
             boolean back = unit / H100.blocks() % 2 == 1;
-            tokens[back ? H100.blocks() - 1 - place : place] += items.get(unit / H100.unitsPerItem()).tokens();
+            tokens[back ? H100.blocks() - 1 - place : place] +=
+                    items.get(unit / H100.unitsPerItem()).tokens();
         }
         return Arrays.stream(tokens).max().getAsInt();
     }
@@ -158,7 +178,8 @@ class AttentionPlanTest {
         }
         items.removeAll(Collections.singleton(null));
         for (int i = 1; i < items.size(); i++) { // but for what a piece is not full
-            assertTrue(items.get(i).tokens() < items.get(i - 1).tokens() + 2 * plan.pieceTokens(), items.get(i)::toString);
+            assertTrue(
+                    items.get(i).tokens() < items.get(i - 1).tokens() + 2 * plan.pieceTokens(), items.get(i)::toString);
         }
         return items;
     }

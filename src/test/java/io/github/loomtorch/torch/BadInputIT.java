@@ -50,15 +50,17 @@ class BadInputIT {
     @Test
     void aDeviceThatIsNotThere() throws IOException {
         RandomCheckpoint.write(directory, CONFIG, DType.F32, 1);
-        String message = assertThrows(TorchException.class, () -> load("cuda:99")).getMessage();
+        String message =
+                assertThrows(TorchException.class, () -> load("cuda:99")).getMessage();
         if (Libtorch.cudaDeviceCount() > 0) {
             assertTrue(message.startsWith("device must be one of the "), message);
             assertTrue(message.endsWith(", got cuda:99"), message);
         } else {
             assertEquals(
-                    "CUDA is not available: libtorch " + (torch.hasCUDA()
-                            ? "found no working GPU; check the driver, or set device=cpu"
-                            : "was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set device=cpu"),
+                    "CUDA is not available: libtorch "
+                            + (torch.hasCUDA()
+                                    ? "found no working GPU; check the driver, or set device=cpu"
+                                    : "was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set device=cpu"),
                     message);
         }
         assertNothingIsLeft();
@@ -82,7 +84,9 @@ class BadInputIT {
         Files.writeString(file, Files.readString(file).replace("\"n_layer\":2", "\"n_layer\":3"));
         String message = assertThrows(IOException.class, () -> load("cpu")).getMessage();
         assertEquals(
-                directory.resolve("model.safetensors") + ": expected tensor h.2.ln_1.weight of shape [16], got none of that name", message);
+                directory.resolve("model.safetensors")
+                        + ": expected tensor h.2.ln_1.weight of shape [16], got none of that name",
+                message);
         assertNothingIsLeft();
     }
 
@@ -103,8 +107,19 @@ class BadInputIT {
      */
     @Test
     void nanWeightsFailTheSequencesTheyReachAndNoOthers() throws IOException {
-        Gpt2Config config = new Gpt2Config(CONFIG.vocabSize(), 64, CONFIG.hiddenSize(), CONFIG.layerCount(), CONFIG.headCount(),
-                CONFIG.innerSize(), CONFIG.activation(), CONFIG.layerNormEpsilon(), true, false, /* tieWordEmbeddings= */ false, -1);
+        Gpt2Config config = new Gpt2Config(
+                CONFIG.vocabSize(),
+                64,
+                CONFIG.hiddenSize(),
+                CONFIG.layerCount(),
+                CONFIG.headCount(),
+                CONFIG.innerSize(),
+                CONFIG.activation(),
+                CONFIG.layerNormEpsilon(),
+                true,
+                false,
+                /* tieWordEmbeddings= */ false,
+                -1);
         Path healthy = RandomCheckpoint.write(directory.resolve("healthy"), config, DType.F32, 1);
         Path poisoned = RandomCheckpoint.write(directory.resolve("poisoned"), config, DType.F32, 1);
         poison(poisoned, config);
@@ -130,7 +145,9 @@ class BadInputIT {
                     ArithmeticException cause = assertInstanceOf(ArithmeticException.class, e.getCause());
                     assertTrue(cause.getMessage().contains("NaN"), cause.getMessage());
                 } else {
-                    assertArrayEquals(healthyRun.outputTokenIds(), generations.get(i).join().outputTokenIds());
+                    assertArrayEquals(
+                            healthyRun.outputTokenIds(),
+                            generations.get(i).join().outputTokenIds());
                 }
             }
             assertTrue(failed > 0 && failed < generations.size(), failed + " of " + generations.size() + " failed");
@@ -142,12 +159,18 @@ class BadInputIT {
         Random random = new Random(1);
         List<GenerationRequest> requests = new ArrayList<>();
         for (int i = 0; i < 2 * BATCH_SIZE; i++) {
-            int[] prompt = random.ints(1 + 4 * i, 0, config.vocabSize()).map(id -> id == POISON ? POISON + 1 : id).toArray();
+            int[] prompt = random.ints(1 + 4 * i, 0, config.vocabSize())
+                    .map(id -> id == POISON ? POISON + 1 : id)
+                    .toArray();
             if (i % 3 == 0) {
                 prompt[prompt.length / 2] = POISON;
             }
-            SamplingParams sampling =
-                    SamplingParams.builder().maxNewTokens(16).temperature(1).seed(i).ignoreEos(true).build();
+            SamplingParams sampling = SamplingParams.builder()
+                    .maxNewTokens(16)
+                    .temperature(1)
+                    .seed(i)
+                    .ignoreEos(true)
+                    .build();
             requests.add(new GenerationRequest(prompt, sampling));
         }
         return requests;
@@ -215,6 +238,7 @@ class BadInputIT {
                     List.of("config.json", "model.safetensors"),
                     files.map(file -> file.getFileName().toString()).sorted().toList());
         }
-        assertFalse(Thread.getAllStackTraces().keySet().stream().anyMatch(thread -> thread.getName().startsWith("engine")));
+        assertFalse(Thread.getAllStackTraces().keySet().stream()
+                .anyMatch(thread -> thread.getName().startsWith("engine")));
     }
 }

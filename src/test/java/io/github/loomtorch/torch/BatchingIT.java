@@ -35,8 +35,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * The embedded model gives each request the tokens that it gives it alone, whatever runs beside it. Rounding differs between batch
- * shapes, by about 1e-5 in a logit; no choice of these requests is that near to turning round, so the tokens are equal.
+ * The embedded model gives each request the tokens that it gives it alone, whatever runs beside it. Rounding differs
+ * between batch shapes, by about 1e-5 in a logit; no choice of these requests is that near to turning round, so the
+ * tokens are equal.
  */
 class BatchingIT {
     private static final int BATCH_SIZE = 4;
@@ -53,8 +54,10 @@ class BatchingIT {
                 + " she had peeped into the book her sister was reading",
     };
 
-    private static final SamplingParams SEEDED =
-            SamplingParams.creative().toBuilder().maxNewTokens(NEW_TOKENS).seed(1).build();
+    private static final SamplingParams SEEDED = SamplingParams.creative().toBuilder()
+            .maxNewTokens(NEW_TOKENS)
+            .seed(1)
+            .build();
 
     private static Gpt2 gpt2;
     private static List<GenerationRequest> requests;
@@ -114,7 +117,9 @@ class BatchingIT {
                 .listener(step -> computed.addAndGet(step.computedTokens()))
                 .build();
         assertSame(requests, Generations.together(gpt2, config, requests));
-        int all = alone.stream().mapToInt(each -> each.promptTokenIds().length + each.outputTokenIds().length - 1).sum();
+        int all = alone.stream()
+                .mapToInt(each -> each.promptTokenIds().length + each.outputTokenIds().length - 1)
+                .sum();
         assertTrue(computed.get() < all, "computed " + computed + " of " + all + " tokens");
     }
 
@@ -158,7 +163,8 @@ class BatchingIT {
 
     @Test
     void underTheAsyncNaiveScheduler() throws IOException {
-        assertSame(requests, submitted(new AsyncNaiveScheduler(BatchingIT::engine, 3, Duration.ofMillis(20)), requests));
+        assertSame(
+                requests, submitted(new AsyncNaiveScheduler(BatchingIT::engine, 3, Duration.ofMillis(20)), requests));
     }
 
     @Test
@@ -169,15 +175,21 @@ class BatchingIT {
 
     @Test
     void bitForBitIfDeterministic() throws IOException {
-        SamplingParams sampling = SEEDED.toBuilder().maxNewTokens(6).topLogprobs(5).build();
+        SamplingParams sampling =
+                SEEDED.toBuilder().maxNewTokens(6).topLogprobs(5).build();
         List<GenerationRequest> logged = requests.stream()
                 .map(request -> new GenerationRequest(request.promptTokenIds(), sampling))
                 .toList();
-        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, 16, 0.9, true, /* deterministic= */ true, false);
+        TorchOptions options =
+                new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, 16, 0.9, true, /* deterministic= */ true, false);
         try (Gpt2 deterministic = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options)) {
             assertEquals(
-                    Generations.alone(deterministic, uncached(), logged).stream().map(Completion::logprobs).toList(),
-                    Generations.together(deterministic, uncached(), logged).stream().map(Completion::logprobs).toList());
+                    Generations.alone(deterministic, uncached(), logged).stream()
+                            .map(Completion::logprobs)
+                            .toList(),
+                    Generations.together(deterministic, uncached(), logged).stream()
+                            .map(Completion::logprobs)
+                            .toList());
         }
     }
 
@@ -186,7 +198,8 @@ class BatchingIT {
             @Override
             public void close() {}
         };
-        return new Engine(borrowed, EngineConfig.builder().maxPrefillTokensPerStep(24).build());
+        return new Engine(
+                borrowed, EngineConfig.builder().maxPrefillTokensPerStep(24).build());
     }
 
     private static List<Completion> submitted(Scheduler scheduler, List<GenerationRequest> order) {
@@ -207,7 +220,9 @@ class BatchingIT {
         for (int i = 0; i < order.size(); i++) {
             Completion expected = alone.get(requests.indexOf(order.get(i)));
             assertArrayEquals(
-                    expected.outputTokenIds(), completions.get(i).outputTokenIds(), "prompt of " + expected.promptTokenIds().length);
+                    expected.outputTokenIds(),
+                    completions.get(i).outputTokenIds(),
+                    "prompt of " + expected.promptTokenIds().length);
         }
     }
 }

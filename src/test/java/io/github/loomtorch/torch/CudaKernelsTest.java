@@ -27,7 +27,8 @@ class CudaKernelsTest {
     /** So that it is compiled once for all sizes of GPT-2. */
     @Test
     void samplingDependsOnNoSizeButTheVocabulary() {
-        Map<String, Integer> sizes = Map.of("C", 768, "D", 64, "F", 3072, "PAGE", 16, "ACTIVATION", 0, "EPSILON_BITS", 0, "V", 50257);
+        Map<String, Integer> sizes =
+                Map.of("C", 768, "D", 64, "F", 3072, "PAGE", 16, "ACTIVATION", 0, "EPSILON_BITS", 0, "V", 50257);
 
         assertEquals(List.of("-DV=50257"), CudaKernels.definitions(sizes, CudaKernels.source("sample.cu")));
     }

@@ -33,9 +33,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * The kernels against the program in float32, on the same weights: every step of batches of random requests, with random weights, biases and
- * norms, by every kind of attention that is right for it, with padding, and with all that the kernels write set to NaN before. Seeds are new
- * each time.
+ * The kernels against the program in float32, on the same weights: every step of batches of random requests, with
+ * random weights, biases and norms, by every kind of attention that is right for it, with padding, and with all that
+ * the kernels write set to NaN before. Seeds are new each time.
  */
 @Tag("gpu")
 class CudaLayersIT {
@@ -58,19 +58,36 @@ class CudaLayersIT {
         "FLOAT32, 1e-4, 320, 5, 16, 200, 140"
     })
     void everyStepGivesTheProgramsLogits(
-            Dtype dtype, double tolerance, int hidden, int heads, int pageSize, int batch, int prefillTokens) throws IOException {
+            Dtype dtype, double tolerance, int hidden, int heads, int pageSize, int batch, int prefillTokens)
+            throws IOException {
         long seed = System.nanoTime();
         Random random = new Random(seed);
         Gpt2Config gpt2 = Gpt2Config.shape("gpt2");
         Gpt2Config config = new Gpt2Config(
-                1003, 1024, hidden, 2, heads, 4 * hidden, gpt2.activation(), gpt2.layerNormEpsilon(), true, false, true, -1);
+                1003,
+                1024,
+                hidden,
+                2,
+                heads,
+                4 * hidden,
+                gpt2.activation(),
+                gpt2.layerNormEpsilon(),
+                true,
+                false,
+                true,
+                -1);
         Map<AttentionChoice.Kind, List<Double>> errors = new EnumMap<>(AttentionChoice.Kind.class);
         try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
                 new ComparingLm(config, dtype, pageSize, batch, prefillTokens, seed, errors),
-                EngineConfig.builder().maxPrefillTokensPerStep(prefillTokens).maxPrefillTokensBesideDecode(prefillTokens).build()))) {
+                EngineConfig.builder()
+                        .maxPrefillTokensPerStep(prefillTokens)
+                        .maxPrefillTokensBesideDecode(prefillTokens)
+                        .build()))) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < batch; i++) {
-                int length = i == 1 || batch == 1 ? 1017 : i == 0 ? 1 : random.nextInt(8) == 0 ? 1 + random.nextInt(1000) : 1 + random.nextInt(40);
+                int length = i == 1 || batch == 1
+                        ? 1017
+                        : i == 0 ? 1 : random.nextInt(8) == 0 ? 1 + random.nextInt(1000) : 1 + random.nextInt(40);
                 generations.add(scheduler.submit(
                         new GenerationRequest(random.ints(length, 0, 1003).toArray(), SamplingParams.greedy(7))));
             }
@@ -78,7 +95,9 @@ class CudaLayersIT {
         }
         errors.forEach((kind, ofKind) -> {
             assertTrue(ofKind.size() > 7, () -> "compared " + errors);
-            double worst = ofKind.stream().mapToDouble(Double::doubleValue).reduce(0, (a, b) -> Double.isNaN(b) ? b : Math.max(a, b));
+            double worst = ofKind.stream()
+                    .mapToDouble(Double::doubleValue)
+                    .reduce(0, (a, b) -> Double.isNaN(b) ? b : Math.max(a, b));
             System.out.printf(
                     "%s, hidden size %d, batch %d, attention by %s: %d results, largest relative error %.2e%n",
                     dtype, hidden, batch, kind, ofKind.size(), worst);
@@ -86,12 +105,16 @@ class CudaLayersIT {
         });
     }
 
-    /** Gives each sequence the program's most probable token, and notes how far the kernels' logits are from the program's. */
+    /**
+     * Gives each sequence the program's most probable token, and notes how far the kernels' logits are from the
+     * program's.
+     */
     private static final class ComparingLm extends Gpt2 {
         private static final int MOST_PADDING = 20; // rows
         private static final List<String> WEIGHTS = List.of("wte", "wpe", "qkv_w", "proj_w", "fc_w", "out_w");
         private static final List<String> FACTORS = List.of("ln1_w", "ln2_w", "lnf_w");
-        private static final List<String> OFFSETS = List.of("ln1_b", "qkv_b", "proj_b", "ln2_b", "fc_b", "out_b", "lnf_b");
+        private static final List<String> OFFSETS =
+                List.of("ln1_b", "qkv_b", "proj_b", "ln2_b", "fc_b", "out_b", "lnf_b");
 
         private final Map<AttentionChoice.Kind, List<Double>> errors;
         private final Random random;
@@ -102,19 +125,36 @@ class CudaLayersIT {
         private final Tensor embeddings;
 
         ComparingLm(
-                Gpt2Config config, Dtype dtype, int pageSize, int batch, int prefillTokens, long seed,
+                Gpt2Config config,
+                Dtype dtype,
+                int pageSize,
+                int batch,
+                int prefillTokens,
+                long seed,
                 Map<AttentionChoice.Kind, List<Double>> errors)
                 throws IOException {
-            this(config, new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false), prefillTokens, seed, errors);
+            this(
+                    config,
+                    new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false),
+                    prefillTokens,
+                    seed,
+                    errors);
         }
 
         private ComparingLm(
-                Gpt2Config config, TorchOptions options, int prefillTokens, long seed, Map<AttentionChoice.Kind, List<Double>> errors)
+                Gpt2Config config,
+                TorchOptions options,
+                int prefillTokens,
+                long seed,
+                Map<AttentionChoice.Kind, List<Double>> errors)
                 throws IOException {
             super(program(config, options, seed), options);
             this.errors = errors;
             random = new Random(seed);
-            exact = program(config, new TorchOptions("cuda", Dtype.FLOAT32, maxBatchSize(), pageSize(), 0.4, false, false, false), seed);
+            exact = program(
+                    config,
+                    new TorchOptions("cuda", Dtype.FLOAT32, maxBatchSize(), pageSize(), 0.4, false, false, false),
+                    seed);
             closers.push(exact);
             try (TensorScope scope = new TensorScope()) {
                 FACTORS.forEach(name -> program.parameter(name).normal_(1, 0.2, null));
@@ -128,19 +168,31 @@ class CudaLayersIT {
                 var properties = torch_cuda.getDeviceProperties(program.device().index());
                 embeddings = program.parameter("wte").clone().retainReference();
                 layers = new CudaLayers(
-                        program, program.stream().stream().retainReference(), "sm_" + properties.major() + properties.minor(),
-                        CudaGpt2.macros(program), maxRows, false, false);
+                        program,
+                        program.stream().stream().retainReference(),
+                        "sm_" + properties.major() + properties.minor(),
+                        CudaGpt2.macros(program),
+                        maxRows,
+                        false,
+                        false);
                 closers.push(layers);
                 rows = new StepRows(
-                        maxRows, StepInput.rowSize(KvCache.pagesPerSequence(config, pageSize())), pageSize(), layers.attentionPlan(),
-                        program.device(), program.stream().stream().retainReference());
+                        maxRows,
+                        StepInput.rowSize(KvCache.pagesPerSequence(config, pageSize())),
+                        pageSize(),
+                        layers.attentionPlan(),
+                        program.device(),
+                        program.stream().stream().retainReference());
                 closers.push(rows);
                 kindsFor(List.of()).forEach(kind -> errors.put(kind, new ArrayList<>()));
-                Cuda.check(cudart.cudaDeviceSynchronize(), "cudaDeviceSynchronize"); // the two programs have streams of their own
+                Cuda.check(
+                        cudart.cudaDeviceSynchronize(),
+                        "cudaDeviceSynchronize"); // the two programs have streams of their own
             }
         }
 
-        private static TorchScriptProgram program(Gpt2Config config, TorchOptions options, long seed) throws IOException {
+        private static TorchScriptProgram program(Gpt2Config config, TorchOptions options, long seed)
+                throws IOException {
             return new TorchScriptProgram(
                     config, options, (device, type) -> TorchScriptExporter.random(config, seed, device, type));
         }
@@ -158,12 +210,14 @@ class CudaLayersIT {
                     List<Chunk> prefilling = chunks.subList(decodes, chunks.size());
                     wanted.addAll(wanted(prefilling, exact.prefill(prefilling), decodes));
                 }
-                Cuda.check(cudart.cudaDeviceSynchronize(), "cudaDeviceSynchronize"); // its cache is read on another stream
+                Cuda.check(
+                        cudart.cudaDeviceSynchronize(), "cudaDeviceSynchronize"); // its cache is read on another stream
 
                 program.configureThread();
                 StepRows.Host host = rows.host(0);
                 host.fill(chunks, chunk -> 0);
-                int count = chunks.stream().mapToInt(Chunk::count).sum() + (random.nextBoolean() ? random.nextInt(MOST_PADDING) : 0);
+                int count = chunks.stream().mapToInt(Chunk::count).sum()
+                        + (random.nextBoolean() ? random.nextInt(MOST_PADDING) : 0);
                 Tensor wte = program.parameter("wte");
                 Tensor written = cacheRows(chunks);
                 for (AttentionChoice.Kind kind : kindsFor(chunks)) {
@@ -172,10 +226,13 @@ class CudaLayersIT {
                     host.upload(count, kind.isPlanned());
                     layers.step(rows, count, kind, 0);
                     wte.copy_(embeddings);
-                    Tensor logits = layers.step(rows, count, kind, 0).to(ScalarType.Float).cpu();
+                    Tensor logits = layers.step(rows, count, kind, 0)
+                            .to(ScalarType.Float)
+                            .cpu();
                     List<Double> ofKind = errors.get(kind);
                     ofKind.add(relativeError(
-                            program.cache().tensor().index_select(2, written), exact.cache().tensor().index_select(2, written)));
+                            program.cache().tensor().index_select(2, written),
+                            exact.cache().tensor().index_select(2, written)));
                     if (!wanted.isEmpty()) {
                         ofKind.add(relativeError(wanted, logits));
                     }
@@ -190,8 +247,8 @@ class CudaLayersIT {
                 right.removeAll(EnumSet.of(AttentionChoice.Kind.TILES, AttentionChoice.Kind.TILES_AND_RING));
             }
             if (!choice.atLeast90()) {
-                right.removeAll(
-                        EnumSet.of(AttentionChoice.Kind.SPLIT, AttentionChoice.Kind.RING, AttentionChoice.Kind.TILES_AND_RING));
+                right.removeAll(EnumSet.of(
+                        AttentionChoice.Kind.SPLIT, AttentionChoice.Kind.RING, AttentionChoice.Kind.TILES_AND_RING));
             }
             if (chunks.stream().anyMatch(chunk -> chunk.count() > 1)) {
                 right.remove(AttentionChoice.Kind.RING);
@@ -231,13 +288,15 @@ class CudaLayersIT {
         private Tensor cacheRows(List<Chunk> chunks) {
             long[] places = chunks.stream()
                     .flatMapToLong(chunk -> IntStream.range(chunk.start(), chunk.end())
-                            .mapToLong(at -> (long) chunk.sequence().page(at / pageSize()) * pageSize() + at % pageSize()))
+                            .mapToLong(
+                                    at -> (long) chunk.sequence().page(at / pageSize()) * pageSize() + at % pageSize()))
                     .toArray();
             return AbstractTensor.create(places).to(program.device(), ScalarType.Long);
         }
 
         private static double relativeError(Tensor got, Tensor expected) {
-            return got.to(ScalarType.Float).sub(expected).norm().item_double() / expected.norm().item_double();
+            return got.to(ScalarType.Float).sub(expected).norm().item_double()
+                    / expected.norm().item_double();
         }
 
         private double relativeError(List<Wanted> wanted, Tensor logits) {
@@ -267,7 +326,8 @@ class CudaLayersIT {
         @Override
         public void close() {
             try (TensorScope scope = new TensorScope()) {
-                double error = relativeError(program.cache().tensor(), exact.cache().tensor());
+                double error =
+                        relativeError(program.cache().tensor(), exact.cache().tensor());
                 errors.values().forEach(ofKind -> ofKind.add(error));
             }
             embeddings.releaseReference();

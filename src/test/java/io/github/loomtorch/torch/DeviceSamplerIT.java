@@ -38,7 +38,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** The kernel that samples on the GPU against the reference sampler: equal tokens for thousands of rows with mixed parameters. */
+/**
+ * The kernel that samples on the GPU against the reference sampler: equal tokens for thousands of rows with mixed
+ * parameters.
+ */
 @Tag("gpu")
 class DeviceSamplerIT {
     private static final int SLOTS = 160; // more than multiprocessors, up to which another kernel is used
@@ -49,7 +52,8 @@ class DeviceSamplerIT {
     @CsvSource({"Float, true, 64", "Half, false, 64", "Half, true, 160", "BFloat16, true, 160"})
     void samplesAsTheReferenceDoes(String dtype, boolean ahead, int batch) {
         Random random = new Random(7);
-        ComparingLm lm = new ComparingLm(ScalarType.valueOf(dtype), ahead, (request, target, from) -> makeRow(random, target, from));
+        ComparingLm lm = new ComparingLm(
+                ScalarType.valueOf(dtype), ahead, (request, target, from) -> makeRow(random, target, from));
         List<Generation> generations = new ArrayList<>();
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), batch)) {
             for (int round = 0; round < 2; round++) {
@@ -67,10 +71,14 @@ class DeviceSamplerIT {
     @Test
     void saysWhyLogitsAreUnusableAsTheReferenceDoes() {
         List<SamplingParams> params = new ArrayList<>();
-        SamplingParams greedy = SamplingParams.greedy(2).toBuilder().ignoreEos(true).build();
+        SamplingParams greedy =
+                SamplingParams.greedy(2).toBuilder().ignoreEos(true).build();
         params.add(greedy); // 0: NaN
         params.add(greedy.toBuilder().temperature(1).build()); // 1: infinity
-        params.add(greedy.toBuilder().repetitionPenalty(1e-30f).logitBias(Map.of(2, 3e38f)).build()); // 2: infinity, but for the bias
+        params.add(greedy.toBuilder()
+                .repetitionPenalty(1e-30f)
+                .logitBias(Map.of(2, 3e38f))
+                .build()); // 2: infinity, but for the bias
         Map<Integer, Float> bans = new HashMap<>();
         for (int id = 0; id < VOCAB; id++) {
             bans.put(id, Float.NEGATIVE_INFINITY);
@@ -92,7 +100,8 @@ class DeviceSamplerIT {
             }
         }
         for (int i = 0; i < params.size(); i++) {
-            Throwable cause = assertThrows(CompletionException.class, generations.get(i)::join).getCause();
+            Throwable cause = assertThrows(CompletionException.class, generations.get(i)::join)
+                    .getCause();
             assertEquals(lm.failures.get(i), cause.getMessage());
         }
         assertEquals(5, Set.copyOf(lm.failures.values()).size());
@@ -100,7 +109,8 @@ class DeviceSamplerIT {
     }
 
     private static SamplingParams randomParams(Random random) {
-        SamplingParams.Builder params = SamplingParams.builder().maxNewTokens(12).ignoreEos(true).seed(random.nextLong());
+        SamplingParams.Builder params =
+                SamplingParams.builder().maxNewTokens(12).ignoreEos(true).seed(random.nextLong());
         params.temperature(pick(random, 0, 0.05f, 0.7f, 1, 1.5f, 8, 1000));
         params.topK((int) pick(random, 0, 0, 1, 3, 50, 128, 129, 3000));
         params.topP(pick(random, 1, 1, 0.95f, 0.5f, 1e-4f, 0.999999f));
@@ -132,7 +142,8 @@ class DeviceSamplerIT {
         double banned = random.nextInt(4) == 0 ? 0.9 : 0;
         for (int i = 0; i < VOCAB; i++) {
             float logit = offset + deviation * (float) random.nextGaussian();
-            target[from + i] = random.nextDouble() < banned ? Float.NEGATIVE_INFINITY : coarse ? Math.round(logit) : logit;
+            target[from + i] =
+                    random.nextDouble() < banned ? Float.NEGATIVE_INFINITY : coarse ? Math.round(logit) : logit;
         }
     }
 
@@ -143,7 +154,8 @@ class DeviceSamplerIT {
     /** Makes logits up, samples them on the device and by the reference, and goes on with the device's token. */
     private static final class ComparingLm implements CausalLm {
         final List<String> differences = new ArrayList<>();
-        final Map<Integer, String> failures = new HashMap<>(); // messages of the reference, by the first token of the prompt
+        final Map<Integer, String> failures =
+                new HashMap<>(); // messages of the reference, by the first token of the prompt
         int rows;
         private final ScalarType dtype;
         private final boolean ahead;
@@ -197,7 +209,9 @@ class DeviceSamplerIT {
                     maker.make(chunks.get(row).sequence().request(), made, row * PADDED);
                 }
                 Tensor logits = torch.from_blob(
-                                new FloatPointer(made), new long[] {chunks.size(), PADDED}, new TensorOptions(ScalarType.Float))
+                                new FloatPointer(made),
+                                new long[] {chunks.size(), PADDED},
+                                new TensorOptions(ScalarType.Float))
                         .to(dtype);
                 host.fillLast(chunks, sampler::prepare);
                 host.upload(chunks.size(), false);
@@ -226,7 +240,8 @@ class DeviceSamplerIT {
             }
             int expected;
             try {
-                expected = reference.sample(logits, params, sequence.seed(), tokens, sequence.promptLength(), chunk.end());
+                expected =
+                        reference.sample(logits, params, sequence.seed(), tokens, sequence.promptLength(), chunk.end());
             } catch (ArithmeticException e) {
                 failures.put(sequence.request().promptTokenIds()[0], e.getMessage());
                 return;
@@ -235,8 +250,8 @@ class DeviceSamplerIT {
             last[slot] = expected;
             int got = host.result(row, 0);
             if (got != expected) {
-                differences.add(
-                        params + " output " + (chunk.end() - sequence.promptLength()) + ": expected " + expected + ", got " + got);
+                differences.add(params + " output " + (chunk.end() - sequence.promptLength()) + ": expected " + expected
+                        + ", got " + got);
             } else if (params.topLogprobs() >= 0) {
                 TokenLogprobs want = reference.logprobs(logits, expected, params.topLogprobs());
                 TokenLogprobs taken = sampler.logprobs(host, row, params.topLogprobs());

@@ -8,7 +8,8 @@ import org.junit.jupiter.api.Test;
 class FailuresTest {
     @Test
     void theFirstLineSaysWhatIsWrong() {
-        RuntimeException cause = new RuntimeException("mat1 and mat2 shapes cannot be multiplied\nException raised from addmm\n");
+        RuntimeException cause =
+                new RuntimeException("mat1 and mat2 shapes cannot be multiplied\nException raised from addmm\n");
         TorchException e = Failures.explain("step", cause);
         assertEquals("step failed: mat1 and mat2 shapes cannot be multiplied", e.getMessage());
         assertSame(cause, e.getCause());
@@ -16,8 +17,7 @@ class FailuresTest {
 
     @Test
     void inATorchScriptProgramTheLineAfterTheTracebackDoes() {
-        RuntimeException cause = new RuntimeException(
-                """
+        RuntimeException cause = new RuntimeException("""
                 The following operation failed in the TorchScript interpreter.
                 Traceback of TorchScript (most recent call last):
                   File "<string>", line 29, in head
@@ -25,7 +25,9 @@ class FailuresTest {
                                ~~~~~~~~~~~ <--- HERE
                 RuntimeError: stack expects a non-empty TensorList
                 """);
-        assertEquals("step failed: stack expects a non-empty TensorList", Failures.explain("step", cause).getMessage());
+        assertEquals(
+                "step failed: stack expects a non-empty TensorList",
+                Failures.explain("step", cause).getMessage());
     }
 
     @Test
@@ -45,7 +47,9 @@ class FailuresTest {
 
     @Test
     void aFailureMayHaveNoMessage() {
-        assertEquals("step failed: null", Failures.explain("step", new RuntimeException()).getMessage());
+        assertEquals(
+                "step failed: null",
+                Failures.explain("step", new RuntimeException()).getMessage());
     }
 
     @Test

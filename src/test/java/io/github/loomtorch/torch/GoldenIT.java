@@ -33,14 +33,23 @@ import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** The embedded model against what Hugging Face transformers computes for it; {@code golden/README.md} says how that was made. */
+/**
+ * The embedded model against what Hugging Face transformers computes for it; {@code golden/README.md} says how that was
+ * made.
+ */
 class GoldenIT {
     /** Both sides are float32 and differ in the order of their sums only. The largest difference seen is 7e-6. */
     private static final double TOLERANCE = 1e-3;
 
     private record Case(
-            String prompt, int[] promptIds, int[] top5Ids, double[] top5Logits, double[] logitsFirst8, double logsumexp,
-            int[] greedyIds, String greedyText) {}
+            String prompt,
+            int[] promptIds,
+            int[] top5Ids,
+            double[] top5Logits,
+            double[] logitsFirst8,
+            double logsumexp,
+            int[] greedyIds,
+            String greedyText) {}
 
     private static final List<Case> CASES = new ArrayList<>();
     private static Tokenizer tokenizer;
@@ -50,7 +59,9 @@ class GoldenIT {
     static void runInFloat32() throws IOException {
         tokenizer = BpeTokenizer.load(Path.of("tokenizer"));
         JsonMapper json = JsonMapper.builder().build();
-        for (JsonNode node : json.readTree(Path.of("src/test/resources/golden/tales.json").toFile()).get("cases")) {
+        for (JsonNode node : json.readTree(
+                        Path.of("src/test/resources/golden/tales.json").toFile())
+                .get("cases")) {
             CASES.add(new Case(
                     node.get("prompt").textValue(),
                     json.convertValue(node.get("prompt_ids"), int[].class),
@@ -70,7 +81,8 @@ class GoldenIT {
     private static Outputs run(Dtype dtype, int newTokens) throws IOException {
         TorchOptions options = new TorchOptions("cpu", dtype, CASES.size());
         try (Gpt2 gpt2 = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options)) {
-            return new Outputs(CASES.stream().map(each -> logits(gpt2, each.promptIds)).toList(), greedy(gpt2, newTokens));
+            return new Outputs(
+                    CASES.stream().map(each -> logits(gpt2, each.promptIds)).toList(), greedy(gpt2, newTokens));
         }
     }
 
@@ -104,8 +116,9 @@ class GoldenIT {
     }
 
     /**
-     * Logits about 10 lie on steps of 2^-7 in float16 and 2^-4 in bfloat16, and each layer rounds too: the largest differences seen are
-     * 0.01 and 0.1. That may turn a near tie round: then each side's token must be one of the other's first five there, as in vLLM's tests.
+     * Logits about 10 lie on steps of 2^-7 in float16 and 2^-4 in bfloat16, and each layer rounds too: the largest
+     * differences seen are 0.01 and 0.1. That may turn a near tie round: then each side's token must be one of the
+     * other's first five there, as in vLLM's tests.
      */
     @ParameterizedTest
     @CsvSource({"FLOAT16, 0.03", "BFLOAT16, 0.25"})
@@ -123,8 +136,11 @@ class GoldenIT {
             if (mismatch >= 0) {
                 checks.add(() -> assertTrue(
                         isNamed(a.outputTokenIds()[mismatch], b.logprobs().get(mismatch))
-                                && isNamed(b.outputTokenIds()[mismatch], a.logprobs().get(mismatch)),
-                        expected.prompt + ": token " + mismatch + " is no near tie: " + a.logprobs().get(mismatch) + ", "
+                                && isNamed(
+                                        b.outputTokenIds()[mismatch],
+                                        a.logprobs().get(mismatch)),
+                        expected.prompt + ": token " + mismatch + " is no near tie: "
+                                + a.logprobs().get(mismatch) + ", "
                                 + b.logprobs().get(mismatch)));
             }
         }
@@ -137,11 +153,16 @@ class GoldenIT {
 
     /** All cases in one batch. */
     private static List<Completion> greedy(Gpt2 gpt2, int newTokens) {
-        SamplingParams sampling = SamplingParams.greedy(newTokens).toBuilder().ignoreEos(true).topLogprobs(5).build();
+        SamplingParams sampling = SamplingParams.greedy(newTokens).toBuilder()
+                .ignoreEos(true)
+                .topLogprobs(5)
+                .build();
         return Generations.together(
                 gpt2,
                 EngineConfig.defaults(),
-                CASES.stream().map(each -> new GenerationRequest(each.promptIds, sampling)).toList());
+                CASES.stream()
+                        .map(each -> new GenerationRequest(each.promptIds, sampling))
+                        .toList());
     }
 
     /** [V], after the prompt. */
@@ -151,7 +172,8 @@ class GoldenIT {
             @Override
             public void launch(List<Chunk> chunks) {
                 try (TensorScope scope = new TensorScope()) {
-                    Tensor logits = Gpt2.decodes(chunks) == 1 ? gpt2.program.decode(chunks) : gpt2.program.prefill(chunks);
+                    Tensor logits =
+                            Gpt2.decodes(chunks) == 1 ? gpt2.program.decode(chunks) : gpt2.program.prefill(chunks);
                     logits.to(ScalarType.Float).data_ptr_float().get(row);
                 }
                 super.launch(chunks);
@@ -173,7 +195,9 @@ class GoldenIT {
 
     private static void assertLogits(Case expected, float[] logits, double tolerance) {
         IntStream.range(0, logits.length).forEach(id -> assertTrue(Float.isFinite(logits[id]), "logit of " + id));
-        double logsumexp = Math.log(IntStream.range(0, logits.length).mapToDouble(id -> Math.exp(logits[id])).sum());
+        double logsumexp = Math.log(IntStream.range(0, logits.length)
+                .mapToDouble(id -> Math.exp(logits[id]))
+                .sum());
         double largest = Stream.of(
                         IntStream.range(0, 8).mapToDouble(i -> logits[i] - expected.logitsFirst8[i]),
                         IntStream.range(0, 5).mapToDouble(i -> logits[expected.top5Ids[i]] - expected.top5Logits[i]),

@@ -36,8 +36,7 @@ import org.junit.jupiter.api.io.TempDir;
 class Gpt2VariantsIT {
     private static final JsonMapper JSON = JsonMapper.builder().build();
 
-    private static final String BASE =
-            """
+    private static final String BASE = """
             {"model_type": "gpt2", "vocab_size": 67, "n_positions": 50, "n_embd": 24, "n_layer": 2, "n_head": 3}""";
 
     /** Around the borders of pages of 16 tokens, and up to the context, 50. */
@@ -86,8 +85,10 @@ class Gpt2VariantsIT {
     @TestFactory
     Stream<DynamicTest> everyStorageFormatIsReadExactly() {
         return Stream.of(DType.F32, DType.F16, DType.BF16)
-                .map(dtype -> DynamicTest.dynamicTest(dtype.name(), () ->
-                        assertMatchesDefinition(write(directory.resolve(dtype.name()), JSON.readTree(BASE), dtype))));
+                .map(dtype -> DynamicTest.dynamicTest(
+                        dtype.name(),
+                        () -> assertMatchesDefinition(
+                                write(directory.resolve(dtype.name()), JSON.readTree(BASE), dtype))));
     }
 
     @Test
@@ -134,7 +135,9 @@ class Gpt2VariantsIT {
         writer.add(name, tensor.dtype().name(), tensor.shape(), bytes);
     }
 
-    /** Prefill at once, in chunks, and with others; decode alone and in batches that shrink; all up to the full context. */
+    /**
+     * Prefill at once, in chunks, and with others; decode alone and in batches that shrink; all up to the full context.
+     */
     private static void assertMatchesDefinition(Path path) throws IOException {
         ModelDirectory model = ModelDirectory.open(path);
         List<GenerationRequest> requests = Arrays.stream(PROMPT_LENGTHS)
@@ -151,7 +154,9 @@ class Gpt2VariantsIT {
     }
 
     private static GenerationRequest request(int promptLength, Gpt2Config config) {
-        int[] prompt = new Random(promptLength).ints(promptLength, 0, config.vocabSize()).toArray();
+        int[] prompt = new Random(promptLength)
+                .ints(promptLength, 0, config.vocabSize())
+                .toArray();
         SamplingParams sampling = SamplingParams.builder()
                 .maxNewTokens(config.contextLength() - promptLength)
                 .temperature(1)
@@ -167,7 +172,8 @@ class Gpt2VariantsIT {
         for (Completion completion : completions) {
             int[] prompt = completion.promptTokenIds();
             int[] output = completion.outputTokenIds();
-            int[] tokens = IntStream.concat(Arrays.stream(prompt), Arrays.stream(output)).toArray();
+            int[] tokens = IntStream.concat(Arrays.stream(prompt), Arrays.stream(output))
+                    .toArray();
             double[][] expected = naive.logprobs(tokens);
             for (int i = 0; i < output.length; i++) {
                 TokenLogprobs actual = completion.logprobs().get(i);

@@ -58,17 +58,21 @@ class GpuIT {
 
     private static ContinuousScheduler tales(TorchOptions options, UnaryOperator<CausalLm> change) throws IOException {
         ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
-        return new ContinuousScheduler(() -> new Engine(change.apply(Gpt2.load(model, options)), EngineConfig.defaults()));
+        return new ContinuousScheduler(
+                () -> new Engine(change.apply(Gpt2.load(model, options)), EngineConfig.defaults()));
     }
 
     @ParameterizedTest
     @EnumSource(names = {"FLOAT32", "FLOAT16", "BFLOAT16"})
     void greedyIdsAreHuggingFacesOrAsGood(Dtype dtype) throws IOException {
-        JsonNode golden = JSON.readTree(Path.of("src/test/resources/golden/tales.json").toFile());
+        JsonNode golden =
+                JSON.readTree(Path.of("src/test/resources/golden/tales.json").toFile());
         try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", dtype, 16))) {
             List<Generation> generations = new ArrayList<>();
             for (JsonNode goldenCase : golden.get("cases")) {
-                SamplingParams greedy = SamplingParams.greedy(goldenCase.get("greedy_ids").size()).toBuilder()
+                SamplingParams greedy = SamplingParams.greedy(
+                                goldenCase.get("greedy_ids").size())
+                        .toBuilder()
                         .ignoreEos(true)
                         .topLogprobs(5)
                         .build();
@@ -99,7 +103,8 @@ class GpuIT {
                         .findFirst()
                         .orElseThrow(() -> new AssertionError("token " + wanted + " is not among the top 5: " + here))
                         .logprob();
-                assertTrue(here.logprob() - other <= margin, "position " + i + ": expected " + wanted + ", got " + here);
+                assertTrue(
+                        here.logprob() - other <= margin, "position " + i + ": expected " + wanted + ", got " + here);
                 return;
             }
         }
@@ -141,13 +146,17 @@ class GpuIT {
         List<RecordingListener> listeners = new ArrayList<>();
         try (Engine engine = new Engine(Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options), config)) {
             for (int i = 0; i < 200; i++) {
-                SamplingParams params = SamplingParams.greedy(20 + i % 90).toBuilder().ignoreEos(true).topLogprobs(5).build();
+                SamplingParams params = SamplingParams.greedy(20 + i % 90).toBuilder()
+                        .ignoreEos(true)
+                        .topLogprobs(5)
+                        .build();
                 int length = i % 50 == 0 ? 900 : 1 + random.nextInt(20); // a few rows that blocks share
                 int[] prompt = random.ints(length, 0, 50257).toArray();
                 listeners.add(new RecordingListener());
                 assertEquals(
                         Engine.Admission.ADMITTED,
-                        engine.tryAdmit(engine.newSequence(new GenerationRequest(prompt, params), listeners.getLast())));
+                        engine.tryAdmit(
+                                engine.newSequence(new GenerationRequest(prompt, params), listeners.getLast())));
             }
             while (!engine.isIdle()) {
                 engine.step();
@@ -180,8 +189,8 @@ class GpuIT {
     }
 
     /**
-     * Prompts of more tokens together than go by rows: recorded, and as they are where they are too many or begin in the cache. What is
-     * compared with is neither recorded nor launched ahead.
+     * Prompts of more tokens together than go by rows: recorded, and as they are where they are too many or begin in
+     * the cache. What is compared with is neither recorded nor launched ahead.
      */
     @ParameterizedTest
     @ValueSource(booleans = {false, true})
@@ -189,7 +198,9 @@ class GpuIT {
         long seed = new Random().nextLong();
         Random random = new Random(seed);
         List<int[]> groups = new ArrayList<>(List.of(
-                new int[] {513}, new int[] {600}, new int[] {640}, new int[] {1000}, new int[] {1000, 1000}, new int[] {700, 600, 500, 200}));
+                new int[] {513}, new int[] {600}, new int[] {640}, new int[] {1000}, new int[] {1000, 1000}, new int[] {
+                    700, 600, 500, 200
+                }));
         for (int count : new int[] {16, 18, 24}) {
             int[] equal = new int[count];
             Arrays.fill(equal, 2000 / count);
@@ -201,7 +212,9 @@ class GpuIT {
         }
         List<List<int[]>> prompts = new ArrayList<>();
         for (int[] lengths : groups) {
-            prompts.add(Arrays.stream(lengths).mapToObj(length -> random.ints(length, 0, 50257).toArray()).toList());
+            prompts.add(Arrays.stream(lengths)
+                    .mapToObj(length -> random.ints(length, 0, 50257).toArray())
+                    .toList());
         }
         int[] cached = random.ints(900, 0, 50257).toArray();
         System.arraycopy(prompts.get(3).get(0), 0, cached, 0, 100);
@@ -216,16 +229,25 @@ class GpuIT {
             } catch (AssertionError e) {
                 throw new AssertionError(what + ": " + e.getMessage(), e);
             }
-            assertEquals(launched.get(i).logprobs().get(0).logprob(), replayed.get(i).logprobs().get(0).logprob(), 0.02f, what);
+            assertEquals(
+                    launched.get(i).logprobs().get(0).logprob(),
+                    replayed.get(i).logprobs().get(0).logprob(),
+                    0.02f,
+                    what);
         }
     }
 
     /** Each group of prompts in one step as far as may be, beside a sequence that decodes if wanted. */
     private static List<Completion> together(
-            List<List<int[]>> groups, boolean besideDecode, boolean graphs, UnaryOperator<CausalLm> change) throws IOException {
+            List<List<int[]>> groups, boolean besideDecode, boolean graphs, UnaryOperator<CausalLm> change)
+            throws IOException {
         TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 25, 16, 0.5, graphs, false, false);
-        EngineConfig config = EngineConfig.builder().maxPrefillTokensBesideDecode(2048).build();
-        SamplingParams greedy = SamplingParams.greedy(12).toBuilder().ignoreEos(true).topLogprobs(5).build();
+        EngineConfig config =
+                EngineConfig.builder().maxPrefillTokensBesideDecode(2048).build();
+        SamplingParams greedy = SamplingParams.greedy(12).toBuilder()
+                .ignoreEos(true)
+                .topLogprobs(5)
+                .build();
         List<RecordingListener> listeners = new ArrayList<>();
         ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
         try (Engine engine = new Engine(change.apply(Gpt2.load(model, options)), config)) {
@@ -234,7 +256,8 @@ class GpuIT {
                 if (besideDecode) {
                     SamplingParams longer = greedy.toBuilder().maxNewTokens(20).build();
                     listeners.add(new RecordingListener());
-                    engine.tryAdmit(engine.newSequence(new GenerationRequest(new int[] {464, 300}, longer), listeners.getLast()));
+                    engine.tryAdmit(engine.newSequence(
+                            new GenerationRequest(new int[] {464, 300}, longer), listeners.getLast()));
                     for (int step = 0; step < 3; step++) {
                         engine.step();
                     }
@@ -271,10 +294,12 @@ class GpuIT {
                         .logitBias(i % 6 == 5 ? Map.of(11, 3f, 13, -3f) : Map.of())
                         .topLogprobs(i % 5 == 0 ? 3 : -1)
                         .build();
-                generations.add(scheduler.submit(
-                        new GenerationRequest(random.ints(1 + random.nextInt(300), 0, 50257).toArray(), params)));
+                generations.add(scheduler.submit(new GenerationRequest(
+                        random.ints(1 + random.nextInt(300), 0, 50257).toArray(), params)));
             }
-            return generations.stream().map(generation -> generation.join().outputTokenIds()).toList();
+            return generations.stream()
+                    .map(generation -> generation.join().outputTokenIds())
+                    .toList();
         }
     }
 
@@ -286,19 +311,25 @@ class GpuIT {
         for (int i = 0; i < 12; i++) {
             requests.add(new GenerationRequest(
                     random.ints(1 + random.nextInt(400), 0, 50257).toArray(),
-                    SamplingParams.greedy(32).toBuilder().ignoreEos(true).topLogprobs(5).build()));
+                    SamplingParams.greedy(32).toBuilder()
+                            .ignoreEos(true)
+                            .topLogprobs(5)
+                            .build()));
         }
         try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", dtype, 16))) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i++) {
                 Completion alone = scheduler.submit(requests.get(i)).join();
-                assertDiffersOnlyInNearTies(alone.outputTokenIds(), together.get(i).join(), dtype == Dtype.FLOAT32 ? 1e-3f : 0.02f);
+                assertDiffersOnlyInNearTies(
+                        alone.outputTokenIds(), together.get(i).join(), dtype == Dtype.FLOAT32 ? 1e-3f : 0.02f);
             }
         }
     }
 
-    /** The last with so many tokens that blocks would divide a row into fewer parts when it is not alone, if they did. */
+    /**
+     * The last with so many tokens that blocks would divide a row into fewer parts when it is not alone, if they did.
+     */
     @ParameterizedTest
     @CsvSource({
         // batch, requests, shortest prompt, longest, fewest new tokens
@@ -313,10 +344,15 @@ class GpuIT {
         for (int i = 0; i < count; i++) {
             requests.add(new GenerationRequest(
                     random.ints(random.nextInt(shortest, longest + 1), 0, 50257).toArray(),
-                    SamplingParams.creative().toBuilder().seed(i).ignoreEos(count == 200 || i % 2 == 0).maxNewTokens(fewest + i % 40)
-                            .topLogprobs(2).build()));
+                    SamplingParams.creative().toBuilder()
+                            .seed(i)
+                            .ignoreEos(count == 200 || i % 2 == 0)
+                            .maxNewTokens(fewest + i % 40)
+                            .topLogprobs(2)
+                            .build()));
         }
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, batchSize, 16, 0.5, true, true, false))) {
+        try (ContinuousScheduler scheduler =
+                tales(new TorchOptions("cuda", Dtype.FLOAT16, batchSize, 16, 0.5, true, true, false))) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i += 7) {
@@ -327,7 +363,10 @@ class GpuIT {
         }
     }
 
-    /** Few rows, many, and so many that cuBLAS multiplies; one head size per width of vector, odd sizes, contexts up to the model's. */
+    /**
+     * Few rows, many, and so many that cuBLAS multiplies; one head size per width of vector, odd sizes, contexts up to
+     * the model's.
+     */
     @ParameterizedTest
     @CsvSource({"FLOAT32, 1e-4", "FLOAT16, 2e-2", "BFLOAT16, 0.2"})
     void theKernelsComputeWhatTheProgramDoes(Dtype dtype, float margin) throws IOException {
@@ -348,8 +387,8 @@ class GpuIT {
                 });
                 for (int i = 0; i < kernels.size(); i++) {
                     assertDiffersOnlyInNearTies(program.get(i).outputTokenIds(), kernels.get(i), margin);
-                    float difference = Math.abs(
-                            program.get(i).logprobs().get(0).logprob() - kernels.get(i).logprobs().get(0).logprob());
+                    float difference = Math.abs(program.get(i).logprobs().get(0).logprob()
+                            - kernels.get(i).logprobs().get(0).logprob());
                     assertTrue(difference < margin, "logprob differs by " + difference);
                 }
             }
@@ -358,8 +397,19 @@ class GpuIT {
 
     private static Gpt2Config shape(int vocab, int context, int hidden, int layers, int heads) {
         Gpt2Config small = Gpt2Config.shape("gpt2");
-        return new Gpt2Config(vocab, context, hidden, layers, heads, 4 * hidden, small.activation(), small.layerNormEpsilon(), true, false,
-                true, -1);
+        return new Gpt2Config(
+                vocab,
+                context,
+                hidden,
+                layers,
+                heads,
+                4 * hidden,
+                small.activation(),
+                small.layerNormEpsilon(),
+                true,
+                false,
+                true,
+                -1);
     }
 
     private interface Models {
@@ -374,9 +424,10 @@ class GpuIT {
             int[] lengths = {1, 2, 15, 16, 17, 31, 33, config.contextLength() / 2, config.contextLength() - 20};
             for (int i = 0; i < Math.max(requests, lengths.length); i++) {
                 int length = i < lengths.length ? lengths[i] : 1 + random.nextInt(config.contextLength() - 20);
-                SamplingParams params = SamplingParams.greedy(20).toBuilder().topLogprobs(5).build();
-                generations.add(scheduler.submit(
-                        new GenerationRequest(random.ints(length, 0, config.vocabSize()).toArray(), params)));
+                SamplingParams params =
+                        SamplingParams.greedy(20).toBuilder().topLogprobs(5).build();
+                generations.add(scheduler.submit(new GenerationRequest(
+                        random.ints(length, 0, config.vocabSize()).toArray(), params)));
             }
             return generations.stream().map(Generation::join).toList();
         }
@@ -393,13 +444,19 @@ class GpuIT {
     }
 
     private static double perplexity(boolean int8Weights) throws IOException {
-        int[] ids = BpeTokenizer.load(Path.of("tokenizer")).encode(Files.readString(Path.of("src/test/resources/prose.txt")));
+        int[] ids = BpeTokenizer.load(Path.of("tokenizer"))
+                .encode(Files.readString(Path.of("src/test/resources/prose.txt")));
         double logSum = 0;
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 1, 16, 0.5, true, false, int8Weights))) {
+        try (ContinuousScheduler scheduler =
+                tales(new TorchOptions("cuda", Dtype.FLOAT16, 1, 16, 0.5, true, false, int8Weights))) {
             for (int i = 1; i < ids.length; i++) {
-                SamplingParams forced =
-                        SamplingParams.greedy(1).toBuilder().logitBias(Map.of(ids[i], 1e4f)).topLogprobs(0).build();
-                Completion next = scheduler.submit(new GenerationRequest(Arrays.copyOf(ids, i), forced)).join();
+                SamplingParams forced = SamplingParams.greedy(1).toBuilder()
+                        .logitBias(Map.of(ids[i], 1e4f))
+                        .topLogprobs(0)
+                        .build();
+                Completion next = scheduler
+                        .submit(new GenerationRequest(Arrays.copyOf(ids, i), forced))
+                        .join();
                 assertEquals(ids[i], next.outputTokenIds()[0]);
                 logSum += next.logprobs().get(0).logprob(); // of the model, before the bias
             }
@@ -426,9 +483,11 @@ class GpuIT {
             for (int round = 0; round < 20; round++) {
                 List<Generation> generations = new ArrayList<>();
                 for (int i = 0; i < 1000; i++) {
-                    SamplingParams params = SamplingParams.creative().toBuilder().maxNewTokens(1 + random.nextInt(24)).build();
-                    Generation generation = scheduler.submit(
-                            new GenerationRequest(random.ints(1 + random.nextInt(60), 0, 50257).toArray(), params));
+                    SamplingParams params = SamplingParams.creative().toBuilder()
+                            .maxNewTokens(1 + random.nextInt(24))
+                            .build();
+                    Generation generation = scheduler.submit(new GenerationRequest(
+                            random.ints(1 + random.nextInt(60), 0, 50257).toArray(), params));
                     generations.add(generation);
                     if (random.nextInt(10) == 0) {
                         generation.cancel();
@@ -443,7 +502,8 @@ class GpuIT {
                 }
             }
             assertEquals(pointers, Pointer.totalCount());
-            assertTrue(usedHeapBytes() < heap + (8 << 20), "heap grew from " + heap + " to " + usedHeapBytes() + " bytes");
+            assertTrue(
+                    usedHeapBytes() < heap + (8 << 20), "heap grew from " + heap + " to " + usedHeapBytes() + " bytes");
         }
     }
 
@@ -456,7 +516,9 @@ class GpuIT {
         long before = 0;
         for (int round = 0; round < 4; round++) {
             try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 64))) {
-                scheduler.submit(new GenerationRequest(new int[] {464}, SamplingParams.greedy(2))).join();
+                scheduler
+                        .submit(new GenerationRequest(new int[] {464}, SamplingParams.greedy(2)))
+                        .join();
             }
             try (SizeTPointer free = new SizeTPointer(1);
                     SizeTPointer total = new SizeTPointer(1)) {
@@ -464,7 +526,9 @@ class GpuIT {
                 if (round == 1) { // by then CUDA and its libraries hold what they keep
                     before = free.get();
                 }
-                assertTrue(round <= 1 || free.get() > before - (16 << 20), "free: " + before + ", then " + free.get() + " bytes");
+                assertTrue(
+                        round <= 1 || free.get() > before - (16 << 20),
+                        "free: " + before + ", then " + free.get() + " bytes");
             }
         }
     }
@@ -475,13 +539,16 @@ class GpuIT {
         try (ReplicaPool pool = new ReplicaPool(List.of(tales(options), tales(options)))) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < 40; i++) {
-                generations.add(pool.submit(new GenerationRequest(new int[] {464, 1310, 2576, 300 + i}, SamplingParams.greedy(20))));
+                generations.add(pool.submit(
+                        new GenerationRequest(new int[] {464, 1310, 2576, 300 + i}, SamplingParams.greedy(20))));
             }
-            List<int[]> pooled = generations.stream().map(generation -> generation.join().outputTokenIds()).toList();
+            List<int[]> pooled = generations.stream()
+                    .map(generation -> generation.join().outputTokenIds())
+                    .toList();
             try (ContinuousScheduler one = tales(options)) {
                 for (int i = 0; i < pooled.size(); i += 9) {
-                    int[] alone = one.submit(
-                                    new GenerationRequest(new int[] {464, 1310, 2576, 300 + i}, SamplingParams.greedy(20)))
+                    int[] alone = one.submit(new GenerationRequest(
+                                    new int[] {464, 1310, 2576, 300 + i}, SamplingParams.greedy(20)))
                             .join()
                             .outputTokenIds();
                     assertArrayEquals(alone, pooled.get(i));
@@ -494,9 +561,11 @@ class GpuIT {
     void aCachedPrefixIsNotComputedAgain() throws IOException {
         AtomicLong computed = new AtomicLong();
         ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
-        EngineConfig counting = EngineConfig.builder().listener(step -> computed.addAndGet(step.computedTokens())).build();
-        try (ContinuousScheduler scheduler = new ContinuousScheduler(
-                () -> new Engine(Gpt2.load(model, new TorchOptions("cuda", Dtype.FLOAT32, 4)), counting))) {
+        EngineConfig counting = EngineConfig.builder()
+                .listener(step -> computed.addAndGet(step.computedTokens()))
+                .build();
+        try (ContinuousScheduler scheduler = new ContinuousScheduler(() ->
+                new Engine(Gpt2.load(model, new TorchOptions("cuda", Dtype.FLOAT32, 4)), counting))) {
             GenerationRequest request =
                     new GenerationRequest(new Random(2).ints(900, 0, 50257).toArray(), SamplingParams.greedy(20));
             Completion first = scheduler.submit(request).join();
@@ -522,7 +591,9 @@ class GpuIT {
     @Test
     void unusableLogitsFailTheirRequestOnly() throws IOException {
         try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 4))) {
-            SamplingParams banned = SamplingParams.greedy(3).toBuilder().logitBias(Map.of(5, 3e38f)).build();
+            SamplingParams banned = SamplingParams.greedy(3).toBuilder()
+                    .logitBias(Map.of(5, 3e38f))
+                    .build();
             SamplingParams twice = banned.toBuilder().repetitionPenalty(1e-30f).build(); // 3e38 / 1e-30 overflows
             Generation bad = scheduler.submit(new GenerationRequest(new int[] {5, 6}, twice));
             Generation good = scheduler.submit(new GenerationRequest(new int[] {5, 6}, SamplingParams.greedy(3)));
@@ -530,7 +601,9 @@ class GpuIT {
             Throwable cause = org.junit.jupiter.api.Assertions.assertThrows(
                             java.util.concurrent.CompletionException.class, bad::join)
                     .getCause();
-            assertTrue(cause instanceof ArithmeticException && cause.getMessage().contains("after logitBias"), String.valueOf(cause));
+            assertTrue(
+                    cause instanceof ArithmeticException && cause.getMessage().contains("after logitBias"),
+                    String.valueOf(cause));
         }
     }
 }

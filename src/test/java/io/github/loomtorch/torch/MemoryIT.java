@@ -36,10 +36,10 @@ import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Native memory: what JavaCPP counts of its pointers, exactly; and the process's resident memory, which holds the tensors, within a margin
- * for the JVM itself. glibc would keep up to 64 MiB of free memory for each thread, or not, as earlier tests have it: {@code pom.xml} sets
- * {@code MALLOC_MMAP_THRESHOLD_}, so that every large tensor comes from the system and goes back to it when freed, and before each look
- * glibc is told to give back what is small.
+ * Native memory: what JavaCPP counts of its pointers, exactly; and the process's resident memory, which holds the
+ * tensors, within a margin for the JVM itself. glibc would keep up to 64 MiB of free memory for each thread, or not, as
+ * earlier tests have it: {@code pom.xml} sets {@code MALLOC_MMAP_THRESHOLD_}, so that every large tensor comes from the
+ * system and goes back to it when freed, and before each look glibc is told to give back what is small.
  */
 class MemoryIT {
     private static final long MIB = 1 << 20;
@@ -56,7 +56,19 @@ class MemoryIT {
     private Path directory;
 
     private static Gpt2Config config(int vocabSize, int hiddenSize, int layerCount) {
-        return new Gpt2Config(vocabSize, 64, hiddenSize, layerCount, 8, 4 * hiddenSize, Activation.GELU_TANH, 1e-5, true, false, true, -1);
+        return new Gpt2Config(
+                vocabSize,
+                64,
+                hiddenSize,
+                layerCount,
+                8,
+                4 * hiddenSize,
+                Activation.GELU_TANH,
+                1e-5,
+                true,
+                false,
+                true,
+                -1);
     }
 
     @BeforeAll
@@ -115,8 +127,8 @@ class MemoryIT {
     }
 
     /**
-     * Copies as large as the weights in float32. The pages of a mapped checkpoint count as one, though the system can take them back; without
-     * them an export holds one, and to convert it the largest of the parameters once more.
+     * Copies as large as the weights in float32. The pages of a mapped checkpoint count as one, though the system can
+     * take them back; without them an export holds one, and to convert it the largest of the parameters once more.
      */
     @Test
     @EnabledOnOs(OS.LINUX)
@@ -128,9 +140,15 @@ class MemoryIT {
         assertPeak("load", 1, () -> Gpt2.load(open(), OPTIONS).close());
         assertPeak("load as bfloat16", 2, () -> Gpt2.load(open(), bfloat16).close());
         Files.delete(directory.resolve("model.ts"));
-        assertPeak("export and load as bfloat16", 2.5, () -> Gpt2.load(open(), bfloat16).close());
+        assertPeak(
+                "export and load as bfloat16",
+                2.5,
+                () -> Gpt2.load(open(), bfloat16).close());
         writeZeros(MEDIUM, DType.F16);
-        assertPeak("export and load of float16 weights", 2, () -> Gpt2.load(open(), OPTIONS).close());
+        assertPeak(
+                "export and load of float16 weights",
+                2,
+                () -> Gpt2.load(open(), OPTIONS).close());
     }
 
     private interface Action {
@@ -206,12 +224,19 @@ class MemoryIT {
                 size *= n;
             }
             end += size;
-            header.put(tensor.getKey(), "{\"dtype\": \"%s\", \"shape\": %s, \"data_offsets\": [%d, %d]}"
-                    .formatted(dtype, Arrays.toString(tensor.getValue()), begin, end));
+            header.put(
+                    tensor.getKey(),
+                    "{\"dtype\": \"%s\", \"shape\": %s, \"data_offsets\": [%d, %d]}"
+                            .formatted(dtype, Arrays.toString(tensor.getValue()), begin, end));
         }
         StringBuilder json = new StringBuilder("{");
-        header.forEach((name, entry) -> json.append(json.length() == 1 ? "" : ", ").append('"').append(name).append("\": ").append(entry));
-        Path file = SafetensorsWriter.write(directory.resolve("model.safetensors"), json.append('}').toString(), new byte[0]);
+        header.forEach((name, entry) -> json.append(json.length() == 1 ? "" : ", ")
+                .append('"')
+                .append(name)
+                .append("\": ")
+                .append(entry));
+        Path file = SafetensorsWriter.write(
+                directory.resolve("model.safetensors"), json.append('}').toString(), new byte[0]);
         try (RandomAccessFile grown = new RandomAccessFile(file.toFile(), "rw")) {
             grown.setLength(grown.length() + end);
         }

@@ -31,8 +31,13 @@ class PrefillShapeTest {
         for (int prompts = 1; prompts <= 16; prompts++) {
             for (int length = Math.ceilDiv(513, prompts); length <= Math.min(1024, 2048 / prompts); length++) {
                 PrefillShape exact = PrefillShape.of(prompts, length);
-                PrefillShape first = shapes.stream().filter(shape -> shape.hasRoomFor(exact)).findFirst().orElseThrow();
-                assertTrue(first.tokens() >= exact.tokens() && 4 * first.tokens() <= 5 * exact.tokens(), exact + " in " + first);
+                PrefillShape first = shapes.stream()
+                        .filter(shape -> shape.hasRoomFor(exact))
+                        .findFirst()
+                        .orElseThrow();
+                assertTrue(
+                        first.tokens() >= exact.tokens() && 4 * first.tokens() <= 5 * exact.tokens(),
+                        exact + " in " + first);
                 assertTrue(first.longest() >= length, exact + " in " + first);
                 assertEquals(prompts == 1 ? 1 : 16, first.sequences(), exact + " in " + first);
             }
@@ -56,8 +61,12 @@ class PrefillShapeTest {
     @Test
     void laysOutAllThatAPrefillIsTold() {
         Random random = new Random(4);
-        FakeCausalLm lm = new FakeCausalLm(6, PAGE_SIZE, 96, 128).runningAhead(true).onLaunch(this::check);
-        EngineConfig config = EngineConfig.builder().maxPrefillTokensPerStep(90).maxPrefillTokensBesideDecode(90).build();
+        FakeCausalLm lm =
+                new FakeCausalLm(6, PAGE_SIZE, 96, 128).runningAhead(true).onLaunch(this::check);
+        EngineConfig config = EngineConfig.builder()
+                .maxPrefillTokensPerStep(90)
+                .maxPrefillTokensBesideDecode(90)
+                .build();
         int[] beginning = random.ints(30, 0, 99).toArray();
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, config), 6)) {
             for (int i = 0; i < 120; i++) {
@@ -68,19 +77,21 @@ class PrefillShapeTest {
                 scheduler.submit(new GenerationRequest(prompt, SamplingParams.greedy(2)));
             }
         }
-        assertTrue(starting > 10 && goingOn > 10, starting + " prefills of starting sequences, " + goingOn + " of others");
+        assertTrue(
+                starting > 10 && goingOn > 10, starting + " prefills of starting sequences, " + goingOn + " of others");
     }
 
     private void check(List<Chunk> chunks) {
-        List<Chunk> prefilling = chunks.stream().filter(chunk -> chunk.count() > 1).toList();
+        List<Chunk> prefilling =
+                chunks.stream().filter(chunk -> chunk.count() > 1).toList();
         if (prefilling.isEmpty()) {
             return;
         }
         PrefillShape exact = PrefillShape.of(prefilling);
         checkLayout(exact, prefilling);
         boolean starts = prefilling.stream().allMatch(chunk -> chunk.start() == 0);
-        PrefillShape larger =
-                new PrefillShape(exact.tokens() + 5, exact.sequences() + 3, exact.longest() + 5, 0, exact.longest() + 5);
+        PrefillShape larger = new PrefillShape(
+                exact.tokens() + 5, exact.sequences() + 3, exact.longest() + 5, 0, exact.longest() + 5);
         assertEquals(starts, larger.hasRoomFor(exact));
         if (starts) {
             starting++;

@@ -34,7 +34,9 @@ class StepInputTest {
         }
     }
 
-    /** What the attention of parts of prompts goes by: a row too many would read and write pages that are not its own. */
+    /**
+     * What the attention of parts of prompts goes by: a row too many would read and write pages that are not its own.
+     */
     @Test
     void aRowSaysHowManyTokensItsChunkHasUntilItIsPadding() {
         FakeCausalLm lm = new FakeCausalLm(1, PAGE_SIZE, 32, 128).onLaunch(chunks -> {
@@ -50,9 +52,12 @@ class StepInputTest {
             assertEquals(0, row.get(StepInput.LENGTH));
             assertEquals(0, row.get(StepInput.CHUNK_TOKENS));
         });
-        EngineConfig threeAtOnce = EngineConfig.builder().maxPrefillTokensPerStep(3).build();
+        EngineConfig threeAtOnce =
+                EngineConfig.builder().maxPrefillTokensPerStep(3).build();
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, threeAtOnce), 1)) {
-            scheduler.submit(new GenerationRequest(new int[] {1, 2, 3, 4, 5}, SamplingParams.greedy(2))).join();
+            scheduler
+                    .submit(new GenerationRequest(new int[] {1, 2, 3, 4, 5}, SamplingParams.greedy(2)))
+                    .join();
         }
         assertEquals(3, lm.steps());
     }
@@ -70,13 +75,15 @@ class StepInputTest {
                 .ignoreEos(true)
                 .build();
         List<int[]> rows = new ArrayList<>();
-        FakeCausalLm lm = new FakeCausalLm(2, PAGE_SIZE, 32, 128).runningAhead(ahead).onLaunch(chunks -> {
-            for (Chunk chunk : chunks) {
-                IntBuffer row = IntBuffer.allocate(ROW_SIZE);
-                StepInput.put(row, 0, chunk, chunk.end() - 1, PAGE_SIZE, StepInput.PENALISED);
-                rows.add(row.array());
-            }
-        });
+        FakeCausalLm lm = new FakeCausalLm(2, PAGE_SIZE, 32, 128)
+                .runningAhead(ahead)
+                .onLaunch(chunks -> {
+                    for (Chunk chunk : chunks) {
+                        IntBuffer row = IntBuffer.allocate(ROW_SIZE);
+                        StepInput.put(row, 0, chunk, chunk.end() - 1, PAGE_SIZE, StepInput.PENALISED);
+                        rows.add(row.array());
+                    }
+                });
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), 2)) {
             scheduler.submit(new GenerationRequest(new int[] {1, 2, 3}, params));
             scheduler.submit(new GenerationRequest(new int[] {4}, params)).join();

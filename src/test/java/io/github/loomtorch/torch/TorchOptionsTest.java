@@ -18,13 +18,17 @@ class TorchOptionsTest {
     @ParameterizedTest
     @ValueSource(strings = {"", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:0000", "cuda:0 "})
     void devicesThatAreNone(String device) {
-        assertRefused("device must be auto, cpu, cuda or cuda:n, got " + device, () -> new TorchOptions(device, Dtype.AUTO, 1));
+        assertRefused(
+                "device must be auto, cpu, cuda or cuda:n, got " + device,
+                () -> new TorchOptions(device, Dtype.AUTO, 1));
     }
 
     @ParameterizedTest
     @ValueSource(ints = {0, 1025, -1})
     void batchSizesOutOfRange(int maxBatchSize) {
-        assertRefused("maxBatchSize must be in [1, 1024], got " + maxBatchSize, () -> new TorchOptions("cpu", Dtype.AUTO, maxBatchSize));
+        assertRefused(
+                "maxBatchSize must be in [1, 1024], got " + maxBatchSize,
+                () -> new TorchOptions("cpu", Dtype.AUTO, maxBatchSize));
     }
 
     @ParameterizedTest
@@ -45,15 +49,19 @@ class TorchOptionsTest {
     @ValueSource(doubles = {0, 1.5, Double.NaN})
     void cacheFractionsOutOfRange(double fraction) {
         assertRefused(
-                "kvCacheFraction must be in (0, 1], got " + fraction, () -> new TorchOptions("cpu", Dtype.AUTO, 1, 16, fraction, true, false, false));
+                "kvCacheFraction must be in (0, 1], got " + fraction,
+                () -> new TorchOptions("cpu", Dtype.AUTO, 1, 16, fraction, true, false, false));
     }
 
     @Test
     void theUsualOptions() {
-        assertEquals(new TorchOptions("cpu", Dtype.FLOAT32, 4, 16, 0.9, true, false, false), new TorchOptions("cpu", Dtype.FLOAT32, 4));
+        assertEquals(
+                new TorchOptions("cpu", Dtype.FLOAT32, 4, 16, 0.9, true, false, false),
+                new TorchOptions("cpu", Dtype.FLOAT32, 4));
     }
 
     private static void assertRefused(String message, Executable options) {
-        assertEquals(message, assertThrows(IllegalArgumentException.class, options).getMessage());
+        assertEquals(
+                message, assertThrows(IllegalArgumentException.class, options).getMessage());
     }
 }

@@ -58,7 +58,9 @@ class TorchScriptExporterIT {
     @AfterEach
     void noTemporaryFileIsLeft() throws IOException {
         try (Stream<Path> files = Files.list(directory)) {
-            assertEquals(List.of(), files.filter(file -> file.toString().endsWith(".tmp")).toList());
+            assertEquals(
+                    List.of(),
+                    files.filter(file -> file.toString().endsWith(".tmp")).toList());
         }
     }
 
@@ -214,7 +216,8 @@ class TorchScriptExporterIT {
         assertTrue(warning.contains(exported + " could not be written: "), warning);
         assertTrue(warning.contains("; the model runs, but is exported again next time"), warning);
 
-        String message = assertThrows(IOException.class, () -> TorchScriptExporter.export(open())).getMessage();
+        String message = assertThrows(IOException.class, () -> TorchScriptExporter.export(open()))
+                .getMessage();
         assertTrue(message.startsWith(exported + " could not be written: "), message);
         assertFalse(message.contains("Exception") || message.contains(".tmp"), message);
         Files.delete(exported);
@@ -240,7 +243,8 @@ class TorchScriptExporterIT {
     void theFileHasTheUsualPermissions() throws IOException {
         TorchScriptExporter.export(open());
         assertEquals(
-                Files.getPosixFilePermissions(directory.resolve("config.json")), Files.getPosixFilePermissions(exported));
+                Files.getPosixFilePermissions(directory.resolve("config.json")),
+                Files.getPosixFilePermissions(exported));
     }
 
     private ModelDirectory open() throws IOException {
@@ -254,9 +258,14 @@ class TorchScriptExporterIT {
     /** Loads the model and tells what it says. */
     private List<TokenLogprobs> run() throws IOException {
         try (Gpt2 gpt2 = Gpt2.load(open(), new TorchOptions("cpu", Dtype.FLOAT32, 1))) {
-            SamplingParams sampling = SamplingParams.greedy(3).toBuilder().topLogprobs(20).ignoreEos(true).build();
+            SamplingParams sampling = SamplingParams.greedy(3).toBuilder()
+                    .topLogprobs(20)
+                    .ignoreEos(true)
+                    .build();
             GenerationRequest request = new GenerationRequest(new int[] {3, 1, 4, 1, 5}, sampling);
-            return Generations.alone(gpt2, EngineConfig.defaults(), List.of(request)).get(0).logprobs();
+            return Generations.alone(gpt2, EngineConfig.defaults(), List.of(request))
+                    .get(0)
+                    .logprobs();
         }
     }
 
@@ -265,14 +274,27 @@ class TorchScriptExporterIT {
     }
 
     private static Gpt2Config with(Activation activation, int contextLength) {
-        return new Gpt2Config(CONFIG.vocabSize(), contextLength, CONFIG.hiddenSize(), CONFIG.layerCount(), CONFIG.headCount(),
-                CONFIG.innerSize(), activation, CONFIG.layerNormEpsilon(), CONFIG.scaleAttnWeights(),
-                CONFIG.scaleAttnByInverseLayerIdx(), CONFIG.tieWordEmbeddings(), CONFIG.endOfTextId());
+        return new Gpt2Config(
+                CONFIG.vocabSize(),
+                contextLength,
+                CONFIG.hiddenSize(),
+                CONFIG.layerCount(),
+                CONFIG.headCount(),
+                CONFIG.innerSize(),
+                activation,
+                CONFIG.layerNormEpsilon(),
+                CONFIG.scaleAttnWeights(),
+                CONFIG.scaleAttnByInverseLayerIdx(),
+                CONFIG.tieWordEmbeddings(),
+                CONFIG.endOfTextId());
     }
 
     private String stamp() throws IOException {
         try (ZipFile archive = new ZipFile(exported.toFile())) {
-            ZipEntry entry = archive.stream().filter(each -> each.getName().endsWith("/extra/loomtorch")).findFirst().orElseThrow();
+            ZipEntry entry = archive.stream()
+                    .filter(each -> each.getName().endsWith("/extra/loomtorch"))
+                    .findFirst()
+                    .orElseThrow();
             return new String(archive.getInputStream(entry).readAllBytes(), StandardCharsets.UTF_8);
         }
     }
@@ -290,8 +312,8 @@ class TorchScriptExporterIT {
 
     private void assertRefused(String got) {
         assertEquals(
-                exported + ": expected a model that this version of the program exported for config.json as it is, got " + got
-                        + "; put the model's safetensors weights beside it, then it is exported again",
+                exported + ": expected a model that this version of the program exported for config.json as it is, got "
+                        + got + "; put the model's safetensors weights beside it, then it is exported again",
                 assertThrows(IOException.class, this::run).getMessage());
     }
 }
