@@ -2,8 +2,9 @@ package io.github.loomtorch;
 
 import io.github.loomtorch.cli.Main;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -12,7 +13,6 @@ import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2;
-import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.time.Duration;
@@ -43,7 +43,7 @@ public final class Demo {
 
     private final ModelDirectory model;
     private final Tokenizer tokenizer;
-    private final TorchOptions options;
+    private final ModelOptions options;
 
     /**
      * A demo of a model.
@@ -52,7 +52,7 @@ public final class Demo {
      * @param tokenizer of the model
      * @param options where it runs; room for {@link #BATCH_SIZE} sequences
      */
-    public Demo(ModelDirectory model, Tokenizer tokenizer, TorchOptions options) {
+    public Demo(ModelDirectory model, Tokenizer tokenizer, ModelOptions options) {
         this.model = model;
         this.tokenizer = tokenizer;
         this.options = options;
@@ -86,7 +86,7 @@ public final class Demo {
                 gpt2.device(),
                 gpt2.dtype().name().toLowerCase(Locale.ROOT),
                 (System.nanoTime() - startNanos) / 1e9));
-        runInTurn(new Engine(gpt2, tokenizer, EngineConfig.defaults()), page);
+        runInTurn(new Engine(gpt2, tokenizer, EngineOptions.defaults()), page);
         runAtOnce(page);
     }
 
@@ -111,7 +111,7 @@ public final class Demo {
         page.heading("2. AsyncNaiveScheduler: a virtual thread for each prompt; a batch runs when " + BATCH_SIZE
                 + " have come, or " + BATCH_TIMEOUT.toMillis() + " ms after its first");
         try (AsyncNaiveScheduler scheduler = new AsyncNaiveScheduler(
-                        () -> new Engine(Gpt2.load(model, options), tokenizer, EngineConfig.defaults()),
+                        () -> new Engine(Gpt2.load(model, options), tokenizer, EngineOptions.defaults()),
                         BATCH_SIZE,
                         BATCH_TIMEOUT);
                 ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {

@@ -1,8 +1,11 @@
 package io.github.loomtorch;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -10,15 +13,12 @@ import io.github.loomtorch.request.TokenListener;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.scheduler.Generation;
-import io.github.loomtorch.scheduler.QueueConfig;
 import io.github.loomtorch.scheduler.ReplicaPool;
 import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.scheduler.SchedulerFactory;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import io.github.loomtorch.torch.Dtype;
 import io.github.loomtorch.torch.Gpt2;
-import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -59,7 +59,7 @@ public final class TextGenerator implements AutoCloseable {
      *     files, else those in the folder {@code tokenizer} of the working directory are taken
      * @return a generator, to be closed
      * @throws IOException if a file is missing or malformed
-     * @throws io.github.loomtorch.torch.TorchException if libtorch is missing or memory runs out
+     * @throws io.github.loomtorch.request.TorchException if libtorch is missing or memory runs out
      */
     public static TextGenerator load(Path modelDirectory) throws IOException {
         return builder(modelDirectory).build();
@@ -174,8 +174,8 @@ public final class TextGenerator implements AutoCloseable {
         private boolean cudaGraphs = true;
         private boolean deterministic;
         private boolean int8Weights;
-        private IntFunction<EngineConfig> engine = replica -> EngineConfig.defaults();
-        private QueueConfig queue; // null: the defaults
+        private IntFunction<EngineOptions> engine = replica -> EngineOptions.defaults();
+        private QueueOptions queue; // null: the defaults
         private SchedulerFactory scheduler; // null: continuous batching
 
         private Builder(Path modelDirectory) {
@@ -231,7 +231,7 @@ public final class TextGenerator implements AutoCloseable {
         /**
          * Sets how many tokens a page of the KV cache holds; 16 unless set.
          *
-         * @param pageSize a power of two in [8, 256], see {@link TorchOptions#pageSize()}
+         * @param pageSize a power of two in [8, 256], see {@link ModelOptions#pageSize()}
          * @return this
          */
         public Builder pageSize(int pageSize) {
@@ -265,7 +265,7 @@ public final class TextGenerator implements AutoCloseable {
          * Makes a request's tokens independent of what runs beside it, bit for bit; off unless set, because it is
          * slower.
          *
-         * @param deterministic see {@link TorchOptions#deterministic()}
+         * @param deterministic see {@link ModelOptions#deterministic()}
          * @return this
          */
         public Builder deterministic(boolean deterministic) {
@@ -276,7 +276,7 @@ public final class TextGenerator implements AutoCloseable {
         /**
          * Lets small batches on a GPU read 8-bit weights.
          *
-         * @param int8Weights see {@link TorchOptions#int8Weights()}
+         * @param int8Weights see {@link ModelOptions#int8Weights()}
          * @return this
          */
         public Builder int8Weights(boolean int8Weights) {
@@ -290,7 +290,7 @@ public final class TextGenerator implements AutoCloseable {
          * @param engine its configuration; with several devices the listener is called on several threads at once
          * @return this
          */
-        public Builder engine(EngineConfig engine) {
+        public Builder engine(EngineOptions engine) {
             return engine(replica -> engine);
         }
 
@@ -301,18 +301,18 @@ public final class TextGenerator implements AutoCloseable {
          *     {@link #build}
          * @return this
          */
-        public Builder engine(IntFunction<EngineConfig> engine) {
+        public Builder engine(IntFunction<EngineOptions> engine) {
             this.engine = engine;
             return this;
         }
 
         /**
-         * Limits how many requests wait, beside those that run; {@link QueueConfig#defaults()} unless set.
+         * Limits how many requests wait, beside those that run; {@link QueueOptions#defaults()} unless set.
          *
          * @param queue for each device
          * @return this
          */
-        public Builder queue(QueueConfig queue) {
+        public Builder queue(QueueOptions queue) {
             this.queue = queue;
             return this;
         }
@@ -335,7 +335,7 @@ public final class TextGenerator implements AutoCloseable {
          * @return a generator, to be closed
          * @throws IOException if a file is missing or malformed
          * @throws IllegalArgumentException if an option is out of its range or does not go with another
-         * @throws io.github.loomtorch.torch.TorchException if libtorch or CUDA is missing, or memory runs out
+         * @throws io.github.loomtorch.request.TorchException if libtorch or CUDA is missing, or memory runs out
          */
         public TextGenerator build() throws IOException {
             if (devices.isEmpty()) {
@@ -345,23 +345,24 @@ public final class TextGenerator implements AutoCloseable {
                 throw new IllegalArgumentException(
                         "scheduler must not be given together with a queue or several devices");
             }
-            List<TorchOptions> options = devices.stream()
-                    .map(device -> new TorchOptions(
-                            device,
-                            dtype,
-                            maxBatchSize,
-                            pageSize,
-                            kvCacheFraction,
-                            cudaGraphs,
-                            deterministic,
-                            int8Weights))
+            List<ModelOptions> options = devices.stream()
+                    .map(device -> ModelOptions.builder()
+                            .device(device)
+                            .dtype(dtype)
+                            .maxBatchSize(maxBatchSize)
+                            .pageSize(pageSize)
+                            .kvCacheFraction(kvCacheFraction)
+                            .cudaGraphs(cudaGraphs)
+                            .deterministic(deterministic)
+                            .int8Weights(int8Weights)
+                            .build())
                     .toList();
             ModelDirectory model = ModelDirectory.open(modelDirectory);
             Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? tokenizerOf(model) : tokenizer);
             List<EngineFactory> engines = new ArrayList<>();
             for (int replica = 0; replica < options.size(); replica++) {
-                TorchOptions own = options.get(replica);
-                EngineConfig config = engine.apply(replica);
+                ModelOptions own = options.get(replica);
+                EngineOptions config = engine.apply(replica);
                 engines.add(() -> new Engine(Gpt2.load(model, own), bpe, config));
             }
             return new TextGenerator(bpe, scheduler == null ? start(engines) : scheduler.create(engines.getFirst()));
@@ -379,7 +380,7 @@ public final class TextGenerator implements AutoCloseable {
         private Scheduler start(List<EngineFactory> engines) throws IOException {
             ThreadFactory threads =
                     Thread.ofPlatform().name("engine-", 0).daemon(false).factory();
-            QueueConfig limits = queue == null ? QueueConfig.defaults() : queue;
+            QueueOptions limits = queue == null ? QueueOptions.defaults() : queue;
             List<ContinuousScheduler> replicas = new ArrayList<>();
             try {
                 for (EngineFactory each : engines) {

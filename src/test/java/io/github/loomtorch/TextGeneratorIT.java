@@ -4,17 +4,17 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.loomtorch.engine.EngineConfig;
-import io.github.loomtorch.engine.EngineListener;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineListener;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.options.QueueOptions.WhenFull;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.scheduler.Generation;
-import io.github.loomtorch.scheduler.QueueConfig;
-import io.github.loomtorch.scheduler.QueueConfig.WhenFull;
 import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.StepGate;
-import io.github.loomtorch.torch.Dtype;
-import io.github.loomtorch.torch.TorchException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -38,7 +38,7 @@ class TextGeneratorIT {
     private static TextGenerator.Builder tales(EngineListener listener) {
         return TextGenerator.builder(TALES)
                 .dtype(Dtype.FLOAT32)
-                .engine(EngineConfig.builder().listener(listener).build());
+                .engine(EngineOptions.builder().listener(listener).build());
     }
 
     private final StepGate gate = new StepGate();
@@ -58,7 +58,7 @@ class TextGeneratorIT {
         Map<Integer, Thread> engines = new ConcurrentHashMap<>();
         gpt2 = TextGenerator.builder(TALES)
                 .dtype(Dtype.FLOAT32)
-                .engine(replica -> EngineConfig.builder()
+                .engine(replica -> EngineOptions.builder()
                         .listener(step -> {
                             engines.put(replica, Thread.currentThread());
                             gate.pass();
@@ -82,7 +82,7 @@ class TextGeneratorIT {
 
     @Test
     void aFullQueueRejects() throws Exception {
-        QueueConfig queue = new QueueConfig(1, Long.MAX_VALUE, WhenFull.REJECT);
+        QueueOptions queue = new QueueOptions(1, Long.MAX_VALUE, WhenFull.REJECT);
         gpt2 = tales(step -> gate.pass())
                 .devices("cpu")
                 .maxBatchSize(1)

@@ -3,8 +3,8 @@ package io.github.loomtorch;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
-import io.github.loomtorch.scheduler.QueueConfig;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 
@@ -32,7 +32,7 @@ class TextGeneratorTest {
 
     @Test
     void refusesAQueueBesideASchedulerWithItsOwn() {
-        builder.scheduler(ContinuousScheduler::new).queue(QueueConfig.unbounded());
+        builder.scheduler(ContinuousScheduler::new).queue(QueueOptions.unbounded());
         assertRefused("scheduler must not be given together with a queue or several devices");
     }
 

@@ -1,9 +1,9 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2;
-import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.util.Locale;
 import picocli.CommandLine.Mixin;
@@ -12,7 +12,7 @@ import picocli.CommandLine.Option;
 /** What to measure: a model from files, or one of random weights. */
 final class BenchModelOptions {
     @Mixin
-    private ModelOptions model;
+    private ModelFolderOptions model;
 
     @Option(
             names = "--shape",
@@ -25,7 +25,7 @@ final class BenchModelOptions {
     @Mixin
     private DeviceOptions device;
 
-    TorchOptions torch(int maxBatchSize) {
+    ModelOptions torch(int maxBatchSize) {
         if (shape != null && model.isNamed()) {
             throw new IllegalArgumentException("shape must not be given together with --model");
         }
@@ -43,7 +43,7 @@ final class BenchModelOptions {
         }
     }
 
-    Gpt2 load(TorchOptions options) throws IOException {
+    Gpt2 load(ModelOptions options) throws IOException {
         return shape == null ? Gpt2.load(model.open(), options) : Gpt2.random(config(), 0, options);
     }
 

@@ -5,12 +5,12 @@ import io.github.loomtorch.bench.NaiveBenchmark;
 import io.github.loomtorch.bench.NaiveResult;
 import io.github.loomtorch.bench.Prompts;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2;
-import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;
@@ -75,11 +75,11 @@ final class BenchNaiveCommand implements Callable<Integer> {
         Checks.atLeast(1, inFlight, "inFlight");
         Duration batchTimeout = timeout.timeout();
         SamplingParams params = sampling.over(SamplingParams.creative()).build();
-        TorchOptions options = model.torch(batchSize);
+        ModelOptions options = model.torch(batchSize);
         Tokenizer tokenizer = model.load(tokenizerOptions);
         PrintWriter out = spec.commandLine().getOut();
         // Without prefix caching each run computes the same prompts anew.
-        EngineConfig config = EngineConfig.builder().prefixCaching(false).build();
+        EngineOptions config = EngineOptions.builder().prefixCaching(false).build();
         AtomicReference<Gpt2> loaded = new AtomicReference<>();
         try (AsyncNaiveScheduler scheduler = new AsyncNaiveScheduler(
                 () -> {

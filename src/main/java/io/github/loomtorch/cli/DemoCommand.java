@@ -2,7 +2,7 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.Demo;
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.torch.TorchOptions;
+import io.github.loomtorch.options.ModelOptions;
 import java.io.IOException;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -21,7 +21,7 @@ final class DemoCommand implements Callable<Integer> {
     private CommandSpec spec;
 
     @Mixin
-    private ModelOptions model;
+    private ModelFolderOptions model;
 
     @Mixin
     private TokenizerOptions tokenizer;
@@ -31,7 +31,7 @@ final class DemoCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        TorchOptions options = device.torch(Demo.BATCH_SIZE);
+        ModelOptions options = device.torch(Demo.BATCH_SIZE);
         ModelDirectory directory = model.open();
         new Demo(directory, tokenizer.load(directory), options)
                 .run(spec.commandLine().getOut(), Help.Ansi.AUTO.enabled());

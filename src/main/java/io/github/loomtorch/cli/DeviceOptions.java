@@ -1,7 +1,7 @@
 package io.github.loomtorch.cli;
 
-import io.github.loomtorch.torch.Dtype;
-import io.github.loomtorch.torch.TorchOptions;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.ModelOptions;
 import picocli.CommandLine.Option;
 
 /** Where a model runs, and in which numbers. */
@@ -51,12 +51,20 @@ final class DeviceOptions {
     private boolean int8Weights;
 
     /**
-     * As {@link TorchOptions}.
+     * As {@link ModelOptions}.
      *
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
-    TorchOptions torch(int maxBatchSize) {
-        return new TorchOptions(
-                device, dtype, maxBatchSize, pageSize, kvCacheFraction, !noCudaGraphs, deterministic, int8Weights);
+    ModelOptions torch(int maxBatchSize) {
+        return ModelOptions.builder()
+                .device(device)
+                .dtype(dtype)
+                .maxBatchSize(maxBatchSize)
+                .pageSize(pageSize)
+                .kvCacheFraction(kvCacheFraction)
+                .cudaGraphs(!noCudaGraphs)
+                .deterministic(deterministic)
+                .int8Weights(int8Weights)
+                .build();
     }
 }

@@ -25,7 +25,7 @@ final class ExportCommand implements Callable<Integer> {
     private CommandSpec spec;
 
     @Mixin
-    private ModelOptions model;
+    private ModelFolderOptions model;
 
     @Option(names = "--force", description = "Write it even if it is up to date.")
     private boolean force;

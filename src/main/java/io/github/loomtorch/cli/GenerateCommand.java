@@ -2,8 +2,9 @@ package io.github.loomtorch.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
@@ -16,7 +17,6 @@ import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2;
-import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.util.List;
@@ -50,7 +50,7 @@ final class GenerateCommand implements Callable<Integer> {
     private Prompt prompt;
 
     @Mixin
-    private ModelOptions model;
+    private ModelFolderOptions model;
 
     @Mixin
     private TokenizerOptions tokenizer;
@@ -104,7 +104,7 @@ final class GenerateCommand implements Callable<Integer> {
         SamplingParams params = sampling.orElse(SamplingParams.creative())
                 .topLogprobs(logprobs())
                 .build();
-        TorchOptions options = device.torch(1);
+        ModelOptions options = device.torch(1);
         ModelDirectory directory = model.open();
         // While it is read, the engine's thread loads the model.
         CompletableFuture<Optional<Tokenizer>> loading = CompletableFuture.supplyAsync(() -> loadTokenizer(directory));
@@ -160,10 +160,10 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     private static Engine engine(
-            ModelDirectory directory, TorchOptions options, CompletableFuture<Optional<Tokenizer>> tokenizer)
+            ModelDirectory directory, ModelOptions options, CompletableFuture<Optional<Tokenizer>> tokenizer)
             throws IOException {
         Gpt2 gpt2 = Gpt2.load(directory, options);
-        EngineConfig config = EngineConfig.defaults();
+        EngineOptions config = EngineOptions.defaults();
         return tokenizer.join().map(bpe -> new Engine(gpt2, bpe, config)).orElseGet(() -> new Engine(gpt2, config));
     }
 

@@ -1,6 +1,6 @@
 package io.github.loomtorch.cli;
 
-import io.github.loomtorch.torch.TorchException;
+import io.github.loomtorch.request.TorchException;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;

@@ -1,6 +1,6 @@
 package io.github.loomtorch.cli;
 
-import io.github.loomtorch.torch.Dtype;
+import io.github.loomtorch.options.Dtype;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.stream.Collectors;

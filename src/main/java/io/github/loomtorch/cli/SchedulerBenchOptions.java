@@ -3,12 +3,12 @@ package io.github.loomtorch.cli;
 import io.github.loomtorch.bench.Summary;
 import io.github.loomtorch.bench.Workload;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.torch.Gpt2;
-import io.github.loomtorch.torch.TorchOptions;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;
@@ -52,7 +52,7 @@ final class SchedulerBenchOptions {
             paramLabel = "N",
             description =
                     "Prompt tokens computed in a step in which others decode; fewer keep the gaps between tokens short (default: ${DEFAULT-VALUE}).")
-    private int maxPrefillTokensBesideDecode = EngineConfig.defaults().maxPrefillTokensBesideDecode();
+    private int maxPrefillTokensBesideDecode = EngineOptions.defaults().maxPrefillTokensBesideDecode();
 
     @Mixin
     private DistributionOptions distribution;
@@ -99,7 +99,7 @@ final class SchedulerBenchOptions {
                 .orElse(SamplingParams.greedy(1))
                 .maxNewTokens(outputLen)
                 .build();
-        TorchOptions options = model.torch(batchSize);
+        ModelOptions options = model.torch(batchSize);
         Gpt2Config config = model.config();
         if (inputLen + outputLen > config.contextLength()) {
             throw new IllegalArgumentException("inputLen (" + inputLen + ") + outputLen (" + outputLen
@@ -108,7 +108,7 @@ final class SchedulerBenchOptions {
         Summary.Limits limits = new Summary.Limits(optional(goodputTtftMs), optional(goodputTpotMs));
 
         AtomicLong deviceNanos = new AtomicLong();
-        EngineConfig engine = EngineConfig.builder()
+        EngineOptions engine = EngineOptions.builder()
                 .maxPrefillTokensBesideDecode(maxPrefillTokensBesideDecode)
                 .listener(step -> deviceNanos.addAndGet(step.deviceNanos()))
                 .build();

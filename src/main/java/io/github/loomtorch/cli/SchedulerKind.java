@@ -1,10 +1,10 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.scheduler.NaiveScheduler;
-import io.github.loomtorch.scheduler.QueueConfig;
 import io.github.loomtorch.scheduler.Scheduler;
 import java.io.IOException;
 import java.time.Duration;
@@ -23,7 +23,7 @@ enum SchedulerKind {
             case CONTINUOUS ->
                 new ContinuousScheduler(
                         engines,
-                        QueueConfig.unbounded(),
+                        QueueOptions.unbounded(),
                         Thread.ofPlatform().name("engine").factory());
         };
     }

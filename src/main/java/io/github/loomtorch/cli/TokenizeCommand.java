@@ -58,7 +58,7 @@ final class TokenizeCommand implements Callable<Integer> {
     private boolean special;
 
     @Mixin
-    private ModelOptions model;
+    private ModelFolderOptions model;
 
     @Mixin
     private TokenizerOptions tokenizerOptions;

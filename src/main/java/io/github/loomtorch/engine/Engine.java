@@ -1,5 +1,7 @@
 package io.github.loomtorch.engine;
 
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.StepStats;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -69,7 +71,7 @@ public final class Engine implements AutoCloseable {
     private record Step(List<Chunk> chunks, long startNanos) {}
 
     private final CausalLm lm;
-    private final EngineConfig config;
+    private final EngineOptions config;
     private final Function<SamplingParams, OutputText> texts;
     private final boolean hasTokenizer;
     private final int vocabSize;
@@ -107,7 +109,7 @@ public final class Engine implements AutoCloseable {
      * @param config how to run
      * @throws IllegalArgumentException if the tokenizer has fewer ids than the model, or the model too few pages
      */
-    public Engine(CausalLm lm, Tokenizer tokenizer, EngineConfig config) {
+    public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions config) {
         this(lm, config, true, sampling -> new DecodedText(tokenizer, lm.endOfTextId(), sampling.stopStrings()));
     }
 
@@ -118,11 +120,12 @@ public final class Engine implements AutoCloseable {
      * @param config how to run
      * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
-    public Engine(CausalLm lm, EngineConfig config) {
+    public Engine(CausalLm lm, EngineOptions config) {
         this(lm, config, false, sampling -> OutputText.NONE);
     }
 
-    private Engine(CausalLm lm, EngineConfig config, boolean hasTokenizer, Function<SamplingParams, OutputText> texts) {
+    private Engine(
+            CausalLm lm, EngineOptions config, boolean hasTokenizer, Function<SamplingParams, OutputText> texts) {
         this.lm = lm;
         this.config = config;
         this.hasTokenizer = hasTokenizer;

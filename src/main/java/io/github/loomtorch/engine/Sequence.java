@@ -1,5 +1,6 @@
 package io.github.loomtorch.engine;
 
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
@@ -238,7 +239,7 @@ public final class Sequence implements Comparable<Sequence> {
     }
 
     /**
-     * Orders by urgency: a level of priority is worth one {@link EngineConfig#ageingInterval()} of waiting, so that
+     * Orders by urgency: a level of priority is worth one {@link EngineOptions#ageingInterval()} of waiting, so that
      * whoever waits long enough comes before any newcomer; in other words, a request counts as submitted that much
      * earlier per level. Equals are ordered by arrival.
      *

@@ -2,6 +2,7 @@ package io.github.loomtorch.scheduler;
 
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenListener;
 import java.io.IOException;
@@ -15,7 +16,7 @@ import java.util.concurrent.ThreadFactory;
  * timeout has passed since its first request was submitted, and the next one begins when it has ended.
  *
  * <pre>{@code
- * EngineFactory factory = () -> new Engine(loadModel(), tokenizer, EngineConfig.defaults());
+ * EngineFactory factory = () -> new Engine(loadModel(), tokenizer, EngineOptions.defaults());
  * try (AsyncNaiveScheduler scheduler = new AsyncNaiveScheduler(factory, 8, Duration.ofMillis(50))) {
  *     Completion completion = scheduler.submit(request).join();
  * }
@@ -69,7 +70,7 @@ public final class AsyncNaiveScheduler implements Scheduler {
             }
         };
         thread = new EngineThread(
-                checked, threads, QueueConfig.unbounded(), Comparator.comparingLong(Sequence::arrival), batching);
+                checked, threads, QueueOptions.unbounded(), Comparator.comparingLong(Sequence::arrival), batching);
     }
 
     @Override

@@ -2,6 +2,7 @@ package io.github.loomtorch.scheduler;
 
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenListener;
 import java.io.IOException;
@@ -18,7 +19,7 @@ import java.util.concurrent.ThreadFactory;
  * batch as there is room, the most urgent first.
  *
  * <pre>{@code
- * EngineFactory factory = () -> new Engine(loadModel(), tokenizer, EngineConfig.defaults());
+ * EngineFactory factory = () -> new Engine(loadModel(), tokenizer, EngineOptions.defaults());
  * try (ContinuousScheduler scheduler = new ContinuousScheduler(factory)) {
  *     for (TokenEvent event : scheduler.submit(request).tokens()) {
  *         print(event.text());
@@ -27,9 +28,9 @@ import java.util.concurrent.ThreadFactory;
  * }</pre>
  *
  * <p>Higher priorities run first, equal ones in order of arrival; waiting makes a request more urgent
- * ({@link io.github.loomtorch.engine.EngineConfig#ageingInterval()}), so none starves. Where there is no room, a
+ * ({@link io.github.loomtorch.options.EngineOptions#ageingInterval()}), so none starves. Where there is no room, a
  * request preempts running ones of lower priority that are less urgent; those wait again, and later go on with the same
- * tokens. The queue is bounded ({@link QueueConfig}). Cancellations and deadlines take effect between steps, for those
+ * tokens. The queue is bounded ({@link QueueOptions}). Cancellations and deadlines take effect between steps, for those
  * that wait too. A failing step fails those that run, not those that wait. Thread-safe.
  */
 public final class ContinuousScheduler implements Scheduler {
@@ -37,13 +38,13 @@ public final class ContinuousScheduler implements Scheduler {
 
     /**
      * Starts a platform thread named {@code engine} and waits until it has made the engine.
-     * {@link QueueConfig#defaults()} limits what waits.
+     * {@link QueueOptions#defaults()} limits what waits.
      *
      * @param factory makes the engine, which the scheduler then owns
      * @throws IOException if the factory throws it; its unchecked exceptions pass too
      */
     public ContinuousScheduler(EngineFactory factory) throws IOException {
-        this(factory, QueueConfig.defaults(), EngineThread.defaultThreads());
+        this(factory, QueueOptions.defaults(), EngineThread.defaultThreads());
     }
 
     /**
@@ -54,7 +55,7 @@ public final class ContinuousScheduler implements Scheduler {
      * @param threads makes the engine's thread; a platform thread, as native calls pin virtual ones
      * @throws IOException if the factory throws it; its unchecked exceptions pass too
      */
-    public ContinuousScheduler(EngineFactory factory, QueueConfig queue, ThreadFactory threads) throws IOException {
+    public ContinuousScheduler(EngineFactory factory, QueueOptions queue, ThreadFactory threads) throws IOException {
         thread = new EngineThread(factory, threads, queue, Comparator.naturalOrder(), ContinuousScheduler::admit);
     }
 
@@ -94,8 +95,8 @@ public final class ContinuousScheduler implements Scheduler {
      *
      * @throws IllegalArgumentException if the model cannot serve the request
      * @throws IllegalStateException if the scheduler is closed, or its engine is lost
-     * @throws RejectedExecutionException if the queue is full and its rule is {@link QueueConfig.WhenFull#REJECT}
-     * @throws CancellationException if interrupted while waiting for room, with {@link QueueConfig.WhenFull#BLOCK}
+     * @throws RejectedExecutionException if the queue is full and its rule is {@link QueueOptions.WhenFull#REJECT}
+     * @throws CancellationException if interrupted while waiting for room, with {@link QueueOptions.WhenFull#BLOCK}
      */
     @Override
     public Generation submit(GenerationRequest request, TokenListener listener) {

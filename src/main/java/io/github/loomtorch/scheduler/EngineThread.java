@@ -3,6 +3,7 @@ package io.github.loomtorch.scheduler;
 import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenListener;
@@ -31,7 +32,7 @@ final class EngineThread {
 
     private final AdmissionRule rule;
     private final WaitingQueue waiting;
-    private final QueueConfig limits;
+    private final QueueOptions limits;
     private final Thread thread;
     private final Engine engine;
 
@@ -82,7 +83,7 @@ final class EngineThread {
     EngineThread(
             EngineFactory factory,
             ThreadFactory threads,
-            QueueConfig limits,
+            QueueOptions limits,
             Comparator<Sequence> turn,
             AdmissionRule rule)
             throws IOException {
@@ -155,7 +156,7 @@ final class EngineThread {
                 add(sequence);
                 return true;
             }
-            if (limits.whenFull() == QueueConfig.WhenFull.REJECT) {
+            if (limits.whenFull() == QueueOptions.WhenFull.REJECT) {
                 throw new RejectedExecutionException(whyFull(sequence));
             }
             return false;

@@ -2,6 +2,7 @@ package io.github.loomtorch.scheduler;
 
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenListener;
 import java.util.Comparator;
@@ -49,7 +50,7 @@ public final class ReplicaPool implements Scheduler {
 
     /**
      * Takes a request; if the queue of the least loaded replica is full, the next one takes it. If all are, and one of
-     * them blocks ({@link QueueConfig.WhenFull#BLOCK}), this waits for room in any.
+     * them blocks ({@link QueueOptions.WhenFull#BLOCK}), this waits for room in any.
      *
      * @throws IllegalArgumentException if the model cannot serve the request
      * @throws IllegalStateException if the pool is closed, or all replicas are lost

@@ -2,6 +2,8 @@ package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.TorchException;
 import java.nio.IntBuffer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -95,7 +97,7 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     /** On this GPU with kernels of our own; without them, and with a warning, if they cannot be had. */
-    static Gpt2 create(TorchScriptProgram program, TorchOptions options) {
+    static Gpt2 create(TorchScriptProgram program, ModelOptions options) {
         int vector = 16 / Libtorch.sizeBytes(program.dtype());
         int lanes = program.config().headSize() / vector; // threads that hold one row of a head
         if (program.config().headSize() % vector != 0 || lanes > 32 || Integer.bitCount(lanes) != 1) {
@@ -141,7 +143,7 @@ final class CudaGpt2 extends Gpt2 {
     }
 
     private CudaGpt2(
-            TorchScriptProgram program, TorchOptions options, String architecture, Map<String, Integer> macros) {
+            TorchScriptProgram program, ModelOptions options, String architecture, Map<String, Integer> macros) {
         super(program, options);
         config = program.config();
         int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config, options.pageSize()));

@@ -1,5 +1,6 @@
 package io.github.loomtorch.torch;
 
+import io.github.loomtorch.request.TorchException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;

@@ -1,6 +1,7 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.CudaLinear.Product;
 import java.util.List;
 import java.util.Map;

@@ -4,6 +4,7 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.sampling.Sampler;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;

@@ -1,5 +1,7 @@
 package io.github.loomtorch.torch;
 
+import io.github.loomtorch.request.TorchException;
+
 /** The one place that tells libtorch's failures apart, which all arrive as a {@link RuntimeException} with a text. */
 final class Failures {
     private static final String IN_TORCHSCRIPT = "RuntimeError: ";

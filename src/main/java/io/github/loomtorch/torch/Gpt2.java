@@ -4,6 +4,9 @@ import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.TorchException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.List;
@@ -18,9 +21,9 @@ public abstract class Gpt2 implements CausalLm {
     private static final Logger LOG = LoggerFactory.getLogger(Gpt2.class);
 
     final TorchScriptProgram program;
-    final TorchOptions options;
+    final ModelOptions options;
 
-    Gpt2(TorchScriptProgram program, TorchOptions options) {
+    Gpt2(TorchScriptProgram program, ModelOptions options) {
         this.program = program;
         this.options = options;
     }
@@ -34,7 +37,7 @@ public abstract class Gpt2 implements CausalLm {
      * @throws IOException if a file is missing, malformed or does not fit
      * @throws TorchException if libtorch or CUDA is missing, or memory runs out
      */
-    public static Gpt2 load(ModelDirectory directory, TorchOptions options) throws IOException {
+    public static Gpt2 load(ModelDirectory directory, ModelOptions options) throws IOException {
         return create(
                 directory.config(), options, (device, dtype) -> TorchScriptExporter.load(directory, device, dtype));
     }
@@ -48,7 +51,7 @@ public abstract class Gpt2 implements CausalLm {
      * @return the model, to be closed by the caller
      * @throws TorchException if libtorch or CUDA is missing, or memory runs out
      */
-    public static Gpt2 random(Gpt2Config config, long seed, TorchOptions options) {
+    public static Gpt2 random(Gpt2Config config, long seed, ModelOptions options) {
         try {
             return create(config, options, (device, dtype) -> TorchScriptExporter.random(config, seed, device, dtype));
         } catch (IOException e) {
@@ -56,7 +59,7 @@ public abstract class Gpt2 implements CausalLm {
         }
     }
 
-    private static Gpt2 create(Gpt2Config config, TorchOptions options, TorchScriptProgram.Loader loader)
+    private static Gpt2 create(Gpt2Config config, ModelOptions options, TorchScriptProgram.Loader loader)
             throws IOException {
         TorchScriptProgram program;
         try {

@@ -1,5 +1,7 @@
 package io.github.loomtorch.torch;
 
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.request.TorchException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -79,6 +81,16 @@ final class Libtorch {
         } catch (IOException e) {
             return false; // not Linux, or no such file: float32 is right everywhere
         }
+    }
+
+    /** The type of the weights and of all computation; {@link Dtype#AUTO} is resolved for the device. */
+    static ScalarType scalarType(Dtype dtype, boolean cuda) {
+        return switch (dtype) {
+            case FLOAT32 -> ScalarType.Float;
+            case FLOAT16 -> ScalarType.Half;
+            case BFLOAT16 -> ScalarType.BFloat16;
+            case AUTO -> cuda ? ScalarType.Half : cpuHasBfloat16() ? ScalarType.BFloat16 : ScalarType.Float;
+        };
     }
 
     /** Bytes of one element. */

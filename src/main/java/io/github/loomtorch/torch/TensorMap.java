@@ -1,5 +1,6 @@
 package io.github.loomtorch.torch;
 
+import io.github.loomtorch.request.TorchException;
 import org.bytedeco.cuda.cudart.CUtensorMap;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.BytePointer;

@@ -4,6 +4,7 @@ import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.model.Safetensors;
+import io.github.loomtorch.request.TorchException;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;

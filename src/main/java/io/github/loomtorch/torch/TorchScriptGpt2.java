@@ -1,6 +1,8 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.TorchException;
 import java.util.List;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.pytorch.Tensor;
@@ -14,7 +16,7 @@ final class TorchScriptGpt2 extends Gpt2 {
     private final HostSampler sampler;
     private List<Chunk> launched = List.of();
 
-    TorchScriptGpt2(TorchScriptProgram program, TorchOptions options) {
+    TorchScriptGpt2(TorchScriptProgram program, ModelOptions options) {
         super(program, options);
         if (options.int8Weights()) {
             throw new TorchException("int8Weights needs a GPU and the kernels made for it, got " + program.deviceName()

@@ -3,6 +3,8 @@ package io.github.loomtorch.torch;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.TorchException;
 import java.io.IOException;
 import java.nio.IntBuffer;
 import java.util.Deque;
@@ -58,13 +60,13 @@ final class TorchScriptProgram implements AutoCloseable {
     private final boolean flash;
     private boolean streamReturned;
 
-    TorchScriptProgram(Gpt2Config config, TorchOptions options, Loader loader) throws IOException {
+    TorchScriptProgram(Gpt2Config config, ModelOptions options, Loader loader) throws IOException {
         Libtorch.load();
         this.config = config;
         try (TensorScope scope = new TensorScope()) {
             device = resources.keep(device(options.device()));
             deviceName = device.str().getString();
-            dtype = options.dtype().resolve(device.is_cuda());
+            dtype = Libtorch.scalarType(options.dtype(), device.is_cuda());
             stream = device.is_cuda() ? takeStream(device.index()) : null;
             configureThread();
             module = resources.keep(loader.load(device, dtype));
@@ -112,7 +114,7 @@ final class TorchScriptProgram implements AutoCloseable {
         return new Device(DeviceType.CUDA, (byte) index);
     }
 
-    private int pageCount(TorchOptions options) {
+    private int pageCount(ModelOptions options) {
         int perSequence = KvCache.pagesPerSequence(config, options.pageSize());
         long wanted = (long) options.maxBatchSize() * perSequence;
         if (!device.is_cuda()) {

@@ -5,7 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.testing.FakeCausalLm;
@@ -30,7 +30,7 @@ class NaiveBenchmarkTest {
 
     private static AsyncNaiveScheduler scheduler() throws IOException {
         return new AsyncNaiveScheduler(
-                () -> new Engine(FakeCausalLm.ofBatch(2), new FakeTokenizer(), EngineConfig.defaults()),
+                () -> new Engine(FakeCausalLm.ofBatch(2), new FakeTokenizer(), EngineOptions.defaults()),
                 2,
                 Duration.ofMillis(1));
     }

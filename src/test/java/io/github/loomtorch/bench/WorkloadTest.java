@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
@@ -35,7 +35,7 @@ class WorkloadTest {
     }
 
     private static Engine engine() {
-        return new Engine(FakeCausalLm.ofBatch(4), EngineConfig.defaults());
+        return new Engine(FakeCausalLm.ofBatch(4), EngineOptions.defaults());
     }
 
     @Test
@@ -109,7 +109,7 @@ class WorkloadTest {
                 throw new IllegalStateException("first step fails");
             }
         });
-        try (Scheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), 4)) {
+        try (Scheduler scheduler = new NaiveScheduler(new Engine(lm, EngineOptions.defaults()), 4)) {
             Workload.Outcome outcome = workload(10, Double.POSITIVE_INFINITY).run(scheduler, () -> {});
             assertEquals(4, outcome.failures().size());
             assertEquals(6, outcome.traces().size());

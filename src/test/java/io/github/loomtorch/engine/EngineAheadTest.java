@@ -10,6 +10,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine.Admission;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.StepStats;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -30,8 +32,8 @@ class EngineAheadTest {
 
     private final FakeClock clock = new FakeClock();
     private final List<StepStats> stats = new ArrayList<>();
-    private final EngineConfig.Builder config =
-            EngineConfig.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
+    private final EngineOptions.Builder config =
+            EngineOptions.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
     private final RecordingListener listener = new RecordingListener();
     private FakeCausalLm lm;
     private Engine engine;

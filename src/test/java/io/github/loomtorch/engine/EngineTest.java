@@ -11,6 +11,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine.Admission;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.StepStats;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
@@ -48,8 +50,8 @@ class EngineTest {
 
     private final FakeClock clock = new FakeClock();
     private final List<StepStats> stats = new ArrayList<>();
-    private final EngineConfig.Builder config =
-            EngineConfig.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
+    private final EngineOptions.Builder config =
+            EngineOptions.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
     private FakeCausalLm lm;
     private Engine engine;
     private long arrivals;
@@ -1052,7 +1054,7 @@ class EngineTest {
                 "maxPrefillTokensPerStep must be >= 1, got 0",
                 assertThrows(
                                 IllegalArgumentException.class,
-                                () -> EngineConfig.builder()
+                                () -> EngineOptions.builder()
                                         .maxPrefillTokensPerStep(0)
                                         .build())
                         .getMessage());
@@ -1060,7 +1062,7 @@ class EngineTest {
                 "ageingInterval must be > 0, got PT0S",
                 assertThrows(
                                 IllegalArgumentException.class,
-                                () -> EngineConfig.builder()
+                                () -> EngineOptions.builder()
                                         .ageingInterval(Duration.ZERO)
                                         .build())
                         .getMessage());

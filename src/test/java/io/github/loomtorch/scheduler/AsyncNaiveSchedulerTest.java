@@ -9,7 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.testing.FakeCausalLm;
@@ -49,7 +49,7 @@ class AsyncNaiveSchedulerTest {
                     return new Engine(
                             lm,
                             new FakeTokenizer(),
-                            EngineConfig.builder().clock(clock).build());
+                            EngineOptions.builder().clock(clock).build());
                 },
                 3,
                 TIMEOUT,
@@ -294,7 +294,7 @@ class AsyncNaiveSchedulerTest {
     @Test
     void refusesWhatIsOutOfRangeAndClosesTheEngineItMade() {
         FakeCausalLm model = FakeCausalLm.ofBatch(4).unconfined();
-        EngineFactory factory = () -> new Engine(model, EngineConfig.defaults());
+        EngineFactory factory = () -> new Engine(model, EngineOptions.defaults());
         assertEquals(
                 "batchSize must be in [1, 4], got 5",
                 assertThrows(IllegalArgumentException.class, () -> new AsyncNaiveScheduler(factory, 5, TIMEOUT))
@@ -310,7 +310,7 @@ class AsyncNaiveSchedulerTest {
 
     @Test
     void runsOnTheSystemsClock() throws IOException {
-        EngineFactory factory = () -> new Engine(FakeCausalLm.ofBatch(4), EngineConfig.defaults());
+        EngineFactory factory = () -> new Engine(FakeCausalLm.ofBatch(4), EngineOptions.defaults());
         try (AsyncNaiveScheduler real = new AsyncNaiveScheduler(factory, 4, Duration.ofMillis(1))) {
             assertYield(request(3, 4), real.submit(request(3, 4)).join());
         }

@@ -9,8 +9,9 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
-import io.github.loomtorch.engine.StepStats;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.options.StepStats;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.testing.FakeCausalLm;
@@ -47,14 +48,14 @@ class ContinuousSchedulerTest {
     private final FakeClock clock = new FakeClock();
     private final StepGate gate = new StepGate();
     private final List<StepStats> stats = Collections.synchronizedList(new ArrayList<>());
-    private final EngineConfig.Builder config =
-            EngineConfig.builder().clock(clock).listener(stats::add);
+    private final EngineOptions.Builder config =
+            EngineOptions.builder().clock(clock).listener(stats::add);
     private final AtomicReference<Thread> engineThread = new AtomicReference<>();
     private volatile FakeCausalLm lm;
     private volatile Engine engine;
     private ContinuousScheduler scheduler;
 
-    private void start(QueueConfig queue, UnaryOperator<FakeCausalLm> hooks) throws IOException {
+    private void start(QueueOptions queue, UnaryOperator<FakeCausalLm> hooks) throws IOException {
         scheduler = new ContinuousScheduler(
                 () -> {
                     engineThread.set(Thread.currentThread());
@@ -68,10 +69,10 @@ class ContinuousSchedulerTest {
 
     /** Two slots, steps that end when the gate lets them. */
     private void start() throws IOException {
-        start(QueueConfig.unbounded());
+        start(QueueOptions.unbounded());
     }
 
-    private void start(QueueConfig queue) throws IOException {
+    private void start(QueueOptions queue) throws IOException {
         start(queue, model -> model.onAwait(chunks -> gate.pass()));
     }
 
@@ -160,7 +161,7 @@ class ContinuousSchedulerTest {
     @Test
     void runsHigherPrioritiesFirstAndEqualOnesInOrder() throws Exception {
         start(
-                QueueConfig.unbounded(),
+                QueueOptions.unbounded(),
                 model -> model.onAwait(chunks -> {
                     gate.pass();
                     clock.advance(Duration.ofNanos(1));
@@ -182,7 +183,7 @@ class ContinuousSchedulerTest {
     @Test
     void waitingMakesRequestMoreUrgent() throws Exception {
         start(
-                QueueConfig.unbounded(),
+                QueueOptions.unbounded(),
                 model -> model.onAwait(chunks -> {
                     gate.pass();
                     clock.advance(Duration.ofNanos(1));
@@ -216,7 +217,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void preemptsNobodyForARequestThatWouldNotFitEvenThen() throws Exception {
-        start(QueueConfig.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64).onAwait(chunks -> gate.pass()));
+        start(QueueOptions.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64).onAwait(chunks -> gate.pass()));
         Generation highest = scheduler.submit(request(35, 8).withPriority(9));
         gate.awaitStep();
         Generation low = scheduler.submit(request(6, 3));
@@ -231,7 +232,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void preemptsForPagesAndLosesNoToken() throws Exception {
-        start(QueueConfig.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64).onAwait(chunks -> gate.pass()));
+        start(QueueOptions.unbounded(), model -> new FakeCausalLm(4, 4, 16, 64).onAwait(chunks -> gate.pass()));
         List<Generation> generations = new ArrayList<>();
         for (int i = 0; i < 8; i++) {
             generations.add(scheduler.submit(request(8 + i, 40)));
@@ -245,7 +246,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void requestsOfOnePromptShareItsPrefill() throws Exception {
-        start(QueueConfig.unbounded(), model -> model);
+        start(QueueOptions.unbounded(), model -> model);
         List<Generation> generations = scheduler.submit(request(40, 3), 2);
         generations.forEach(generation -> assertYield(request(40, 3), generation.join()));
         clock.awaitParked();
@@ -271,7 +272,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void rejectsWhenTooManyRequestsWait() throws Exception {
-        start(new QueueConfig(2, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT));
+        start(new QueueOptions(2, Long.MAX_VALUE, QueueOptions.WhenFull.REJECT));
         fillSlots();
         scheduler.submit(request(1, 1));
         scheduler.submit(request(1, 1));
@@ -284,7 +285,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void cancelsTheFirstOfSeveralCompletionsIfOneIsRejected() throws Exception {
-        start(new QueueConfig(2, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT));
+        start(new QueueOptions(2, Long.MAX_VALUE, QueueOptions.WhenFull.REJECT));
         fillSlots();
         assertThrows(RejectedExecutionException.class, () -> scheduler.submit(request(1, 1), 3));
         gate.nextStep();
@@ -293,7 +294,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void rejectsWhenTooManyTokensWaitUnlessNobodyWaits() throws Exception {
-        start(new QueueConfig(9, 20, QueueConfig.WhenFull.REJECT));
+        start(new QueueOptions(9, 20, QueueOptions.WhenFull.REJECT));
         fillSlots();
         Generation big = scheduler.submit(request(20, 5));
         assertEquals(
@@ -308,7 +309,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void blocksUntilThereIsRoom() throws Exception {
-        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK));
+        start(new QueueOptions(1, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK));
         List<Generation> running = fillSlots();
         scheduler.submit(request(5, 3));
         AtomicReference<Generation> blocked = new AtomicReference<>();
@@ -328,7 +329,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void interruptedSubmitTakesNoRequest() throws Exception {
-        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK));
+        start(new QueueOptions(1, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK));
         fillSlots();
         scheduler.submit(request(5, 3));
         AtomicReference<String> message = new AtomicReference<>();
@@ -345,7 +346,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void blockedSubmitEndsWhenTheSchedulerCloses() throws Exception {
-        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK));
+        start(new QueueOptions(1, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK));
         fillSlots();
         scheduler.submit(request(5, 3));
         AtomicReference<String> message = new AtomicReference<>();
@@ -389,7 +390,7 @@ class ContinuousSchedulerTest {
         RuntimeException cause = new IllegalStateException("out of memory");
         AtomicReference<RuntimeException> next = new AtomicReference<>();
         start(
-                QueueConfig.unbounded(),
+                QueueOptions.unbounded(),
                 model -> model.onAwait(chunks -> {
                     gate.pass();
                     RuntimeException failure = next.getAndSet(null);
@@ -416,7 +417,7 @@ class ContinuousSchedulerTest {
     @Test
     void blockedSubmitEndsWhenTheEngineIsLost() throws Exception {
         start(
-                new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK),
+                new QueueOptions(1, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK),
                 model -> model.onAwait(chunks -> {
                     gate.pass();
                     throw new StackOverflowError();
@@ -438,7 +439,9 @@ class ContinuousSchedulerTest {
     @Test
     void failingRowFailsItsGenerationOnly() throws Exception {
         RuntimeException cause = new IllegalStateException("no finite logit");
-        start(QueueConfig.unbounded(), model -> model.failing(sequence -> sequence.promptLength() == 3 ? cause : null));
+        start(
+                QueueOptions.unbounded(),
+                model -> model.failing(sequence -> sequence.promptLength() == 3 ? cause : null));
         gate.open();
         Generation bad = scheduler.submit(request(3, 4));
         Generation good = scheduler.submit(request(4, 4));
@@ -450,7 +453,7 @@ class ContinuousSchedulerTest {
     void errorFailsEverythingAndIsReportedToLaterCallers() throws Exception {
         Error error = new NoClassDefFoundError("kernel");
         start(
-                QueueConfig.unbounded(),
+                QueueOptions.unbounded(),
                 model -> model.onAwait(chunks -> {
                     gate.pass();
                     throw error;
@@ -476,7 +479,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void closeFinishesWhatRunsAndWaits() throws Exception {
-        start(QueueConfig.unbounded(), model -> model);
+        start(QueueOptions.unbounded(), model -> model);
         List<Generation> generations = new ArrayList<>();
         for (int i = 0; i < 20; i++) {
             generations.add(scheduler.submit(request(1 + i, 10)));
@@ -495,7 +498,7 @@ class ContinuousSchedulerTest {
 
     @Test
     void closeWithCallsInFlightCompletesAllThatWereTaken() throws Exception {
-        start(new QueueConfig(5, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK), model -> model);
+        start(new QueueOptions(5, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK), model -> model);
         List<Generation> taken = Collections.synchronizedList(new ArrayList<>());
         CountDownLatch done = new CountDownLatch(300);
         for (int i = 0; i < 300; i++) {
@@ -516,14 +519,14 @@ class ContinuousSchedulerTest {
 
     @Test
     void listenerCanCloseTheScheduler() throws Exception {
-        start(QueueConfig.unbounded(), model -> model);
+        start(QueueOptions.unbounded(), model -> model);
         Generation generation = scheduler.submit(request(3, 9), event -> scheduler.close());
         assertYield(request(3, 9), generation.join());
     }
 
     @Test
     void yieldsWhatEachRequestYieldsAloneInAnyOrder() throws Exception {
-        start(QueueConfig.unbounded(), model -> new FakeCausalLm(6, 3, 40, 64));
+        start(QueueOptions.unbounded(), model -> new FakeCausalLm(6, 3, 40, 64));
         Random random = new Random(6);
         List<GenerationRequest> requests = new ArrayList<>();
         for (int i = 0; i < 300; i++) {
@@ -545,11 +548,11 @@ class ContinuousSchedulerTest {
         start();
         assertEquals(
                 "maxQueuedRequests must be >= 1, got 0",
-                assertThrows(IllegalArgumentException.class, () -> new QueueConfig(0, 1, QueueConfig.WhenFull.REJECT))
+                assertThrows(IllegalArgumentException.class, () -> new QueueOptions(0, 1, QueueOptions.WhenFull.REJECT))
                         .getMessage());
         assertEquals(
                 "maxQueuedTokens must be >= 1, got 0",
-                assertThrows(IllegalArgumentException.class, () -> new QueueConfig(1, 0, QueueConfig.WhenFull.REJECT))
+                assertThrows(IllegalArgumentException.class, () -> new QueueOptions(1, 0, QueueOptions.WhenFull.REJECT))
                         .getMessage());
     }
 }

@@ -8,9 +8,10 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.engine.SequenceListener;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
@@ -56,13 +57,13 @@ class EngineThreadTest {
                             return lost;
                         }
                     };
-                    return new Engine(mayBeLost, new FakeTokenizer(), EngineConfig.defaults());
+                    return new Engine(mayBeLost, new FakeTokenizer(), EngineOptions.defaults());
                 },
                 Thread.ofPlatform()
                         .name("engine-test")
                         .uncaughtExceptionHandler((t, e) -> uncaught.set(e))
                         .factory(),
-                QueueConfig.unbounded(),
+                QueueOptions.unbounded(),
                 turn,
                 rule);
     }

@@ -10,7 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.TokenEvent;
@@ -54,7 +54,7 @@ class GenerationTest {
                     throw cause;
                 }
             });
-            return new Engine(lm, new FakeTokenizer(), EngineConfig.defaults());
+            return new Engine(lm, new FakeTokenizer(), EngineOptions.defaults());
         });
     }
 

@@ -11,7 +11,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
@@ -43,7 +43,7 @@ class NaiveSchedulerTest {
     private final NaiveScheduler scheduler = scheduler(lm, 3);
 
     private NaiveScheduler scheduler(FakeCausalLm model, int batchSize) {
-        EngineConfig config = EngineConfig.builder().clock(clock).build();
+        EngineOptions config = EngineOptions.builder().clock(clock).build();
         return new NaiveScheduler(new Engine(model, new FakeTokenizer(), config), batchSize);
     }
 
@@ -415,7 +415,7 @@ class NaiveSchedulerTest {
                 return true;
             }
         };
-        NaiveScheduler naive = new NaiveScheduler(new Engine(lost, EngineConfig.defaults()), 2);
+        NaiveScheduler naive = new NaiveScheduler(new Engine(lost, EngineOptions.defaults()), 2);
         List<Generation> generations = new ArrayList<>();
         generations.add(naive.submit(request(50, 4)));
         generations.add(naive.submit(request(20, 4))); // no room beside the first

@@ -10,7 +10,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
@@ -38,7 +39,7 @@ class ReplicaPoolTest {
         volatile FakeCausalLm lm;
         volatile Thread thread;
 
-        ContinuousScheduler start(QueueConfig queue) throws IOException {
+        ContinuousScheduler start(QueueOptions queue) throws IOException {
             return new ContinuousScheduler(
                     () -> {
                         thread = Thread.currentThread();
@@ -57,7 +58,7 @@ class ReplicaPoolTest {
                         return new Engine(
                                 mayBeLost,
                                 new FakeTokenizer(),
-                                EngineConfig.builder().clock(clock).build());
+                                EngineOptions.builder().clock(clock).build());
                     },
                     queue,
                     Thread.ofPlatform().name("engine-test").factory());
@@ -69,12 +70,12 @@ class ReplicaPoolTest {
     private final RuntimeException cause = new IllegalStateException("device lost");
     private ReplicaPool pool;
 
-    private void start(QueueConfig queue) throws IOException {
+    private void start(QueueOptions queue) throws IOException {
         pool = new ReplicaPool(List.of(a.start(queue), b.start(queue)));
     }
 
     private void start() throws IOException {
-        start(QueueConfig.unbounded());
+        start(QueueOptions.unbounded());
     }
 
     @AfterEach
@@ -111,7 +112,7 @@ class ReplicaPoolTest {
 
     @Test
     void fullReplicaPassesRequestToTheNext() throws Exception {
-        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.REJECT));
+        start(new QueueOptions(1, Long.MAX_VALUE, QueueOptions.WhenFull.REJECT));
         for (int i = 0; i < 2; i++) {
             pool.submit(request(3 + i, 2)); // a, then b
         }
@@ -129,7 +130,7 @@ class ReplicaPoolTest {
 
     /** One runs and one waits in each replica, and no more may wait; b has more to do. */
     private void startFull() throws Exception {
-        start(new QueueConfig(1, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK));
+        start(new QueueOptions(1, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK));
         pool.submit(request(3, 2)); // a
         a.gate.awaitStep();
         pool.submit(request(4, 2)); // b
@@ -312,9 +313,9 @@ class ReplicaPoolTest {
                 assertThrows(IllegalArgumentException.class, () -> new ReplicaPool(List.of()))
                         .getMessage());
         try (ContinuousScheduler first = new ContinuousScheduler(
-                        () -> new Engine(new FakeCausalLm(2, 4, 32, 64), EngineConfig.defaults()));
+                        () -> new Engine(new FakeCausalLm(2, 4, 32, 64), EngineOptions.defaults()));
                 ContinuousScheduler other = new ContinuousScheduler(
-                        () -> new Engine(new FakeCausalLm(2, 4, 32, 32), EngineConfig.defaults()))) {
+                        () -> new Engine(new FakeCausalLm(2, 4, 32, 32), EngineOptions.defaults()))) {
             assertEquals(
                     "replicas must have the same model, got another vocabulary, context or page size at 1",
                     assertThrows(IllegalArgumentException.class, () -> new ReplicaPool(List.of(first, other)))

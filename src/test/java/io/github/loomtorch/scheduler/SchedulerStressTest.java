@@ -5,7 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
@@ -40,7 +41,7 @@ class SchedulerStressTest {
     private volatile FakeCausalLm lm;
     private volatile Engine engine;
 
-    private ContinuousScheduler start(QueueConfig queue, int failingSteps) throws Exception {
+    private ContinuousScheduler start(QueueOptions queue, int failingSteps) throws Exception {
         Random random = new Random(7);
         return new ContinuousScheduler(
                 () -> {
@@ -53,7 +54,7 @@ class SchedulerStressTest {
                                     throw STEP_FAILURE;
                                 }
                             });
-                    EngineConfig config = EngineConfig.builder()
+                    EngineOptions config = EngineOptions.builder()
                             .maxPrefillTokensPerStep(64)
                             .ageingInterval(Duration.ofMillis(20))
                             .build();
@@ -76,7 +77,7 @@ class SchedulerStressTest {
         AtomicInteger ends = new AtomicInteger();
         AtomicReference<Throwable> wrong = new AtomicReference<>();
         CountDownLatch done = new CountDownLatch(requests);
-        ContinuousScheduler scheduler = start(new QueueConfig(500, Long.MAX_VALUE, QueueConfig.WhenFull.BLOCK), 400);
+        ContinuousScheduler scheduler = start(new QueueOptions(500, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK), 400);
         for (int i = 0; i < requests; i++) {
             int number = i;
             Thread.startVirtualThread(() -> {
@@ -154,7 +155,7 @@ class SchedulerStressTest {
     @Test
     @Timeout(60)
     void memoryStaysFlatOverManyRequests() throws Exception {
-        try (ContinuousScheduler scheduler = start(QueueConfig.unbounded(), 0)) {
+        try (ContinuousScheduler scheduler = start(QueueOptions.unbounded(), 0)) {
             Semaphore inFlight = new Semaphore(200);
             GenerationRequest request = new GenerationRequest(
                     new int[40],

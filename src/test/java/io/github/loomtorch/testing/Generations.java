@@ -2,7 +2,7 @@ package io.github.loomtorch.testing;
 
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.scheduler.Generation;
@@ -14,17 +14,17 @@ public final class Generations {
     private Generations() {}
 
     /** In one batch, as far as the model's batch size goes; leaves the model open. */
-    public static List<Completion> together(CausalLm lm, EngineConfig config, List<GenerationRequest> requests) {
+    public static List<Completion> together(CausalLm lm, EngineOptions config, List<GenerationRequest> requests) {
         return batches(lm, config, requests, Math.min(requests.size(), lm.maxBatchSize()));
     }
 
     /** One after another; leaves the model open. */
-    public static List<Completion> alone(CausalLm lm, EngineConfig config, List<GenerationRequest> requests) {
+    public static List<Completion> alone(CausalLm lm, EngineOptions config, List<GenerationRequest> requests) {
         return batches(lm, config, requests, 1);
     }
 
     private static List<Completion> batches(
-            CausalLm lm, EngineConfig config, List<GenerationRequest> requests, int batchSize) {
+            CausalLm lm, EngineOptions config, List<GenerationRequest> requests, int batchSize) {
         CausalLm borrowed = new ForwardingLm(lm) {
             @Override
             public void close() {}

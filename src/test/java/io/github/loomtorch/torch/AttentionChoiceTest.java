@@ -5,7 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
@@ -92,8 +92,8 @@ class AttentionChoiceTest {
             assertContains(H100.kinds(count, batch), kind, count);
             used.add(kind);
         });
-        EngineConfig smallParts =
-                EngineConfig.builder().maxPrefillTokensPerStep(100).build();
+        EngineOptions smallParts =
+                EngineOptions.builder().maxPrefillTokensPerStep(100).build();
         Random random = new Random(1);
         try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(lm, smallParts))) {
             List<Generation> generations = new ArrayList<>();

@@ -8,14 +8,17 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.model.Safetensors.DType;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import io.github.loomtorch.testing.Generations;
@@ -127,10 +130,10 @@ class BadInputIT {
         List<GenerationRequest> requests = requests(config);
         List<Completion> expected;
         try (Gpt2 gpt2 = load(healthy, "cpu")) {
-            expected = Generations.alone(gpt2, EngineConfig.defaults(), requests);
+            expected = Generations.alone(gpt2, EngineOptions.defaults(), requests);
         }
         try (NaiveScheduler scheduler =
-                new NaiveScheduler(new Engine(load(poisoned, "cpu"), EngineConfig.defaults()), BATCH_SIZE)) {
+                new NaiveScheduler(new Engine(load(poisoned, "cpu"), EngineOptions.defaults()), BATCH_SIZE)) {
             List<Generation> generations = new ArrayList<>();
             for (int round = 0; round < 4; round++) { // pages that held NaN are used again
                 requests.forEach(request -> generations.add(scheduler.submit(request)));
@@ -217,7 +220,13 @@ class BadInputIT {
     }
 
     private static Gpt2 load(Path model, String device) throws IOException {
-        return Gpt2.load(ModelDirectory.open(model), new TorchOptions(device, Dtype.FLOAT32, BATCH_SIZE));
+        return Gpt2.load(
+                ModelDirectory.open(model),
+                ModelOptions.builder()
+                        .device(device)
+                        .dtype(Dtype.FLOAT32)
+                        .maxBatchSize(BATCH_SIZE)
+                        .build());
     }
 
     /** That loading fails with this about the weights, and leaves no file and no native memory. */

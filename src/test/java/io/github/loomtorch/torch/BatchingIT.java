@@ -6,8 +6,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -76,7 +78,12 @@ class BatchingIT {
     }
 
     private static Gpt2 gpt2(int pageSize) throws IOException {
-        TorchOptions options = new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, pageSize, 0.9, true, false, false);
+        ModelOptions options = ModelOptions.builder()
+                .device("cpu")
+                .dtype(Dtype.FLOAT32)
+                .maxBatchSize(BATCH_SIZE)
+                .pageSize(pageSize)
+                .build();
         return Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options);
     }
 
@@ -85,8 +92,8 @@ class BatchingIT {
         gpt2.close();
     }
 
-    private static EngineConfig uncached() {
-        return EngineConfig.builder().prefixCaching(false).build();
+    private static EngineOptions uncached() {
+        return EngineOptions.builder().prefixCaching(false).build();
     }
 
     @Test
@@ -103,7 +110,7 @@ class BatchingIT {
     @ParameterizedTest
     @ValueSource(ints = {5, 16})
     void withPromptsPrefilledInChunks(int maxPrefillTokensPerStep) {
-        EngineConfig config = EngineConfig.builder()
+        EngineOptions config = EngineOptions.builder()
                 .prefixCaching(false)
                 .maxPrefillTokensPerStep(maxPrefillTokensPerStep)
                 .build();
@@ -113,7 +120,7 @@ class BatchingIT {
     @Test
     void withPrefixesTakenFromTheCache() {
         AtomicInteger computed = new AtomicInteger();
-        EngineConfig config = EngineConfig.builder()
+        EngineOptions config = EngineOptions.builder()
                 .listener(step -> computed.addAndGet(step.computedTokens()))
                 .build();
         assertSame(requests, Generations.together(gpt2, config, requests));
@@ -129,14 +136,14 @@ class BatchingIT {
         try (Gpt2 paged = gpt2(pageSize)) {
             assertEquals(pageSize, paged.pageSize());
             assertEquals(BATCH_SIZE * 1024 / pageSize, paged.pageCount());
-            assertSame(requests, Generations.together(paged, EngineConfig.defaults(), requests));
+            assertSame(requests, Generations.together(paged, EngineOptions.defaults(), requests));
         }
     }
 
     @Test
     void whenTheCacheIsFullAndSequencesAreComputedAgain() throws IOException {
         AtomicInteger preempted = new AtomicInteger();
-        EngineConfig config = EngineConfig.builder()
+        EngineOptions config = EngineOptions.builder()
                 .listener(step -> preempted.addAndGet(step.preemptedSequences()))
                 .build();
         try (Gpt2 paged = gpt2(8)) {
@@ -180,8 +187,12 @@ class BatchingIT {
         List<GenerationRequest> logged = requests.stream()
                 .map(request -> new GenerationRequest(request.promptTokenIds(), sampling))
                 .toList();
-        TorchOptions options =
-                new TorchOptions("cpu", Dtype.FLOAT32, BATCH_SIZE, 16, 0.9, true, /* deterministic= */ true, false);
+        ModelOptions options = ModelOptions.builder()
+                .device("cpu")
+                .dtype(Dtype.FLOAT32)
+                .maxBatchSize(BATCH_SIZE)
+                .deterministic(true)
+                .build();
         try (Gpt2 deterministic = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options)) {
             assertEquals(
                     Generations.alone(deterministic, uncached(), logged).stream()
@@ -199,7 +210,7 @@ class BatchingIT {
             public void close() {}
         };
         return new Engine(
-                borrowed, EngineConfig.builder().maxPrefillTokensPerStep(24).build());
+                borrowed, EngineOptions.builder().maxPrefillTokensPerStep(24).build());
     }
 
     private static List<Completion> submitted(Scheduler scheduler, List<GenerationRequest> order) {

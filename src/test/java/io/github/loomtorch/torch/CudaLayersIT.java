@@ -4,8 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
@@ -79,7 +81,7 @@ class CudaLayersIT {
         Map<AttentionChoice.Kind, List<Double>> errors = new EnumMap<>(AttentionChoice.Kind.class);
         try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
                 new ComparingLm(config, dtype, pageSize, batch, prefillTokens, seed, errors),
-                EngineConfig.builder()
+                EngineOptions.builder()
                         .maxPrefillTokensPerStep(prefillTokens)
                         .maxPrefillTokensBesideDecode(prefillTokens)
                         .build()))) {
@@ -135,7 +137,14 @@ class CudaLayersIT {
                 throws IOException {
             this(
                     config,
-                    new TorchOptions("cuda", dtype, batch, pageSize, 0.4, false, false, false),
+                    ModelOptions.builder()
+                            .device("cuda")
+                            .dtype(dtype)
+                            .maxBatchSize(batch)
+                            .pageSize(pageSize)
+                            .kvCacheFraction(0.4)
+                            .cudaGraphs(false)
+                            .build(),
                     prefillTokens,
                     seed,
                     errors);
@@ -143,7 +152,7 @@ class CudaLayersIT {
 
         private ComparingLm(
                 Gpt2Config config,
-                TorchOptions options,
+                ModelOptions options,
                 int prefillTokens,
                 long seed,
                 Map<AttentionChoice.Kind, List<Double>> errors)
@@ -153,7 +162,14 @@ class CudaLayersIT {
             random = new Random(seed);
             exact = program(
                     config,
-                    new TorchOptions("cuda", Dtype.FLOAT32, maxBatchSize(), pageSize(), 0.4, false, false, false),
+                    ModelOptions.builder()
+                            .device("cuda")
+                            .dtype(Dtype.FLOAT32)
+                            .maxBatchSize(maxBatchSize())
+                            .pageSize(pageSize())
+                            .kvCacheFraction(0.4)
+                            .cudaGraphs(false)
+                            .build(),
                     seed);
             closers.push(exact);
             try (TensorScope scope = new TensorScope()) {
@@ -191,7 +207,7 @@ class CudaLayersIT {
             }
         }
 
-        private static TorchScriptProgram program(Gpt2Config config, TorchOptions options, long seed)
+        private static TorchScriptProgram program(Gpt2Config config, ModelOptions options, long seed)
                 throws IOException {
             return new TorchScriptProgram(
                     config, options, (device, type) -> TorchScriptExporter.random(config, seed, device, type));

@@ -6,8 +6,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
@@ -55,7 +55,7 @@ class DeviceSamplerIT {
         ComparingLm lm = new ComparingLm(
                 ScalarType.valueOf(dtype), ahead, (request, target, from) -> makeRow(random, target, from));
         List<Generation> generations = new ArrayList<>();
-        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), batch)) {
+        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineOptions.defaults()), batch)) {
             for (int round = 0; round < 2; round++) {
                 for (int i = 0; i < batch; i++) {
                     int[] prompt = random.ints(1 + random.nextInt(20), 0, VOCAB).toArray();
@@ -94,7 +94,7 @@ class DeviceSamplerIT {
             }
         });
         List<Generation> generations = new ArrayList<>();
-        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), params.size())) {
+        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineOptions.defaults()), params.size())) {
             for (int i = 0; i < params.size(); i++) {
                 generations.add(scheduler.submit(new GenerationRequest(new int[] {i}, params.get(i))));
             }

@@ -3,6 +3,7 @@ package io.github.loomtorch.torch;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 
+import io.github.loomtorch.request.TorchException;
 import org.junit.jupiter.api.Test;
 
 class FailuresTest {

@@ -8,8 +8,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.github.loomtorch.engine.Chunk;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -79,7 +81,11 @@ class GoldenIT {
     private record Outputs(List<float[]> logits, List<Completion> greedy) {}
 
     private static Outputs run(Dtype dtype, int newTokens) throws IOException {
-        TorchOptions options = new TorchOptions("cpu", dtype, CASES.size());
+        ModelOptions options = ModelOptions.builder()
+                .device("cpu")
+                .dtype(dtype)
+                .maxBatchSize(CASES.size())
+                .build();
         try (Gpt2 gpt2 = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options)) {
             return new Outputs(
                     CASES.stream().map(each -> logits(gpt2, each.promptIds)).toList(), greedy(gpt2, newTokens));
@@ -159,7 +165,7 @@ class GoldenIT {
                 .build();
         return Generations.together(
                 gpt2,
-                EngineConfig.defaults(),
+                EngineOptions.defaults(),
                 CASES.stream()
                         .map(each -> new GenerationRequest(each.promptIds, sampling))
                         .toList());
@@ -179,7 +185,7 @@ class GoldenIT {
                 super.launch(chunks);
             }
         };
-        EngineConfig uncached = EngineConfig.builder().prefixCaching(false).build();
+        EngineOptions uncached = EngineOptions.builder().prefixCaching(false).build();
         Generations.alone(recording, uncached, List.of(new GenerationRequest(prompt, SamplingParams.greedy(1))));
         return row;
     }

@@ -4,11 +4,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.model.Safetensors;
 import io.github.loomtorch.model.Safetensors.DType;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -144,9 +146,16 @@ class Gpt2VariantsIT {
                 .mapToObj(length -> request(length, model.config()))
                 .toList();
         NaiveGpt2 naive = new NaiveGpt2(model.config(), path);
-        EngineConfig whole = EngineConfig.defaults();
-        EngineConfig chunked = EngineConfig.builder().maxPrefillTokensPerStep(7).build();
-        try (Gpt2 gpt2 = Gpt2.load(model, new TorchOptions("cpu", Dtype.FLOAT32, PROMPT_LENGTHS.length))) {
+        EngineOptions whole = EngineOptions.defaults();
+        EngineOptions chunked =
+                EngineOptions.builder().maxPrefillTokensPerStep(7).build();
+        try (Gpt2 gpt2 = Gpt2.load(
+                model,
+                ModelOptions.builder()
+                        .device("cpu")
+                        .dtype(Dtype.FLOAT32)
+                        .maxBatchSize(PROMPT_LENGTHS.length)
+                        .build())) {
             assertMatches(naive, "together", Generations.together(gpt2, whole, requests));
             assertMatches(naive, "in chunks", Generations.together(gpt2, chunked, requests));
             assertMatches(naive, "alone", Generations.alone(gpt2, whole, requests.subList(4, 6)));

@@ -9,10 +9,12 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.Demo;
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -52,14 +54,14 @@ import org.junit.jupiter.params.provider.ValueSource;
 class GpuIT {
     private static final ObjectMapper JSON = new ObjectMapper();
 
-    private static ContinuousScheduler tales(TorchOptions options) throws IOException {
+    private static ContinuousScheduler tales(ModelOptions options) throws IOException {
         return tales(options, gpt2 -> gpt2);
     }
 
-    private static ContinuousScheduler tales(TorchOptions options, UnaryOperator<CausalLm> change) throws IOException {
+    private static ContinuousScheduler tales(ModelOptions options, UnaryOperator<CausalLm> change) throws IOException {
         ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
         return new ContinuousScheduler(
-                () -> new Engine(change.apply(Gpt2.load(model, options)), EngineConfig.defaults()));
+                () -> new Engine(change.apply(Gpt2.load(model, options)), EngineOptions.defaults()));
     }
 
     @ParameterizedTest
@@ -67,7 +69,8 @@ class GpuIT {
     void greedyIdsAreHuggingFacesOrAsGood(Dtype dtype) throws IOException {
         JsonNode golden =
                 JSON.readTree(Path.of("src/test/resources/golden/tales.json").toFile());
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", dtype, 16))) {
+        try (ContinuousScheduler scheduler =
+                tales(ModelOptions.builder().device("cuda").dtype(dtype).build())) {
             List<Generation> generations = new ArrayList<>();
             for (JsonNode goldenCase : golden.get("cases")) {
                 SamplingParams greedy = SamplingParams.greedy(
@@ -112,8 +115,21 @@ class GpuIT {
 
     @Test
     void graphsAndSingleLaunchesGiveTheSameTokens() throws IOException {
-        List<int[]> replayed = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, true, true, false));
-        List<int[]> launched = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, false, true, false));
+        List<int[]> replayed = mixedBatch(ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(24)
+                .kvCacheFraction(0.5)
+                .deterministic(true)
+                .build());
+        List<int[]> launched = mixedBatch(ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(24)
+                .kvCacheFraction(0.5)
+                .cudaGraphs(false)
+                .deterministic(true)
+                .build());
         for (int i = 0; i < replayed.size(); i++) {
             assertArrayEquals(launched.get(i), replayed.get(i), "request " + i);
         }
@@ -133,9 +149,15 @@ class GpuIT {
     /** Of 200 sequences, of which two or three end with each step once all are past their prompts. */
     private static List<Completion> shrinkingBatch(int prefillTokens, boolean cudaGraphs) throws IOException {
         Random random = new Random(13);
-        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 200, 16, 0.5, cudaGraphs, false, false);
+        ModelOptions options = ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(200)
+                .kvCacheFraction(0.5)
+                .cudaGraphs(cudaGraphs)
+                .build();
         List<Integer> decoding = new ArrayList<>(); // sequences of the steps that compute a token of each
-        EngineConfig config = EngineConfig.builder()
+        EngineOptions config = EngineOptions.builder()
                 .maxPrefillTokensBesideDecode(prefillTokens)
                 .listener(step -> {
                     if (step.computedTokens() == step.sequences()) {
@@ -171,7 +193,14 @@ class GpuIT {
     @ParameterizedTest
     @ValueSource(booleans = {true, false}) // with graphs and without
     void stepsLaunchedAheadGiveTheSameTokens(boolean cudaGraphs) throws IOException {
-        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 20, 16, 0.5, cudaGraphs, true, false);
+        ModelOptions options = ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(20)
+                .kvCacheFraction(0.5)
+                .cudaGraphs(cudaGraphs)
+                .deterministic(true)
+                .build();
         List<int[]> ahead = mixedBatch(options);
         List<int[]> oneByOne = mixedBatch(options, GpuIT::oneByOne);
         for (int i = 0; i < ahead.size(); i++) {
@@ -241,9 +270,15 @@ class GpuIT {
     private static List<Completion> together(
             List<List<int[]>> groups, boolean besideDecode, boolean graphs, UnaryOperator<CausalLm> change)
             throws IOException {
-        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT16, 25, 16, 0.5, graphs, false, false);
-        EngineConfig config =
-                EngineConfig.builder().maxPrefillTokensBesideDecode(2048).build();
+        ModelOptions options = ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(25)
+                .kvCacheFraction(0.5)
+                .cudaGraphs(graphs)
+                .build();
+        EngineOptions config =
+                EngineOptions.builder().maxPrefillTokensBesideDecode(2048).build();
         SamplingParams greedy = SamplingParams.greedy(12).toBuilder()
                 .ignoreEos(true)
                 .topLogprobs(5)
@@ -277,11 +312,11 @@ class GpuIT {
         return listeners.stream().map(RecordingListener::completion).toList();
     }
 
-    private static List<int[]> mixedBatch(TorchOptions options) throws IOException {
+    private static List<int[]> mixedBatch(ModelOptions options) throws IOException {
         return mixedBatch(options, gpt2 -> gpt2);
     }
 
-    private static List<int[]> mixedBatch(TorchOptions options, UnaryOperator<CausalLm> change) throws IOException {
+    private static List<int[]> mixedBatch(ModelOptions options, UnaryOperator<CausalLm> change) throws IOException {
         Random random = new Random(3);
         try (ContinuousScheduler scheduler = tales(options, change)) {
             List<Generation> generations = new ArrayList<>();
@@ -316,7 +351,8 @@ class GpuIT {
                             .topLogprobs(5)
                             .build()));
         }
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", dtype, 16))) {
+        try (ContinuousScheduler scheduler =
+                tales(ModelOptions.builder().device("cuda").dtype(dtype).build())) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i++) {
@@ -351,8 +387,13 @@ class GpuIT {
                             .topLogprobs(2)
                             .build()));
         }
-        try (ContinuousScheduler scheduler =
-                tales(new TorchOptions("cuda", Dtype.FLOAT16, batchSize, 16, 0.5, true, true, false))) {
+        try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(batchSize)
+                .kvCacheFraction(0.5)
+                .deterministic(true)
+                .build())) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i += 7) {
@@ -378,7 +419,12 @@ class GpuIT {
                 shape(301, 64, 64, 2, 8));
         for (Gpt2Config config : configs) {
             for (int batchSize : config == configs.get(0) ? new int[] {5, 40, 150} : new int[] {40}) {
-                TorchOptions options = new TorchOptions("cuda", dtype, batchSize, 16, 0.1, true, false, false);
+                ModelOptions options = ModelOptions.builder()
+                        .device("cuda")
+                        .dtype(dtype)
+                        .maxBatchSize(batchSize)
+                        .kvCacheFraction(0.1)
+                        .build();
                 List<Completion> kernels = contexts(config, batchSize, () -> Gpt2.random(config, 1, options));
                 List<Completion> program = contexts(config, batchSize, () -> {
                     TorchScriptProgram loaded = new TorchScriptProgram(
@@ -419,7 +465,7 @@ class GpuIT {
     private static List<Completion> contexts(Gpt2Config config, int requests, Models models) throws IOException {
         Random random = new Random(11);
         try (ContinuousScheduler scheduler =
-                new ContinuousScheduler(() -> new Engine(models.create(), EngineConfig.defaults()))) {
+                new ContinuousScheduler(() -> new Engine(models.create(), EngineOptions.defaults()))) {
             List<Generation> generations = new ArrayList<>();
             int[] lengths = {1, 2, 15, 16, 17, 31, 33, config.contextLength() / 2, config.contextLength() - 20};
             for (int i = 0; i < Math.max(requests, lengths.length); i++) {
@@ -447,8 +493,13 @@ class GpuIT {
         int[] ids = BpeTokenizer.load(Path.of("tokenizer"))
                 .encode(Files.readString(Path.of("src/test/resources/prose.txt")));
         double logSum = 0;
-        try (ContinuousScheduler scheduler =
-                tales(new TorchOptions("cuda", Dtype.FLOAT16, 1, 16, 0.5, true, false, int8Weights))) {
+        try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(1)
+                .kvCacheFraction(0.5)
+                .int8Weights(int8Weights)
+                .build())) {
             for (int i = 1; i < ids.length; i++) {
                 SamplingParams forced = SamplingParams.greedy(1).toBuilder()
                         .logitBias(Map.of(ids[i], 1e4f))
@@ -467,8 +518,21 @@ class GpuIT {
     @ParameterizedTest
     @ValueSource(ints = {8, 64, 256})
     void pageSizesGiveTheSameTokens(int pageSize) throws IOException {
-        List<int[]> usual = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, 16, 0.5, true, true, false));
-        List<int[]> other = mixedBatch(new TorchOptions("cuda", Dtype.FLOAT16, 24, pageSize, 0.5, true, true, false));
+        List<int[]> usual = mixedBatch(ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(24)
+                .kvCacheFraction(0.5)
+                .deterministic(true)
+                .build());
+        List<int[]> other = mixedBatch(ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(24)
+                .pageSize(pageSize)
+                .kvCacheFraction(0.5)
+                .deterministic(true)
+                .build());
         for (int i = 0; i < usual.size(); i++) {
             assertArrayEquals(usual.get(i), other.get(i), "request " + i);
         }
@@ -477,7 +541,11 @@ class GpuIT {
     @Test
     void twentyThousandRequestsLeaveMemoryFlat() throws IOException {
         Random random = new Random(1);
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 128))) {
+        try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(128)
+                .build())) {
             long pointers = 0;
             long heap = 0;
             for (int round = 0; round < 20; round++) {
@@ -515,7 +583,11 @@ class GpuIT {
     void closingGivesTheGpuMemoryBack() throws IOException {
         long before = 0;
         for (int round = 0; round < 4; round++) {
-            try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 64))) {
+            try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
+                    .device("cuda")
+                    .dtype(Dtype.FLOAT16)
+                    .maxBatchSize(64)
+                    .build())) {
                 scheduler
                         .submit(new GenerationRequest(new int[] {464}, SamplingParams.greedy(2)))
                         .join();
@@ -535,7 +607,12 @@ class GpuIT {
 
     @Test
     void twoReplicasOnOneGpuShareTheWork() throws IOException {
-        TorchOptions options = new TorchOptions("cuda", Dtype.FLOAT32, 4, 16, 0.2, true, false, false);
+        ModelOptions options = ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT32)
+                .maxBatchSize(4)
+                .kvCacheFraction(0.2)
+                .build();
         try (ReplicaPool pool = new ReplicaPool(List.of(tales(options), tales(options)))) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < 40; i++) {
@@ -561,11 +638,18 @@ class GpuIT {
     void aCachedPrefixIsNotComputedAgain() throws IOException {
         AtomicLong computed = new AtomicLong();
         ModelDirectory model = ModelDirectory.open(Path.of("models/tales"));
-        EngineConfig counting = EngineConfig.builder()
+        EngineOptions counting = EngineOptions.builder()
                 .listener(step -> computed.addAndGet(step.computedTokens()))
                 .build();
-        try (ContinuousScheduler scheduler = new ContinuousScheduler(() ->
-                new Engine(Gpt2.load(model, new TorchOptions("cuda", Dtype.FLOAT32, 4)), counting))) {
+        try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
+                Gpt2.load(
+                        model,
+                        ModelOptions.builder()
+                                .device("cuda")
+                                .dtype(Dtype.FLOAT32)
+                                .maxBatchSize(4)
+                                .build()),
+                counting))) {
             GenerationRequest request =
                     new GenerationRequest(new Random(2).ints(900, 0, 50257).toArray(), SamplingParams.greedy(20));
             Completion first = scheduler.submit(request).join();
@@ -582,7 +666,10 @@ class GpuIT {
         Demo demo = new Demo(
                 ModelDirectory.open(Path.of("models/tales")),
                 BpeTokenizer.load(Path.of("tokenizer")),
-                new TorchOptions("cuda", Dtype.AUTO, Demo.BATCH_SIZE));
+                ModelOptions.builder()
+                        .device("cuda")
+                        .maxBatchSize(Demo.BATCH_SIZE)
+                        .build());
         demo.run(new PrintWriter(page, true), false);
         assertTrue(page.toString().contains("on cuda:0 in float16"), page.toString());
         assertTrue(page.toString().lines().anyMatch(line -> line.matches("  all +250 .*")), page.toString());
@@ -590,7 +677,11 @@ class GpuIT {
 
     @Test
     void unusableLogitsFailTheirRequestOnly() throws IOException {
-        try (ContinuousScheduler scheduler = tales(new TorchOptions("cuda", Dtype.FLOAT16, 4))) {
+        try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
+                .device("cuda")
+                .dtype(Dtype.FLOAT16)
+                .maxBatchSize(4)
+                .build())) {
             SamplingParams banned = SamplingParams.greedy(3).toBuilder()
                     .logitBias(Map.of(5, 3e38f))
                     .build();

@@ -5,12 +5,14 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.model.Safetensors.DType;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.testing.Generations;
@@ -50,7 +52,11 @@ class MemoryIT {
 
     private static final long MEDIUM_BYTES = 4 * MEDIUM.parameterCount();
 
-    private static final TorchOptions OPTIONS = new TorchOptions("cpu", Dtype.FLOAT32, 8);
+    private static final ModelOptions OPTIONS = ModelOptions.builder()
+            .device("cpu")
+            .dtype(Dtype.FLOAT32)
+            .maxBatchSize(8)
+            .build();
 
     @TempDir
     private Path directory;
@@ -133,7 +139,11 @@ class MemoryIT {
     @Test
     @EnabledOnOs(OS.LINUX)
     void loadingHoldsAtMostTwoCopiesOfTheWeights() throws IOException {
-        TorchOptions bfloat16 = new TorchOptions("cpu", Dtype.BFLOAT16, 8);
+        ModelOptions bfloat16 = ModelOptions.builder()
+                .device("cpu")
+                .dtype(Dtype.BFLOAT16)
+                .maxBatchSize(8)
+                .build();
         assertPeak("random", 1, () -> Gpt2.random(MEDIUM, 1, OPTIONS).close());
         writeZeros(MEDIUM, DType.F32);
         assertPeak("export and load", 2, () -> Gpt2.load(open(), OPTIONS).close());
@@ -205,7 +215,7 @@ class MemoryIT {
             prompt[0] = i % 50;
             requests.add(new GenerationRequest(prompt, SamplingParams.greedy(4)));
         }
-        Generations.together(gpt2, EngineConfig.defaults(), requests);
+        Generations.together(gpt2, EngineOptions.defaults(), requests);
     }
 
     private ModelDirectory open() throws IOException {

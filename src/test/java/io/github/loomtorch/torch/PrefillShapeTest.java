@@ -6,8 +6,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.NaiveScheduler;
@@ -63,7 +63,7 @@ class PrefillShapeTest {
         Random random = new Random(4);
         FakeCausalLm lm =
                 new FakeCausalLm(6, PAGE_SIZE, 96, 128).runningAhead(true).onLaunch(this::check);
-        EngineConfig config = EngineConfig.builder()
+        EngineOptions config = EngineOptions.builder()
                 .maxPrefillTokensPerStep(90)
                 .maxPrefillTokensBesideDecode(90)
                 .build();

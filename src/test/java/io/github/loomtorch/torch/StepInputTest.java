@@ -5,7 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.EngineConfig;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.NaiveScheduler;
@@ -52,8 +52,8 @@ class StepInputTest {
             assertEquals(0, row.get(StepInput.LENGTH));
             assertEquals(0, row.get(StepInput.CHUNK_TOKENS));
         });
-        EngineConfig threeAtOnce =
-                EngineConfig.builder().maxPrefillTokensPerStep(3).build();
+        EngineOptions threeAtOnce =
+                EngineOptions.builder().maxPrefillTokensPerStep(3).build();
         try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, threeAtOnce), 1)) {
             scheduler
                     .submit(new GenerationRequest(new int[] {1, 2, 3, 4, 5}, SamplingParams.greedy(2)))
@@ -84,7 +84,7 @@ class StepInputTest {
                         rows.add(row.array());
                     }
                 });
-        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineConfig.defaults()), 2)) {
+        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineOptions.defaults()), 2)) {
             scheduler.submit(new GenerationRequest(new int[] {1, 2, 3}, params));
             scheduler.submit(new GenerationRequest(new int[] {4}, params)).join();
         }

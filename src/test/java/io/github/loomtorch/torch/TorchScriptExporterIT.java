@@ -6,11 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.loomtorch.engine.EngineConfig;
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.model.Safetensors.DType;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
@@ -257,13 +259,19 @@ class TorchScriptExporterIT {
 
     /** Loads the model and tells what it says. */
     private List<TokenLogprobs> run() throws IOException {
-        try (Gpt2 gpt2 = Gpt2.load(open(), new TorchOptions("cpu", Dtype.FLOAT32, 1))) {
+        try (Gpt2 gpt2 = Gpt2.load(
+                open(),
+                ModelOptions.builder()
+                        .device("cpu")
+                        .dtype(Dtype.FLOAT32)
+                        .maxBatchSize(1)
+                        .build())) {
             SamplingParams sampling = SamplingParams.greedy(3).toBuilder()
                     .topLogprobs(20)
                     .ignoreEos(true)
                     .build();
             GenerationRequest request = new GenerationRequest(new int[] {3, 1, 4, 1, 5}, sampling);
-            return Generations.alone(gpt2, EngineConfig.defaults(), List.of(request))
+            return Generations.alone(gpt2, EngineOptions.defaults(), List.of(request))
                     .get(0)
                     .logprobs();
         }

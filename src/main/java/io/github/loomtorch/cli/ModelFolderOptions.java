@@ -7,7 +7,7 @@ import java.nio.file.Path;
 import picocli.CommandLine.Option;
 
 /** Which model. */
-final class ModelOptions {
+final class ModelFolderOptions {
     private static final Path DEFAULT = Path.of("models", "tales");
 
     @Option(

@@ -1,4 +1,4 @@
-package io.github.loomtorch.engine;
+package io.github.loomtorch.options;
 
 /**
  * What one step did. Immutable.

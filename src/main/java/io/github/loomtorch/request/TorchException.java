@@ -1,4 +1,4 @@
-package io.github.loomtorch.torch;
+package io.github.loomtorch.request;
 
 /**
  * A failure of libtorch or CUDA, or of getting at them. The message says what failed and what to do; the cause is kept.

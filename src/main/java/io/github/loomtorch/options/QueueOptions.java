@@ -1,4 +1,4 @@
-package io.github.loomtorch.scheduler;
+package io.github.loomtorch.options;
 
 /**
  * How much may wait. A request counts from submit until it runs; its tokens are those of the prompt and
@@ -8,7 +8,7 @@ package io.github.loomtorch.scheduler;
  * @param maxQueuedTokens &gt;= 1; most tokens of all that wait, though a request always fits an empty queue
  * @param whenFull what becomes of a request that does not fit
  */
-public record QueueConfig(int maxQueuedRequests, long maxQueuedTokens, WhenFull whenFull) {
+public record QueueOptions(int maxQueuedRequests, long maxQueuedTokens, WhenFull whenFull) {
 
     /** What becomes of a request that finds the queue full. */
     public enum WhenFull {
@@ -27,7 +27,7 @@ public record QueueConfig(int maxQueuedRequests, long maxQueuedTokens, WhenFull 
      *
      * @throws IllegalArgumentException if a limit is less than 1
      */
-    public QueueConfig {
+    public QueueOptions {
         if (maxQueuedRequests < 1) {
             throw new IllegalArgumentException("maxQueuedRequests must be >= 1, got " + maxQueuedRequests);
         }
@@ -41,8 +41,8 @@ public record QueueConfig(int maxQueuedRequests, long maxQueuedTokens, WhenFull 
      *
      * @return at most 1024 requests of any length; more are rejected
      */
-    public static QueueConfig defaults() {
-        return new QueueConfig(1024, Long.MAX_VALUE, WhenFull.REJECT);
+    public static QueueOptions defaults() {
+        return new QueueOptions(1024, Long.MAX_VALUE, WhenFull.REJECT);
     }
 
     /**
@@ -50,7 +50,7 @@ public record QueueConfig(int maxQueuedRequests, long maxQueuedTokens, WhenFull 
      *
      * @return no limits
      */
-    public static QueueConfig unbounded() {
-        return new QueueConfig(Integer.MAX_VALUE, Long.MAX_VALUE, WhenFull.REJECT);
+    public static QueueOptions unbounded() {
+        return new QueueOptions(Integer.MAX_VALUE, Long.MAX_VALUE, WhenFull.REJECT);
     }
 }

@@ -1,4 +1,4 @@
-package io.github.loomtorch.engine;
+package io.github.loomtorch.options;
 
 /** Watches an engine. Called on the engine thread, so it must return fast; what it throws is logged. */
 @FunctionalInterface

@@ -1,5 +1,9 @@
-package io.github.loomtorch.engine;
+package io.github.loomtorch.options;
 
+import io.github.loomtorch.engine.CausalLm;
+import io.github.loomtorch.engine.Clock;
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.Sequence;
 import java.time.Duration;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.function.LongSupplier;
@@ -18,7 +22,7 @@ import java.util.function.LongSupplier;
  * @param seeds draws the seed of a request that has none; thread-safe
  * @param listener told of each step
  */
-public record EngineConfig(
+public record EngineOptions(
         int maxPrefillTokensPerStep,
         int maxPrefillTokensBesideDecode,
         boolean prefixCaching,
@@ -32,7 +36,7 @@ public record EngineConfig(
      *
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
-    public EngineConfig {
+    public EngineOptions {
         if (maxPrefillTokensPerStep < 1) {
             throw new IllegalArgumentException("maxPrefillTokensPerStep must be >= 1, got " + maxPrefillTokensPerStep);
         }
@@ -51,7 +55,7 @@ public record EngineConfig(
      * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, 10 s ageing, the system's clock, random
      *     seeds
      */
-    public static EngineConfig defaults() {
+    public static EngineOptions defaults() {
         return builder().build();
     }
 
@@ -77,7 +81,7 @@ public record EngineConfig(
         private Builder() {}
 
         /**
-         * Sets {@link EngineConfig#maxPrefillTokensPerStep()}.
+         * Sets {@link EngineOptions#maxPrefillTokensPerStep()}.
          *
          * @param maxPrefillTokensPerStep &gt;= 1
          * @return this
@@ -88,7 +92,7 @@ public record EngineConfig(
         }
 
         /**
-         * Sets {@link EngineConfig#maxPrefillTokensBesideDecode()}.
+         * Sets {@link EngineOptions#maxPrefillTokensBesideDecode()}.
          *
          * @param maxPrefillTokensBesideDecode &gt;= 1
          * @return this
@@ -99,7 +103,7 @@ public record EngineConfig(
         }
 
         /**
-         * Sets {@link EngineConfig#prefixCaching()}.
+         * Sets {@link EngineOptions#prefixCaching()}.
          *
          * @param prefixCaching whether equal beginnings share pages
          * @return this
@@ -110,7 +114,7 @@ public record EngineConfig(
         }
 
         /**
-         * Sets {@link EngineConfig#ageingInterval()}.
+         * Sets {@link EngineOptions#ageingInterval()}.
          *
          * @param ageingInterval &gt; 0
          * @return this
@@ -121,7 +125,7 @@ public record EngineConfig(
         }
 
         /**
-         * Sets {@link EngineConfig#clock()}.
+         * Sets {@link EngineOptions#clock()}.
          *
          * @param clock of all times and waiting
          * @return this
@@ -132,7 +136,7 @@ public record EngineConfig(
         }
 
         /**
-         * Sets {@link EngineConfig#seeds()}.
+         * Sets {@link EngineOptions#seeds()}.
          *
          * @param seeds thread-safe
          * @return this
@@ -143,7 +147,7 @@ public record EngineConfig(
         }
 
         /**
-         * Sets {@link EngineConfig#listener()}.
+         * Sets {@link EngineOptions#listener()}.
          *
          * @param listener told of each step
          * @return this
@@ -159,8 +163,8 @@ public record EngineConfig(
          * @return a new instance
          * @throws IllegalArgumentException naming the first option that is out of its range
          */
-        public EngineConfig build() {
-            return new EngineConfig(
+        public EngineOptions build() {
+            return new EngineOptions(
                     maxPrefillTokensPerStep,
                     maxPrefillTokensBesideDecode,
                     prefixCaching,

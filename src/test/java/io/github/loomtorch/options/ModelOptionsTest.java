@@ -1,4 +1,4 @@
-package io.github.loomtorch.torch;
+package io.github.loomtorch.options;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -8,11 +8,11 @@ import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-class TorchOptionsTest {
+class ModelOptionsTest {
     @ParameterizedTest
     @ValueSource(strings = {"auto", "cpu", "cuda", "cuda:0", "cuda:15"})
     void devicesThatMayBeThere(String device) {
-        assertEquals(device, new TorchOptions(device, Dtype.AUTO, 1).device());
+        assertEquals(device, ModelOptions.builder().device(device).build().device());
     }
 
     @ParameterizedTest
@@ -20,7 +20,7 @@ class TorchOptionsTest {
     void devicesThatAreNone(String device) {
         assertRefused(
                 "device must be auto, cpu, cuda or cuda:n, got " + device,
-                () -> new TorchOptions(device, Dtype.AUTO, 1));
+                () -> ModelOptions.builder().device(device).build());
     }
 
     @ParameterizedTest
@@ -28,13 +28,13 @@ class TorchOptionsTest {
     void batchSizesOutOfRange(int maxBatchSize) {
         assertRefused(
                 "maxBatchSize must be in [1, 1024], got " + maxBatchSize,
-                () -> new TorchOptions("cpu", Dtype.AUTO, maxBatchSize));
+                () -> ModelOptions.builder().maxBatchSize(maxBatchSize).build());
     }
 
     @ParameterizedTest
     @ValueSource(ints = {8, 16, 64, 256})
     void pageSizesThatAreFine(int pageSize) {
-        assertEquals(pageSize, new TorchOptions("cpu", Dtype.AUTO, 1, pageSize, 0.9, true, false, false).pageSize());
+        assertEquals(pageSize, ModelOptions.builder().pageSize(pageSize).build().pageSize());
     }
 
     @ParameterizedTest
@@ -42,7 +42,7 @@ class TorchOptionsTest {
     void pageSizesThatAreNone(int pageSize) {
         assertRefused(
                 "pageSize must be a power of two in [8, 256], got " + pageSize,
-                () -> new TorchOptions("cpu", Dtype.AUTO, 1, pageSize, 0.9, true, false, false));
+                () -> ModelOptions.builder().pageSize(pageSize).build());
     }
 
     @ParameterizedTest
@@ -50,14 +50,14 @@ class TorchOptionsTest {
     void cacheFractionsOutOfRange(double fraction) {
         assertRefused(
                 "kvCacheFraction must be in (0, 1], got " + fraction,
-                () -> new TorchOptions("cpu", Dtype.AUTO, 1, 16, fraction, true, false, false));
+                () -> ModelOptions.builder().kvCacheFraction(fraction).build());
     }
 
     @Test
-    void theUsualOptions() {
-        assertEquals(
-                new TorchOptions("cpu", Dtype.FLOAT32, 4, 16, 0.9, true, false, false),
-                new TorchOptions("cpu", Dtype.FLOAT32, 4));
+    void aBuilderStartsFromOtherOptions() {
+        ModelOptions options = new ModelOptions("cuda:1", Dtype.BFLOAT16, 4, 32, 0.5, false, true, true);
+        assertEquals(options, options.toBuilder().build());
+        assertEquals(5, options.toBuilder().maxBatchSize(5).build().maxBatchSize());
     }
 
     private static void assertRefused(String message, Executable options) {
