@@ -2,7 +2,6 @@ package io.github.loomtorch;
 
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.options.QueueOptions;
@@ -123,8 +122,75 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * Makes a request for {@link #scheduler()}, where priority and timeout can be added. Special tokens in the prompt
-     * are plain text.
+     * Runs a request and waits for the result.
+     *
+     * @param request what to generate, with its priority and timeout
+     * @return the new tokens and their text
+     * @throws IllegalArgumentException if the model cannot serve the request
+     * @throws IllegalStateException if the generator is closed, or its devices are lost
+     * @throws RejectedExecutionException if the queue is full
+     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
+     * @throws CompletionException if the generation failed; its cause says why
+     */
+    public Completion generate(GenerationRequest request) {
+        return submit(request).join();
+    }
+
+    /**
+     * Runs several requests together and waits for all results. If one is refused or fails, the others are cancelled.
+     *
+     * @param requests what to generate
+     * @return one completion for each request, in the order of the requests
+     * @throws IllegalArgumentException if the model cannot serve the request
+     * @throws IllegalStateException if the generator is closed, or its devices are lost
+     * @throws RejectedExecutionException if the queue is full
+     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
+     * @throws CompletionException if a generation failed; its cause says why
+     */
+    public List<Completion> generateAll(List<GenerationRequest> requests) {
+        List<Generation> generations = new ArrayList<>(requests.size());
+        try {
+            for (GenerationRequest request : requests) {
+                generations.add(submit(request));
+            }
+            return generations.stream().map(Generation::join).toList();
+        } catch (RuntimeException e) {
+            generations.forEach(Generation::cancel);
+            throw e;
+        }
+    }
+
+    /**
+     * Submits a request without waiting.
+     *
+     * @param request what to generate, with its priority and timeout
+     * @return the generation in flight
+     * @throws IllegalArgumentException if the model cannot serve the request
+     * @throws IllegalStateException if the generator is closed, or its devices are lost
+     * @throws RejectedExecutionException if the queue is full
+     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
+     */
+    public Generation submit(GenerationRequest request) {
+        return scheduler.submit(request);
+    }
+
+    /**
+     * Submits a request without waiting, and shows the tokens as they come.
+     *
+     * @param request what to generate, with its priority and timeout
+     * @param listener sees the tokens
+     * @return the generation in flight
+     * @throws IllegalArgumentException if the model cannot serve the request
+     * @throws IllegalStateException if the generator is closed, or its devices are lost
+     * @throws RejectedExecutionException if the queue is full
+     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
+     */
+    public Generation submit(GenerationRequest request, TokenListener listener) {
+        return scheduler.submit(request, listener);
+    }
+
+    /**
+     * Makes a request, to which a priority and a timeout can be added. Special tokens in the prompt are plain text.
      *
      * @param prompt at least one character
      * @param sampling how to continue it
@@ -166,14 +232,8 @@ public final class TextGenerator implements AutoCloseable {
     public static final class Builder {
         private final Path modelDirectory;
         private Path tokenizer;
-        private List<String> devices = List.of("auto");
-        private Dtype dtype = Dtype.AUTO;
-        private int maxBatchSize = 16;
-        private int pageSize = 16;
-        private double kvCacheFraction = 0.9;
-        private boolean cudaGraphs = true;
-        private boolean deterministic;
-        private boolean int8Weights;
+        private ModelOptions model = ModelOptions.defaults();
+        private List<String> devices; // null: the model's device
         private IntFunction<EngineOptions> engine = replica -> EngineOptions.defaults();
         private QueueOptions queue; // null: the defaults
         private SchedulerFactory scheduler; // null: continuous batching
@@ -194,93 +254,26 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Chooses where the model runs; {@code auto} unless set. With several devices each has a replica of its own,
-         * and a request goes to the one with the least to do: see {@link ReplicaPool}. One named twice has two
-         * replicas, which share its memory.
+         * Sets where and how the model runs; {@link ModelOptions#defaults()} unless set.
+         *
+         * @param model device, dtype, batch size and more
+         * @return this
+         */
+        public Builder model(ModelOptions model) {
+            this.model = model;
+            return this;
+        }
+
+        /**
+         * Runs a replica of the model on each of several devices, in place of {@link ModelOptions#device()}. A request
+         * goes to the replica with the fewest outstanding tokens, see {@link ReplicaPool}. A device that is named twice
+         * has two replicas, which share its memory.
          *
          * @param devices at least one of {@code auto}, {@code cpu}, {@code cuda} and {@code cuda:n}
          * @return this
          */
         public Builder devices(String... devices) {
             this.devices = List.of(devices);
-            return this;
-        }
-
-        /**
-         * Chooses the number format.
-         *
-         * @param dtype of weights, cache and computation
-         * @return this
-         */
-        public Builder dtype(Dtype dtype) {
-            this.dtype = dtype;
-            return this;
-        }
-
-        /**
-         * Limits how many sequences run at once on a device; 16 unless set.
-         *
-         * @param maxBatchSize in [1, 1024]
-         * @return this
-         */
-        public Builder maxBatchSize(int maxBatchSize) {
-            this.maxBatchSize = maxBatchSize;
-            return this;
-        }
-
-        /**
-         * Sets how many tokens a page of the KV cache holds; 16 unless set.
-         *
-         * @param pageSize a power of two in [8, 256], see {@link ModelOptions#pageSize()}
-         * @return this
-         */
-        public Builder pageSize(int pageSize) {
-            this.pageSize = pageSize;
-            return this;
-        }
-
-        /**
-         * Limits the GPU memory of the KV cache; 0.9 unless set.
-         *
-         * @param kvCacheFraction in (0, 1], of what is free once the model is loaded
-         * @return this
-         */
-        public Builder kvCacheFraction(double kvCacheFraction) {
-            this.kvCacheFraction = kvCacheFraction;
-            return this;
-        }
-
-        /**
-         * Switches CUDA graphs off or on; on unless set.
-         *
-         * @param cudaGraphs whether decode steps are recorded and replayed
-         * @return this
-         */
-        public Builder cudaGraphs(boolean cudaGraphs) {
-            this.cudaGraphs = cudaGraphs;
-            return this;
-        }
-
-        /**
-         * Makes a request's tokens independent of what runs beside it, bit for bit; off unless set, because it is
-         * slower.
-         *
-         * @param deterministic see {@link ModelOptions#deterministic()}
-         * @return this
-         */
-        public Builder deterministic(boolean deterministic) {
-            this.deterministic = deterministic;
-            return this;
-        }
-
-        /**
-         * Lets small batches on a GPU read 8-bit weights.
-         *
-         * @param int8Weights see {@link ModelOptions#int8Weights()}
-         * @return this
-         */
-        public Builder int8Weights(boolean int8Weights) {
-            this.int8Weights = int8Weights;
             return this;
         }
 
@@ -338,6 +331,7 @@ public final class TextGenerator implements AutoCloseable {
          * @throws io.github.loomtorch.request.TorchException if libtorch or CUDA is missing, or memory runs out
          */
         public TextGenerator build() throws IOException {
+            List<String> devices = this.devices == null ? List.of(model.device()) : this.devices;
             if (devices.isEmpty()) {
                 throw new IllegalArgumentException("devices must name at least one, got none");
             }
@@ -346,32 +340,23 @@ public final class TextGenerator implements AutoCloseable {
                         "scheduler must not be given together with a queue or several devices");
             }
             List<ModelOptions> options = devices.stream()
-                    .map(device -> ModelOptions.builder()
-                            .device(device)
-                            .dtype(dtype)
-                            .maxBatchSize(maxBatchSize)
-                            .pageSize(pageSize)
-                            .kvCacheFraction(kvCacheFraction)
-                            .cudaGraphs(cudaGraphs)
-                            .deterministic(deterministic)
-                            .int8Weights(int8Weights)
-                            .build())
+                    .map(device -> model.toBuilder().device(device).build())
                     .toList();
-            ModelDirectory model = ModelDirectory.open(modelDirectory);
-            Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? tokenizerOf(model) : tokenizer);
+            ModelDirectory directory = ModelDirectory.open(modelDirectory);
+            Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? tokenizerOf(directory) : tokenizer);
             List<EngineFactory> engines = new ArrayList<>();
             for (int replica = 0; replica < options.size(); replica++) {
                 ModelOptions own = options.get(replica);
                 EngineOptions config = engine.apply(replica);
-                engines.add(() -> new Engine(Gpt2.load(model, own), bpe, config));
+                engines.add(() -> new Engine(Gpt2.load(directory, own), bpe, config));
             }
             return new TextGenerator(bpe, scheduler == null ? start(engines) : scheduler.create(engines.getFirst()));
         }
 
-        private static Path tokenizerOf(ModelDirectory model) throws IOException {
-            Path path = model.tokenizerDirectory(DEFAULT_TOKENIZER);
+        private static Path tokenizerOf(ModelDirectory directory) throws IOException {
+            Path path = directory.tokenizerDirectory(DEFAULT_TOKENIZER);
             if (!Files.isDirectory(path)) {
-                throw new IOException(path.toAbsolutePath() + ": expected the tokenizer that " + model.path()
+                throw new IOException(path.toAbsolutePath() + ": expected the tokenizer that " + directory.path()
                         + " lacks, got nothing; set tokenizer to another directory or to a tokenizer.json");
             }
             return path;

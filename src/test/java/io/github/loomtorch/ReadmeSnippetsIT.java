@@ -32,7 +32,8 @@ class ReadmeSnippetsIT {
     private static final String LOAD = "TextGenerator.load(Path.of(\"models/tales\"))";
     private static final String LOAD_IN_FLOAT32 = """
             TextGenerator.builder(Path.of("models/tales"))
-                    .devices("cpu").dtype(io.github.loomtorch.options.Dtype.FLOAT32).build()""";
+                    .model(io.github.loomtorch.options.ModelOptions.builder().device("cpu")
+                            .dtype(io.github.loomtorch.options.Dtype.FLOAT32).build()).build()""";
     private static final Pattern CLASS = Pattern.compile("^(?:public )?(?:final )?class (\\w+)", Pattern.MULTILINE);
 
     @TempDir

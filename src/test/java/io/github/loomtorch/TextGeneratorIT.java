@@ -7,8 +7,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineListener;
 import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.options.QueueOptions.WhenFull;
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
@@ -19,6 +22,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -33,11 +37,13 @@ import org.junit.jupiter.api.io.TempDir;
 @Timeout(60)
 class TextGeneratorIT {
     private static final Path TALES = Path.of("models/tales");
+    private static final ModelOptions FLOAT32 =
+            ModelOptions.builder().device("cpu").dtype(Dtype.FLOAT32).build();
     private static final SamplingParams GREEDY = SamplingParams.greedy(5);
 
     private static TextGenerator.Builder tales(EngineListener listener) {
         return TextGenerator.builder(TALES)
-                .dtype(Dtype.FLOAT32)
+                .model(FLOAT32)
                 .engine(EngineOptions.builder().listener(listener).build());
     }
 
@@ -57,7 +63,7 @@ class TextGeneratorIT {
     void eachDeviceHasAReplicaAndBothSayTheSame() throws Exception {
         Map<Integer, Thread> engines = new ConcurrentHashMap<>();
         gpt2 = TextGenerator.builder(TALES)
-                .dtype(Dtype.FLOAT32)
+                .model(FLOAT32)
                 .engine(replica -> EngineOptions.builder()
                         .listener(step -> {
                             engines.put(replica, Thread.currentThread());
@@ -84,8 +90,7 @@ class TextGeneratorIT {
     void aFullQueueRejects() throws Exception {
         QueueOptions queue = new QueueOptions(1, Long.MAX_VALUE, WhenFull.REJECT);
         gpt2 = tales(step -> gate.pass())
-                .devices("cpu")
-                .maxBatchSize(1)
+                .model(FLOAT32.toBuilder().maxBatchSize(1).build())
                 .queue(queue)
                 .build();
         gpt2.submit("Once", GREEDY); // runs
@@ -100,10 +105,32 @@ class TextGeneratorIT {
     @Test
     void anotherSchedulerTakesThePlaceOfContinuousBatching() throws IOException {
         gpt2 = tales(step -> {})
-                .devices("cpu")
                 .scheduler(engines -> new AsyncNaiveScheduler(engines, 1, Duration.ZERO))
                 .build();
         assertEquals(1, gpt2.generate("Once upon a time", GREEDY).batchNumber());
+    }
+
+    @Test
+    void severalRequestsRunTogetherAndComeBackInOrder() throws IOException {
+        gpt2 = tales(step -> {}).build();
+        List<Completion> completions = gpt2.generateAll(
+                List.of(gpt2.request("Once upon a time", GREEDY), gpt2.request("The old man said", GREEDY)));
+        assertEquals(
+                gpt2.generate("Once upon a time", GREEDY).text(),
+                completions.get(0).text());
+        assertEquals(
+                gpt2.generate("The old man said", GREEDY).text(),
+                completions.get(1).text());
+    }
+
+    @Test
+    void aRefusedRequestCancelsThoseBeforeIt() throws Exception {
+        gpt2 = tales(step -> gate.pass()).build();
+        GenerationRequest tooLong = new GenerationRequest(new int[2000], GREEDY);
+        List<GenerationRequest> requests = List.of(gpt2.request("Once upon a time", GREEDY), tooLong);
+        assertThrows(IllegalArgumentException.class, () -> gpt2.generateAll(requests));
+        gate.open();
+        close(); // returns only when nothing runs
     }
 
     @Test
