@@ -33,11 +33,11 @@ public interface CausalLm extends AutoCloseable {
     int contextLength();
 
     /**
-     * The token that ends a text.
+     * The tokens that end a text. A generation stops after any of them unless it ignores them; none has text.
      *
-     * @return in {@code [0, V)}, or -1 if there is none
+     * @return distinct ids in {@code [0, V)}, ascending; empty if no token ends a text; shared, do not modify
      */
-    int endOfTextId();
+    int[] endOfTextIds();
 
     /**
      * Most sequences in one step; their slots are {@code [0, maxBatchSize)}.

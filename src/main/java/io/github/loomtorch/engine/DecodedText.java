@@ -2,12 +2,13 @@ package io.github.loomtorch.engine;
 
 import io.github.loomtorch.tokenizer.IncrementalDecoder;
 import io.github.loomtorch.tokenizer.Tokenizer;
+import java.util.Arrays;
 import java.util.List;
 
 /** The output text that a tokenizer decodes: whole characters only, and stop strings are found across token borders. */
 final class DecodedText implements OutputText {
     private final IncrementalDecoder decoder;
-    private final int endOfTextId;
+    private final int[] endOfTextIds; // ascending
     private final int vocabSize; // of the tokenizer, which may have fewer ids than the model
     private final List<String> stopStrings;
 
@@ -17,16 +18,16 @@ final class DecodedText implements OutputText {
     private int taken;
     private boolean stopped;
 
-    DecodedText(Tokenizer tokenizer, int endOfTextId, List<String> stopStrings) {
+    DecodedText(Tokenizer tokenizer, int[] endOfTextIds, List<String> stopStrings) {
         this.decoder = new IncrementalDecoder(tokenizer);
-        this.endOfTextId = endOfTextId;
+        this.endOfTextIds = endOfTextIds;
         this.vocabSize = tokenizer.vocabSize();
         this.stopStrings = stopStrings;
     }
 
     @Override
     public boolean append(int id) {
-        if (id == endOfTextId || id >= vocabSize) {
+        if (Arrays.binarySearch(endOfTextIds, id) >= 0 || id >= vocabSize) {
             return false;
         }
         text.append(decoder.append(id));

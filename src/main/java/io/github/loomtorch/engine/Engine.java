@@ -76,7 +76,7 @@ public final class Engine implements AutoCloseable {
     private final boolean hasTokenizer;
     private final int vocabSize;
     private final int contextLength;
-    private final int endOfTextId;
+    private final int[] endOfTextIds;
     private final int maxBatchSize;
     private final int pageSize;
     private final boolean runsAhead;
@@ -110,7 +110,7 @@ public final class Engine implements AutoCloseable {
      * @throws IllegalArgumentException if the tokenizer has fewer ids than the model, or the model too few pages
      */
     public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions config) {
-        this(lm, config, true, sampling -> new DecodedText(tokenizer, lm.endOfTextId(), sampling.stopStrings()));
+        this(lm, config, true, sampling -> new DecodedText(tokenizer, lm.endOfTextIds(), sampling.stopStrings()));
     }
 
     /**
@@ -132,7 +132,7 @@ public final class Engine implements AutoCloseable {
         this.texts = texts;
         vocabSize = lm.vocabSize();
         contextLength = lm.contextLength();
-        endOfTextId = lm.endOfTextId();
+        endOfTextIds = lm.endOfTextIds();
         maxBatchSize = lm.maxBatchSize();
         pageSize = lm.pageSize();
         runsAhead = lm.runsAhead();
@@ -175,12 +175,12 @@ public final class Engine implements AutoCloseable {
      * Whether a sequence made by one of the two engines can run in the other. Thread-safe.
      *
      * @param other engine
-     * @return true if vocabulary, context length, end-of-text token and page size are the same
+     * @return true if vocabulary, context length, end-of-text tokens and page size are the same
      */
     public boolean isInterchangeableWith(Engine other) {
         return vocabSize == other.vocabSize
                 && contextLength == other.contextLength
-                && endOfTextId == other.endOfTextId
+                && Arrays.equals(endOfTextIds, other.endOfTextIds)
                 && pageSize == other.pageSize;
     }
 
@@ -220,7 +220,7 @@ public final class Engine implements AutoCloseable {
                 seed,
                 listener,
                 texts.apply(sampling),
-                endOfTextId,
+                endOfTextIds,
                 pageSize,
                 config.clock().nanoTime(),
                 ageingNanos);

@@ -21,7 +21,7 @@ interface OutputText {
         }
     };
 
-    /** Adds a token; true if it completes a stop string, which is cut off. The end-of-text token adds nothing. */
+    /** Adds a token; true if it completes a stop string, which is cut off. End-of-text tokens add nothing. */
     boolean append(int id);
 
     /**

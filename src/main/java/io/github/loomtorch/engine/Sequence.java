@@ -11,6 +11,7 @@ import io.github.loomtorch.request.TokenLogprobs;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /**
  * One request's state: its tokens so far, its pages of the KV cache and its place in the batch. Confined to the engine
@@ -57,7 +58,7 @@ public final class Sequence implements Comparable<Sequence> {
             long seed,
             SequenceListener listener,
             OutputText text,
-            int endOfTextId,
+            int[] endOfTextIds,
             int pageSize,
             long submittedNanos,
             long ageingNanos) {
@@ -71,13 +72,11 @@ public final class Sequence implements Comparable<Sequence> {
         tokens = Arrays.copyOf(request.promptTokenIds(), length + sampling.maxNewTokens());
         pages = new int[(tokens.length + pageSize - 1) / pageSize];
         logprobs = sampling.topLogprobs() < 0 ? List.of() : new ArrayList<>();
-        int[] ids = sampling.stopTokenIds().stream().mapToInt(Integer::intValue).toArray();
-        if (!sampling.ignoreEos()) {
-            ids = Arrays.copyOf(ids, ids.length + 1);
-            ids[ids.length - 1] = endOfTextId;
-        }
-        Arrays.sort(ids);
-        stopIds = ids;
+        stopIds = IntStream.concat(
+                        sampling.stopTokenIds().stream().mapToInt(Integer::intValue),
+                        Arrays.stream(sampling.ignoreEos() ? new int[0] : endOfTextIds))
+                .sorted()
+                .toArray();
         long timeoutNanos = request.timeout().toNanos();
         deadlineNanos = submittedNanos > Long.MAX_VALUE - timeoutNanos ? Long.MAX_VALUE : submittedNanos + timeoutNanos;
         urgency = submittedNanos - (double) request.priority() * ageingNanos;

@@ -1,9 +1,9 @@
 package io.github.loomtorch.model;
 
-import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 
 /**
  * The hyperparameters of a GPT-2 that its results depend on. Immutable.
@@ -20,7 +20,8 @@ import java.nio.file.Path;
  * @param scaleAttnByInverseLayerIdx whether the scores of layer {@code l}, counted from 0, are divided by {@code l + 1}
  *     too ({@code scale_attn_by_inverse_layer_idx})
  * @param tieWordEmbeddings whether the head's weight is the token embedding itself ({@code tie_word_embeddings})
- * @param endOfTextId the token that ends a text, in {@code [0, V)}, or -1 if there is none ({@code eos_token_id})
+ * @param endOfTextIds the tokens that end a text: distinct, ascending, in {@code [0, V)}; empty if there is none
+ *     ({@code eos_token_id})
  */
 public record Gpt2Config(
         int vocabSize,
@@ -34,7 +35,7 @@ public record Gpt2Config(
         boolean scaleAttnWeights,
         boolean scaleAttnByInverseLayerIdx,
         boolean tieWordEmbeddings,
-        int endOfTextId) {
+        List<Integer> endOfTextIds) {
 
     private static final int GPT2_VOCAB_SIZE = 50257;
     private static final int GPT2_CONTEXT_LENGTH = 1024;
@@ -60,9 +61,14 @@ public record Gpt2Config(
             throw new IllegalArgumentException(
                     "layerNormEpsilon (layer_norm_epsilon) must be > 0 and finite, got " + layerNormEpsilon);
         }
-        if (endOfTextId < -1 || endOfTextId >= vocabSize) {
-            throw new IllegalArgumentException(
-                    "endOfTextId (eos_token_id) must be in [0, " + vocabSize + ") or -1, got " + endOfTextId);
+        endOfTextIds = List.copyOf(endOfTextIds);
+        int previous = -1;
+        for (int id : endOfTextIds) {
+            if (id <= previous || id >= vocabSize) {
+                throw new IllegalArgumentException("endOfTextIds (eos_token_id) must be ascending ids in [0, "
+                        + vocabSize + "), got " + endOfTextIds);
+            }
+            previous = id;
         }
     }
 
@@ -106,13 +112,13 @@ public record Gpt2Config(
                 true,
                 false,
                 true,
-                GPT2_END_OF_TEXT_ID);
+                List.of(GPT2_END_OF_TEXT_ID));
     }
 
     /**
      * Reads a {@code config.json} with the keys and the defaults of Hugging Face's {@code GPT2Config}. Keys that do not
-     * change what the model computes are ignored. Of several {@code eos_token_id} the first counts; one outside the
-     * vocabulary, which no model can sample, means none.
+     * change what the model computes are ignored. {@code eos_token_id} may be one id or several; ids outside the
+     * vocabulary, which the model cannot sample, are ignored.
      *
      * @param file a JSON object
      * @return the configuration
@@ -143,7 +149,7 @@ public record Gpt2Config(
                     json.bool("scale_attn_weights", true),
                     json.bool("scale_attn_by_inverse_layer_idx", false),
                     json.bool("tie_word_embeddings", true),
-                    endOfTextId(json, vocabSize));
+                    endOfTextIds(json, vocabSize));
         } catch (IllegalArgumentException e) {
             throw new IOException(file + ": " + e.getMessage(), e);
         }
@@ -161,20 +167,39 @@ public record Gpt2Config(
         }
     }
 
-    private static int endOfTextId(Json json, int vocabSize) throws IOException {
-        JsonNode value = json.get("eos_token_id");
-        JsonNode first = value.isArray() ? value.path(0) : value;
-        int id;
-        if (value.isMissingNode()) {
-            id = GPT2_END_OF_TEXT_ID;
-        } else if (first.isNull() || first.isMissingNode()) {
-            id = -1;
-        } else if (first.isIntegralNumber() && first.canConvertToInt()) {
-            id = first.intValue();
-        } else {
-            throw json.must("eos_token_id", "be an integer, an array of integers or null");
-        }
-        return id >= 0 && id < vocabSize ? id : -1;
+    private static List<Integer> endOfTextIds(Json json, int vocabSize) throws IOException {
+        List<Integer> ids = json.has("eos_token_id") ? json.ids("eos_token_id") : List.of(GPT2_END_OF_TEXT_ID);
+        return inVocabulary(ids, vocabSize);
+    }
+
+    /**
+     * The same model with other tokens that end a text.
+     *
+     * @param ids in any order; those outside the vocabulary are ignored
+     * @return a copy
+     */
+    Gpt2Config withEndOfTextIds(List<Integer> ids) {
+        return new Gpt2Config(
+                vocabSize,
+                contextLength,
+                hiddenSize,
+                layerCount,
+                headCount,
+                innerSize,
+                activation,
+                layerNormEpsilon,
+                scaleAttnWeights,
+                scaleAttnByInverseLayerIdx,
+                tieWordEmbeddings,
+                inVocabulary(ids, vocabSize));
+    }
+
+    private static List<Integer> inVocabulary(List<Integer> ids, int vocabSize) {
+        return ids.stream()
+                .filter(id -> id >= 0 && id < vocabSize)
+                .distinct()
+                .sorted()
+                .toList();
     }
 
     /**

@@ -7,6 +7,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
 import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
  * A JSON object whose fields are read by type; what is not as it should be is an {@link IOException} that says where.
@@ -92,6 +94,22 @@ record Json(String where, JsonNode node) {
             throw must(key, "be a string");
         }
         return value.textValue();
+    }
+
+    /** Token ids: one, or an array of them; none where the field is absent or null. */
+    List<Integer> ids(String key) throws IOException {
+        JsonNode value = get(key);
+        if (value.isMissingNode() || value.isNull()) {
+            return List.of();
+        }
+        List<Integer> ids = new ArrayList<>();
+        for (JsonNode id : value.isArray() ? value : List.of(value)) {
+            if (!id.isIntegralNumber() || !id.canConvertToInt()) {
+                throw must(key, "be an integer, an array of integers or null");
+            }
+            ids.add(id.intValue());
+        }
+        return ids;
     }
 
     /** An array of integers &gt;= 0; the field is required. */

@@ -18,6 +18,7 @@ import java.util.stream.Stream;
  */
 public final class ModelDirectory {
     private static final String CONFIG = "config.json";
+    private static final String GENERATION_CONFIG = "generation_config.json";
     private static final String TORCH_SCRIPT = "model.ts";
     /** The files of a GPT-2 tokenizer in the layouts it is published in; each layout is complete in itself. */
     private static final List<List<String>> TOKENIZERS = List.of(
@@ -25,14 +26,16 @@ public final class ModelDirectory {
 
     private final Path path;
     private final Gpt2Config config;
+    private final GenerationConfig generationConfig;
 
-    private ModelDirectory(Path path, Gpt2Config config) {
+    private ModelDirectory(Path path, Gpt2Config config, GenerationConfig generationConfig) {
         this.path = path;
         this.config = config;
+        this.generationConfig = generationConfig;
     }
 
     /**
-     * Looks at a directory and reads its {@code config.json}.
+     * Looks at a directory and reads its {@code config.json}, and its {@code generation_config.json} if there is one.
      *
      * @param path the directory
      * @return the model in it
@@ -47,7 +50,14 @@ public final class ModelDirectory {
         if (!Files.isRegularFile(path.resolve(CONFIG))) {
             throw new IOException(path + ": expected config.json, got a directory without it");
         }
-        ModelDirectory directory = new ModelDirectory(path, Gpt2Config.read(path.resolve(CONFIG)));
+        Gpt2Config config = Gpt2Config.read(path.resolve(CONFIG));
+        Path generation = path.resolve(GENERATION_CONFIG);
+        GenerationConfig generationConfig =
+                Files.isRegularFile(generation) ? GenerationConfig.read(generation) : GenerationConfig.NONE;
+        if (!generationConfig.endOfTextIds().isEmpty()) {
+            config = config.withEndOfTextIds(generationConfig.endOfTextIds());
+        }
+        ModelDirectory directory = new ModelDirectory(path, config, generationConfig);
         if (!directory.hasWeights() && !Files.isRegularFile(directory.torchScript())) {
             throw new IOException(path
                     + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them"
@@ -68,12 +78,21 @@ public final class ModelDirectory {
     }
 
     /**
-     * The model's configuration.
+     * The model's configuration. Where {@code generation_config.json} names end-of-text tokens, those count.
      *
      * @return as read by {@link #open}
      */
     public Gpt2Config config() {
         return config;
+    }
+
+    /**
+     * What the model's author suggests for generation; only its end-of-text tokens are applied.
+     *
+     * @return as read by {@link #open}; without values if the directory has no {@code generation_config.json}
+     */
+    public GenerationConfig generationConfig() {
+        return generationConfig;
     }
 
     /**

@@ -22,10 +22,14 @@ public abstract class Gpt2 implements CausalLm {
 
     final TorchScriptProgram program;
     final ModelOptions options;
+    private final int[] endOfTextIds;
 
     Gpt2(TorchScriptProgram program, ModelOptions options) {
         this.program = program;
         this.options = options;
+        endOfTextIds = program.config().endOfTextIds().stream()
+                .mapToInt(Integer::intValue)
+                .toArray();
     }
 
     /**
@@ -159,8 +163,8 @@ public abstract class Gpt2 implements CausalLm {
     }
 
     @Override
-    public int endOfTextId() {
-        return program.config().endOfTextId();
+    public int[] endOfTextIds() {
+        return endOfTextIds;
     }
 
     @Override

@@ -14,7 +14,7 @@ class DecodedTextTest {
     private final FakeTokenizer tokenizer = new FakeTokenizer();
 
     private DecodedText text(String... stopStrings) {
-        return new DecodedText(tokenizer, FakeCausalLm.END_OF_TEXT, List.of(stopStrings));
+        return new DecodedText(tokenizer, new int[] {id('#'), FakeCausalLm.END_OF_TEXT}, List.of(stopStrings));
     }
 
     private static int id(char c) {
@@ -99,6 +99,7 @@ class DecodedTextTest {
     void addsNothingForTheEndOfText() {
         DecodedText text = text();
         assertFalse(text.append(FakeCausalLm.END_OF_TEXT));
+        assertFalse(text.append(id('#')));
         assertEquals("", text.take(true));
     }
 

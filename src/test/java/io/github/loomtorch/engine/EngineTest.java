@@ -1040,6 +1040,28 @@ class EngineTest {
     }
 
     @Test
+    void endsAfterAnyOfTheEndOfTextTokens() {
+        GenerationRequest request = new GenerationRequest(
+                new int[] {3, 1, 4}, SamplingParams.builder().maxNewTokens(8).build());
+        int[] whole = output(request);
+        int last = whole[4];
+        int first = IntStream.range(0, whole.length)
+                .filter(i -> whole[i] == last)
+                .findFirst()
+                .orElseThrow();
+        use(FakeCausalLm.ofBatch(4)
+                .endOfTextIds(IntStream.of(last, last == 0 ? 1 : 0).sorted().toArray()));
+        Run run = admitted(request);
+        runToEnd();
+        assertEquals(FinishReason.STOP, run.listener.completion().finishReason());
+        assertArrayEquals(
+                Arrays.copyOf(whole, first + 1), run.listener.completion().outputTokenIds());
+        assertEquals(
+                new FakeTokenizer().decode(Arrays.copyOf(whole, first)),
+                run.listener.completion().text());
+    }
+
+    @Test
     void refusesModelThatCannotHoldItsLongestSequence() {
         CausalLm small = new FakeCausalLm(2, 4, 15, 64);
         assertEquals(

@@ -7,6 +7,7 @@ import io.github.loomtorch.testing.RandomCheckpoint;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -42,7 +43,8 @@ class Gpt2ConfigTest {
 
     @Test
     void readsEveryKeyAndIgnoresTheOthers() throws IOException {
-        Gpt2Config config = new Gpt2Config(101, 64, 48, 3, 4, 100, Activation.RELU, 1e-6, false, true, false, 7);
+        Gpt2Config config =
+                new Gpt2Config(101, 64, 48, 3, 4, 100, Activation.RELU, 1e-6, false, true, false, List.of(7));
         assertEquals(config, read("""
                         {"model_type": "gpt2", "vocab_size": 101, "n_positions": 64, "n_ctx": 32, "n_embd": 48, "n_layer": 3, "n_head": 4,
                          "n_inner": 100, "activation_function": "relu", "layer_norm_epsilon": 1e-6, "scale_attn_weights": false,
@@ -65,17 +67,19 @@ class Gpt2ConfigTest {
     @ParameterizedTest
     @CsvSource(
             delimiter = '|',
-            value = {"7 | 7", "[8, 9] | 8", "[] | -1", "null | -1", "100 | -1", "-1 | -1"})
-    void readsTheEndOfTextId(String json, int id) throws IOException {
+            value = {"7 | [7]", "[9, 8, 9] | [8, 9]", "[] | []", "null | []", "100 | []", "-1 | []", "[100, 8] | [8]"})
+    void readsTheEndOfTextIds(String json, String ids) throws IOException {
         assertEquals(
-                id,
+                ids,
                 read("{\"model_type\":\"gpt2\",\"vocab_size\":100,\"eos_token_id\":" + json + "}")
-                        .endOfTextId());
+                        .endOfTextIds()
+                        .toString());
     }
 
     @Test
     void aSmallVocabularyHasNoEndOfTextByDefault() throws IOException {
-        assertEquals(-1, read("{\"model_type\":\"gpt2\",\"vocab_size\":100}").endOfTextId());
+        assertEquals(
+                List.of(), read("{\"model_type\":\"gpt2\",\"vocab_size\":100}").endOfTextIds());
     }
 
     @Test
@@ -127,22 +131,22 @@ class Gpt2ConfigTest {
     @CsvSource(
             delimiter = '|',
             value = {
-                "0 | 8 | 8 | 1 | 2 | 8 | 1e-5 | -1 | vocabSize (vocab_size) must be >= 1, got 0",
-                "9 | 0 | 8 | 1 | 2 | 8 | 1e-5 | -1 | contextLength (n_positions) must be >= 1, got 0",
-                "9 | 8 | -8 | 1 | 2 | 8 | 1e-5 | -1 | hiddenSize (n_embd) must be >= 1, got -8",
-                "9 | 8 | 8 | 0 | 2 | 8 | 1e-5 | -1 | layerCount (n_layer) must be >= 1, got 0",
-                "9 | 8 | 8 | 1 | 0 | 8 | 1e-5 | -1 | headCount (n_head) must be >= 1, got 0",
-                "9 | 8 | 8 | 1 | 2 | 0 | 1e-5 | -1 | innerSize (n_inner) must be >= 1, got 0",
-                "9 | 8 | 8 | 1 | 3 | 8 | 1e-5 | -1 | hiddenSize (n_embd) must be a multiple of headCount (n_head), got 8 and 3",
-                "9 | 8 | 8 | 1 | 2 | 8 | 0 | -1 | layerNormEpsilon (layer_norm_epsilon) must be > 0 and finite, got 0.0",
-                "9 | 8 | 8 | 1 | 2 | 8 | NaN | -1 | layerNormEpsilon (layer_norm_epsilon) must be > 0 and finite, got NaN",
-                "9 | 8 | 8 | 1 | 2 | 8 | 1e-5 | 9 | endOfTextId (eos_token_id) must be in [0, 9) or -1, got 9",
-                "9 | 8 | 8 | 1 | 2 | 8 | 1e-5 | -2 | endOfTextId (eos_token_id) must be in [0, 9) or -1, got -2",
+                "0 | 8 | 8 | 1 | 2 | 8 | 1e-5 | 1 | vocabSize (vocab_size) must be >= 1, got 0",
+                "9 | 0 | 8 | 1 | 2 | 8 | 1e-5 | 1 | contextLength (n_positions) must be >= 1, got 0",
+                "9 | 8 | -8 | 1 | 2 | 8 | 1e-5 | 1 | hiddenSize (n_embd) must be >= 1, got -8",
+                "9 | 8 | 8 | 0 | 2 | 8 | 1e-5 | 1 | layerCount (n_layer) must be >= 1, got 0",
+                "9 | 8 | 8 | 1 | 0 | 8 | 1e-5 | 1 | headCount (n_head) must be >= 1, got 0",
+                "9 | 8 | 8 | 1 | 2 | 0 | 1e-5 | 1 | innerSize (n_inner) must be >= 1, got 0",
+                "9 | 8 | 8 | 1 | 3 | 8 | 1e-5 | 1 | hiddenSize (n_embd) must be a multiple of headCount (n_head), got 8 and 3",
+                "9 | 8 | 8 | 1 | 2 | 8 | 0 | 1 | layerNormEpsilon (layer_norm_epsilon) must be > 0 and finite, got 0.0",
+                "9 | 8 | 8 | 1 | 2 | 8 | NaN | 1 | layerNormEpsilon (layer_norm_epsilon) must be > 0 and finite, got NaN",
+                "9 | 8 | 8 | 1 | 2 | 8 | 1e-5 | 9 | endOfTextIds (eos_token_id) must be ascending ids in [0, 9), got [9]",
+                "9 | 8 | 8 | 1 | 2 | 8 | 1e-5 | -2 | endOfTextIds (eos_token_id) must be ascending ids in [0, 9), got [-2]",
             })
     void refusesABadValue(int v, int p, int c, int l, int h, int f, double epsilon, int eos, String message) {
         IllegalArgumentException e = assertThrows(
                 IllegalArgumentException.class,
-                () -> new Gpt2Config(v, p, c, l, h, f, Activation.GELU, epsilon, true, false, true, eos));
+                () -> new Gpt2Config(v, p, c, l, h, f, Activation.GELU, epsilon, true, false, true, List.of(eos)));
         assertEquals(message, e.getMessage());
     }
 

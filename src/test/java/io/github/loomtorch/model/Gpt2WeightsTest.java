@@ -13,6 +13,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -22,9 +23,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class Gpt2WeightsTest {
     private static final Gpt2Config TIED =
-            new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, true, -1);
+            new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, true, List.of());
     private static final Gpt2Config UNTIED =
-            new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, false, -1);
+            new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, false, List.of());
 
     @TempDir
     Path dir;
@@ -34,7 +35,8 @@ class Gpt2WeightsTest {
         ModelDirectory tales = ModelDirectory.open(Path.of("models/tales"));
         Gpt2Config config = tales.config();
         assertEquals(
-                new Gpt2Config(50257, 1024, 256, 8, 4, 1024, Activation.GELU_TANH, 1e-5, true, false, true, 50256),
+                new Gpt2Config(
+                        50257, 1024, 256, 8, 4, 1024, Activation.GELU_TANH, 1e-5, true, false, true, List.of(50256)),
                 config);
         assertEquals(19_446_528, config.parameterCount());
         Gpt2Weights weights = Gpt2Weights.of(config, tales.openWeights());

@@ -13,6 +13,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
+import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -47,6 +49,33 @@ class ModelDirectoryTest {
         IOException e = assertThrows(IOException.class, model::openWeights);
         assertEquals(
                 dir.resolve("model.safetensors") + ": expected a file model.safetensors, got nothing", e.getMessage());
+    }
+
+    @Test
+    void endOfTextTokensOfTheGenerationConfigComeFirst() throws IOException {
+        Path generation = dir.resolve("generation_config.json");
+        assertEquals(List.of(49), ModelDirectory.open(dir).config().endOfTextIds());
+        assertEquals(Map.of(), ModelDirectory.open(dir).generationConfig().samplingValues());
+        Files.writeString(generation, "{\"eos_token_id\": [7, 3, 50256]}");
+        assertEquals(List.of(3, 7), ModelDirectory.open(dir).config().endOfTextIds());
+        Files.writeString(generation, "{\"eos_token_id\": null, \"temperature\": 0.7}");
+        assertEquals(List.of(49), ModelDirectory.open(dir).config().endOfTextIds());
+    }
+
+    @Test
+    void samplingValuesOfTheGenerationConfigCanBeShown() throws IOException {
+        Files.writeString(
+                dir.resolve("generation_config.json"),
+                "{\"_from_model_config\": true, \"top_k\": 40, \"do_sample\": true, \"top_p\": null, \"bad_words_ids\": [[1, 2]]}");
+        assertEquals(
+                "{top_k=40, do_sample=true, bad_words_ids=[[1,2]]}",
+                ModelDirectory.open(dir).generationConfig().samplingValues().toString());
+    }
+
+    @Test
+    void refusesABadGenerationConfig() throws IOException {
+        Path generation = Files.writeString(dir.resolve("generation_config.json"), "{\"eos_token_id\": \"x\"}");
+        assertFails(generation + ": eos_token_id must be an integer, an array of integers or null, got \"x\"", dir);
     }
 
     @Test

@@ -36,6 +36,7 @@ public final class FakeCausalLm implements CausalLm {
     private boolean confined = true;
     private Thread owner; // whose call was the first
     private boolean runsAhead;
+    private int[] endOfTextIds = {END_OF_TEXT};
     private final Deque<Step> inFlight = new ArrayDeque<>();
     private final Sampled[] sampled; // by slot: what was sampled there last
 
@@ -123,6 +124,12 @@ public final class FakeCausalLm implements CausalLm {
         return this;
     }
 
+    /** Other tokens that end a text, ascending; {@link #expected} does not know of them. */
+    public FakeCausalLm endOfTextIds(int... ids) {
+        endOfTextIds = ids;
+        return this;
+    }
+
     /** May be called by any thread, one at a time. */
     public FakeCausalLm unconfined() {
         confined = false;
@@ -161,8 +168,8 @@ public final class FakeCausalLm implements CausalLm {
     }
 
     @Override
-    public int endOfTextId() {
-        return END_OF_TEXT;
+    public int[] endOfTextIds() {
+        return endOfTextIds;
     }
 
     @Override

@@ -23,8 +23,8 @@ public abstract class ForwardingLm implements CausalLm {
     }
 
     @Override
-    public int endOfTextId() {
-        return lm.endOfTextId();
+    public int[] endOfTextIds() {
+        return lm.endOfTextIds();
     }
 
     @Override

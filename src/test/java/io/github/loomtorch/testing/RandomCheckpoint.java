@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Random;
 
@@ -18,7 +19,7 @@ public final class RandomCheckpoint {
 
     /** A model of a few thousand parameters: V 50, 32 positions, C 16, 2 layers, 2 heads. */
     public static Gpt2Config tinyConfig() {
-        return new Gpt2Config(50, 32, 16, 2, 2, 64, Activation.GELU_TANH, 1e-5, true, false, true, 49);
+        return new Gpt2Config(50, 32, 16, 2, 2, 64, Activation.GELU_TANH, 1e-5, true, false, true, List.of(49));
     }
 
     /**
@@ -72,7 +73,7 @@ public final class RandomCheckpoint {
         json.put("scale_attn_weights", config.scaleAttnWeights());
         json.put("scale_attn_by_inverse_layer_idx", config.scaleAttnByInverseLayerIdx());
         json.put("tie_word_embeddings", config.tieWordEmbeddings());
-        json.put("eos_token_id", config.endOfTextId() < 0 ? null : config.endOfTextId());
+        json.put("eos_token_id", config.endOfTextIds());
         JsonMapper.builder().build().writeValue(file.toFile(), json);
     }
 }

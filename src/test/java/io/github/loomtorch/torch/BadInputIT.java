@@ -122,7 +122,7 @@ class BadInputIT {
                 true,
                 false,
                 /* tieWordEmbeddings= */ false,
-                -1);
+                List.of());
         Path healthy = RandomCheckpoint.write(directory.resolve("healthy"), config, DType.F32, 1);
         Path poisoned = RandomCheckpoint.write(directory.resolve("poisoned"), config, DType.F32, 1);
         poison(poisoned, config);

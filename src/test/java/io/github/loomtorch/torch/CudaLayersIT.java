@@ -77,7 +77,7 @@ class CudaLayersIT {
                 true,
                 false,
                 true,
-                -1);
+                List.of());
         Map<AttentionChoice.Kind, List<Double>> errors = new EnumMap<>(AttentionChoice.Kind.class);
         try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
                 new ComparingLm(config, dtype, pageSize, batch, prefillTokens, seed, errors),

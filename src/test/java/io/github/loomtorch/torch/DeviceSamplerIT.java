@@ -275,8 +275,8 @@ class DeviceSamplerIT {
         }
 
         @Override
-        public int endOfTextId() {
-            return -1;
+        public int[] endOfTextIds() {
+            return new int[0];
         }
 
         @Override

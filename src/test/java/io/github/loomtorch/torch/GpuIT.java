@@ -455,7 +455,7 @@ class GpuIT {
                 true,
                 false,
                 true,
-                -1);
+                List.of());
     }
 
     private interface Models {

@@ -74,7 +74,7 @@ class MemoryIT {
                 true,
                 false,
                 true,
-                -1);
+                List.of());
     }
 
     @BeforeAll

@@ -294,7 +294,7 @@ class TorchScriptExporterIT {
                 CONFIG.scaleAttnWeights(),
                 CONFIG.scaleAttnByInverseLayerIdx(),
                 CONFIG.tieWordEmbeddings(),
-                CONFIG.endOfTextId());
+                CONFIG.endOfTextIds());
     }
 
     private String stamp() throws IOException {
