@@ -12,7 +12,8 @@ import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.time.Duration;
@@ -77,7 +78,7 @@ public final class Demo {
     public void run(PrintWriter out, boolean isTerminal) throws IOException {
         DemoPage page = new DemoPage(out, isTerminal, PROMPTS);
         long startNanos = System.nanoTime();
-        Gpt2 gpt2 = Gpt2.load(model, options);
+        Gpt2 gpt2 = Gpt2Loader.load(model, options);
         page.heading(String.format(
                 Locale.ROOT,
                 "Loomtorch demo: %s, %.1fM parameters, on %s in %s, loaded in %.2f s",
@@ -111,7 +112,7 @@ public final class Demo {
         page.heading("2. AsyncNaiveScheduler: a virtual thread for each prompt; a batch runs when " + BATCH_SIZE
                 + " have come, or " + BATCH_TIMEOUT.toMillis() + " ms after its first");
         try (AsyncNaiveScheduler scheduler = new AsyncNaiveScheduler(
-                        () -> new Engine(Gpt2.load(model, options), tokenizer, EngineOptions.defaults()),
+                        () -> new Engine(Gpt2Loader.load(model, options), tokenizer, EngineOptions.defaults()),
                         BATCH_SIZE,
                         BATCH_TIMEOUT);
                 ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {

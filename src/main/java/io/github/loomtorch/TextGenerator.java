@@ -17,7 +17,7 @@ import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.scheduler.SchedulerFactory;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.Gpt2Loader;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -348,7 +348,7 @@ public final class TextGenerator implements AutoCloseable {
             for (int replica = 0; replica < options.size(); replica++) {
                 ModelOptions own = options.get(replica);
                 EngineOptions config = engine.apply(replica);
-                engines.add(() -> new Engine(Gpt2.load(directory, own), bpe, config));
+                engines.add(() -> new Engine(Gpt2Loader.load(directory, own), bpe, config));
             }
             return new TextGenerator(bpe, scheduler == null ? start(engines) : scheduler.create(engines.getFirst()));
         }

@@ -3,7 +3,8 @@ package io.github.loomtorch.cli;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.util.Locale;
 import picocli.CommandLine.Mixin;
@@ -44,7 +45,7 @@ final class BenchModelOptions {
     }
 
     Gpt2 load(ModelOptions options) throws IOException {
-        return shape == null ? Gpt2.load(model.open(), options) : Gpt2.random(config(), 0, options);
+        return shape == null ? Gpt2Loader.load(model.open(), options) : Gpt2Loader.random(config(), 0, options);
     }
 
     Tokenizer load(TokenizerOptions tokenizer) throws IOException {

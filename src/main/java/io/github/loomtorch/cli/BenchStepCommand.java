@@ -1,7 +1,7 @@
 package io.github.loomtorch.cli;
 
-import io.github.loomtorch.torch.Gpt2;
-import io.github.loomtorch.torch.StepProfile;
+import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.program.StepProfile;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.util.Collections;

@@ -1,7 +1,7 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.torch.TorchScriptExporter;
+import io.github.loomtorch.torch.program.TorchScriptExporter;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;

@@ -16,7 +16,8 @@ import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.Scheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.util.List;
@@ -162,7 +163,7 @@ final class GenerateCommand implements Callable<Integer> {
     private static Engine engine(
             ModelDirectory directory, ModelOptions options, CompletableFuture<Optional<Tokenizer>> tokenizer)
             throws IOException {
-        Gpt2 gpt2 = Gpt2.load(directory, options);
+        Gpt2 gpt2 = Gpt2Loader.load(directory, options);
         EngineOptions config = EngineOptions.defaults();
         return tokenizer.join().map(bpe -> new Engine(gpt2, bpe, config)).orElseGet(() -> new Engine(gpt2, config));
     }

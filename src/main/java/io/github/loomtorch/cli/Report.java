@@ -10,7 +10,7 @@ import io.github.loomtorch.bench.Distribution;
 import io.github.loomtorch.bench.Summary;
 import io.github.loomtorch.bench.Workload;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.Writer;

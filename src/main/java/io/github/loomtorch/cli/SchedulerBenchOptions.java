@@ -8,7 +8,7 @@ import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.Scheduler;
-import io.github.loomtorch.torch.Gpt2;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;

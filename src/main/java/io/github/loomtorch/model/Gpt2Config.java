@@ -37,6 +37,9 @@ public record Gpt2Config(
         boolean tieWordEmbeddings,
         List<Integer> endOfTextIds) {
 
+    /** Other numbers of columns make matrix products on a GPU slow. */
+    private static final int VOCAB_MULTIPLE = 64;
+
     private static final int GPT2_VOCAB_SIZE = 50257;
     private static final int GPT2_CONTEXT_LENGTH = 1024;
     private static final int GPT2_END_OF_TEXT_ID = 50256;
@@ -209,6 +212,15 @@ public record Gpt2Config(
      */
     public int headSize() {
         return hiddenSize / headCount;
+    }
+
+    /**
+     * The rows that the token embedding and the head have in memory; those from {@link #vocabSize()} on are zero.
+     *
+     * @return VP, V rounded up to a multiple of 64
+     */
+    public int paddedVocabSize() {
+        return Math.ceilDiv(vocabSize, VOCAB_MULTIPLE) * VOCAB_MULTIPLE;
     }
 
     /**

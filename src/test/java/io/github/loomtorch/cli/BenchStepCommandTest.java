@@ -2,7 +2,7 @@ package io.github.loomtorch.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
-import io.github.loomtorch.torch.StepProfile;
+import io.github.loomtorch.torch.program.StepProfile;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.List;

@@ -24,6 +24,8 @@ import io.github.loomtorch.scheduler.NaiveScheduler;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.testing.SafetensorsWriter;
+import io.github.loomtorch.torch.natives.Libtorch;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -220,7 +222,7 @@ class BadInputIT {
     }
 
     private static Gpt2 load(Path model, String device) throws IOException {
-        return Gpt2.load(
+        return Gpt2Loader.load(
                 ModelDirectory.open(model),
                 ModelOptions.builder()
                         .device(device)

@@ -22,6 +22,7 @@ import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -84,7 +85,7 @@ class BatchingIT {
                 .maxBatchSize(BATCH_SIZE)
                 .pageSize(pageSize)
                 .build();
-        return Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options);
+        return Gpt2Loader.load(ModelDirectory.open(Path.of("models/tales")), options);
     }
 
     @AfterAll
@@ -193,7 +194,7 @@ class BatchingIT {
                 .maxBatchSize(BATCH_SIZE)
                 .deterministic(true)
                 .build();
-        try (Gpt2 deterministic = Gpt2.load(ModelDirectory.open(Path.of("models/tales")), options)) {
+        try (Gpt2 deterministic = Gpt2Loader.load(ModelDirectory.open(Path.of("models/tales")), options)) {
             assertEquals(
                     Generations.alone(deterministic, uncached(), logged).stream()
                             .map(Completion::logprobs)

@@ -19,6 +19,7 @@ import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.NaiveGpt2;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.testing.SafetensorsWriter;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -149,7 +150,7 @@ class Gpt2VariantsIT {
         EngineOptions whole = EngineOptions.defaults();
         EngineOptions chunked =
                 EngineOptions.builder().maxPrefillTokensPerStep(7).build();
-        try (Gpt2 gpt2 = Gpt2.load(
+        try (Gpt2 gpt2 = Gpt2Loader.load(
                 model,
                 ModelOptions.builder()
                         .device("cpu")

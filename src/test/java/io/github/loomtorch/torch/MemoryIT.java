@@ -18,6 +18,8 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.testing.SafetensorsWriter;
+import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.program.TorchScriptExporter;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.lang.management.BufferPoolMXBean;
@@ -79,7 +81,7 @@ class MemoryIT {
 
     @BeforeAll
     static void warmUp() {
-        try (Gpt2 gpt2 = Gpt2.random(config(50, 16, 1), 1, OPTIONS)) {
+        try (Gpt2 gpt2 = Gpt2Loader.random(config(50, 16, 1), 1, OPTIONS)) {
             generate(gpt2, 1);
         }
     }
@@ -87,7 +89,7 @@ class MemoryIT {
     /** The logits alone of a batch are 1.5 MiB, so that a step's tensors kept would soon show. */
     @Test
     void aThousandGenerationsLeaveMemoryFlat() {
-        try (Gpt2 gpt2 = Gpt2.random(config(50_000, 16, 2), 1, OPTIONS)) {
+        try (Gpt2 gpt2 = Gpt2Loader.random(config(50_000, 16, 2), 1, OPTIONS)) {
             generate(gpt2, 400);
             collectGarbage();
             long count = Pointer.totalCount();
@@ -107,7 +109,7 @@ class MemoryIT {
         long count = Pointer.totalCount();
         long bytes = Pointer.totalBytes();
         long resident = residentBytes();
-        Gpt2 gpt2 = Gpt2.random(MEDIUM, 1, OPTIONS);
+        Gpt2 gpt2 = Gpt2Loader.random(MEDIUM, 1, OPTIONS);
         assertTrue(Pointer.totalCount() > count);
         gpt2.close();
         gpt2.close();
@@ -126,7 +128,7 @@ class MemoryIT {
         long count = Pointer.totalCount();
         long bytes = Pointer.totalBytes();
         long resident = residentBytes();
-        assertThrows(IOException.class, () -> Gpt2.load(open(), OPTIONS)); // only after the weights were read
+        assertThrows(IOException.class, () -> Gpt2Loader.load(open(), OPTIONS)); // only after the weights were read
         assertEquals(count, Pointer.totalCount());
         assertEquals(bytes, Pointer.totalBytes());
         assertFlat(resident);
@@ -144,21 +146,22 @@ class MemoryIT {
                 .dtype(Dtype.BFLOAT16)
                 .maxBatchSize(8)
                 .build();
-        assertPeak("random", 1, () -> Gpt2.random(MEDIUM, 1, OPTIONS).close());
+        assertPeak("random", 1, () -> Gpt2Loader.random(MEDIUM, 1, OPTIONS).close());
         writeZeros(MEDIUM, DType.F32);
-        assertPeak("export and load", 2, () -> Gpt2.load(open(), OPTIONS).close());
-        assertPeak("load", 1, () -> Gpt2.load(open(), OPTIONS).close());
-        assertPeak("load as bfloat16", 2, () -> Gpt2.load(open(), bfloat16).close());
+        assertPeak("export and load", 2, () -> Gpt2Loader.load(open(), OPTIONS).close());
+        assertPeak("load", 1, () -> Gpt2Loader.load(open(), OPTIONS).close());
+        assertPeak(
+                "load as bfloat16", 2, () -> Gpt2Loader.load(open(), bfloat16).close());
         Files.delete(directory.resolve("model.ts"));
         assertPeak(
                 "export and load as bfloat16",
                 2.5,
-                () -> Gpt2.load(open(), bfloat16).close());
+                () -> Gpt2Loader.load(open(), bfloat16).close());
         writeZeros(MEDIUM, DType.F16);
         assertPeak(
                 "export and load of float16 weights",
                 2,
-                () -> Gpt2.load(open(), OPTIONS).close());
+                () -> Gpt2Loader.load(open(), OPTIONS).close());
     }
 
     private interface Action {

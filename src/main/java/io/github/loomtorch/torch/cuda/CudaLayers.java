@@ -1,0 +1,409 @@
+package io.github.loomtorch.torch.cuda;
+
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.torch.cuda.CudaLinear.Product;
+import io.github.loomtorch.torch.natives.Libtorch;
+import io.github.loomtorch.torch.natives.Resources;
+import io.github.loomtorch.torch.program.PrefillShape;
+import io.github.loomtorch.torch.program.TorchScriptProgram;
+import java.util.List;
+import java.util.Map;
+import java.util.function.IntFunction;
+import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.IValue;
+import org.bytedeco.pytorch.IValueVector;
+import org.bytedeco.pytorch.Method;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch_cuda;
+
+/**
+ * GPT-2 from tokens to logits on a GPU: the kernels of {@code decode.cu}, {@link CudaLinear}, and ATen's flash
+ * attention in a large prefill. In float32, or where the GPU or the model's sizes do not suit {@link CudaLinear}, the
+ * program's own methods stand in for it. Confined to the engine thread.
+ */
+final class CudaLayers implements AutoCloseable {
+    /** The kinds of work in a step. */
+    enum Part {
+        EMBEDDING,
+        NORM,
+        QKV,
+        ATTENTION,
+        PROJECTION,
+        INNER,
+        OUTER,
+        HEAD,
+        SAMPLING
+    }
+
+    private final TorchScriptProgram program;
+    private final Gpt2Config config;
+    private final int elementBytes;
+    private final TensorOptions elements;
+    private final Resources resources = new Resources();
+    private final CudaKernels.Kernel embed;
+    private final CudaKernels.Kernel embedPrompt;
+    private final CudaKernels.Kernel store;
+    private final CudaAttention attention;
+    private final long wte; // address
+    private final long wpe;
+
+    // without CudaLinear
+    private final Method qkv;
+    private final Method finish;
+    private final Method head;
+
+    // with it
+    private final boolean fused;
+    private final Method attendPrompt;
+    private CudaLinear linear;
+    private Buffers stepBuffers;
+    private Tensor stepAttended; // [maxRows, C]
+    private Tensor stepLogits; // [maxRows, VP]
+    private Part without; // left out, to measure what it takes
+
+    /** Activations of {@code rows} rows. */
+    private record Buffers(Tensor x, Tensor normed, Tensor qkv, Tensor inner) {
+
+        Buffers first(long rows) {
+            return new Buffers(
+                    x.narrow(0, 0, rows), normed.narrow(0, 0, rows), qkv.narrow(0, 0, rows), inner.narrow(0, 0, rows));
+        }
+    }
+
+    /**
+     * For steps of up to so many rows.
+     *
+     * @param int8 whether few rows are multiplied by weights of 8 bits
+     * @param deterministic whether no row's attention may depend on what other rows there are
+     * @throws TorchException if {@code int8} is not possible here
+     * @throws CudaKernels.Unavailable if the kernels cannot be had
+     */
+    CudaLayers(
+            TorchScriptProgram program,
+            CUstream_st stream,
+            String architecture,
+            Map<String, Integer> macros,
+            int maxRows,
+            boolean int8,
+            boolean deterministic) {
+        this.program = program;
+        config = program.config();
+        elementBytes = Libtorch.sizeBytes(program.dtype());
+        fused = program.flash() && CudaLinear.fits(config);
+        if (int8 && !fused) {
+            throw new TorchException(
+                    "int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, a hidden size of at"
+                            + " most 3072 and, like the inner size, divisible by 32, got " + program.dtype() + ", "
+                            + config.hiddenSize() + " and "
+                            + config.innerSize());
+        }
+        try {
+            elements = resources.keep(new TensorOptions(program.dtype()).device(new DeviceOptional(program.device())));
+            qkv = program.method("qkv");
+            finish = program.method("finish");
+            head = program.method("head");
+            attendPrompt = program.method("attend");
+            wte = address(program.parameter("wte"));
+            wpe = address(program.parameter("wpe"));
+            CudaKernels decode =
+                    CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.macros(program));
+            resources.onClose(decode::close);
+            embed = decode.kernel("embed");
+            embedPrompt = decode.kernel("embed_prompt");
+            store = decode.kernel("store");
+            attention = new CudaAttention(
+                    program,
+                    decode,
+                    CudaKernels.isAtLeast90(architecture),
+                    torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount(),
+                    maxRows,
+                    deterministic,
+                    resources);
+            if (fused) {
+                stepBuffers = new Buffers(
+                        resources.keep(rows(maxRows, config.hiddenSize())),
+                        resources.keep(rows(maxRows, config.hiddenSize())),
+                        resources.keep(rows(maxRows, 3L * config.hiddenSize())),
+                        resources.keep(rows(maxRows, config.innerSize())));
+                stepAttended = resources.keep(rows(maxRows, config.hiddenSize()));
+                stepLogits = resources.keep(rows(maxRows, config.paddedVocabSize()));
+                linear = new CudaLinear(
+                        program,
+                        stream,
+                        architecture,
+                        macros,
+                        List.of(stepBuffers.x(), stepAttended, stepBuffers.inner()),
+                        int8);
+                resources.onClose(linear::close);
+            }
+        } catch (RuntimeException | Error e) {
+            close();
+            throw e;
+        }
+    }
+
+    private Tensor rows(long rows, long columns) {
+        return torch.empty(new long[] {rows, columns}, elements, null);
+    }
+
+    /** Leaves a kind of work out of the steps that follow, whose results mean nothing then; null for none. */
+    void without(Part part) {
+        without = part;
+    }
+
+    boolean includes(Part part) {
+        return part != without;
+    }
+
+    /** How often a part is in a step of so many rows. */
+    int launches(Part part, int rows) {
+        return switch (part) {
+            case EMBEDDING, HEAD, SAMPLING -> 1;
+            case NORM ->
+                (rows <= CudaLinear.FEW_ROWS ? 0 : 1)
+                        + (linear.norms(Product.QKV, stepBuffers.x(), rows) ? 0 : config.layerCount())
+                        + (linear.norms(Product.INNER, stepBuffers.x(), rows) ? 0 : config.layerCount());
+            default -> config.layerCount();
+        };
+    }
+
+    /** The fewest bytes that a part moves in a step of sequences of so many tokens. */
+    long bytes(Part part, int rows, long contextLength) {
+        long c = config.hiddenSize();
+        long f = config.innerSize();
+        long padded = config.paddedVocabSize();
+        long once = switch (part) {
+            case EMBEDDING -> 3 * c * rows;
+            case NORM -> 2 * c * rows;
+            case QKV -> weights(3 * c * c, rows) + 4 * c * rows;
+            case ATTENTION -> (2 * (contextLength - 1) + 6) * c * rows;
+            case PROJECTION -> weights(c * c, rows) + 3 * c * rows;
+            case INNER -> weights(c * f, rows) + (c + f) * rows;
+            case OUTER -> weights(c * f, rows) + (f + 2 * c) * rows;
+            case HEAD -> weights(c * padded, rows) + (c + padded) * rows;
+            case SAMPLING -> padded * rows;
+        };
+        return once * launches(part, rows) * elementBytes;
+    }
+
+    /** How many elements take the memory that so many weights take. */
+    private long weights(long count, long rows) {
+        return linear.isInt8(rows) ? count / elementBytes : count;
+    }
+
+    /** Multiplications and additions of the matrix products of a prefill. */
+    double operations(long prompts, long promptLength) {
+        double c = config.hiddenSize();
+        double perToken =
+                2 * (4 * c * c + 2 * c * config.innerSize()) + 2 * c * promptLength; // half of the scores are masked
+        return prompts * (promptLength * perToken * config.layerCount() + 2 * c * config.vocabSize());
+    }
+
+    /** What a step is to be told of its attention. */
+    AttentionChoice attentionChoice() {
+        return attention.choice();
+    }
+
+    /** What a step's rows are to be uploaded with; null if nothing. */
+    AttentionPlan attentionPlan() {
+        return attention.plan();
+    }
+
+    /** Whether steps allocate nothing and large prefills run here. */
+    boolean isFused() {
+        return fused;
+    }
+
+    /**
+     * The first rows' logits [count, VP].
+     *
+     * @param kind of attention
+     * @param sampled address of the tokens that the step before sampled
+     */
+    Tensor step(StepRows rows, int count, AttentionChoice.Kind kind, long sampled) {
+        if (!fused) {
+            return unfusedStep(rows, count, kind, sampled);
+        }
+        Buffers buffers = stepBuffers.first(count);
+        embed(rows, count, sampled, buffers.x());
+        Tensor attended = stepAttended.narrow(0, 0, count);
+        long pending = layers(buffers, count, layer -> {
+            attend(rows, count, kind, buffers.qkv(), layer, attended);
+            return attended;
+        });
+        Tensor logits = stepLogits.narrow(0, 0, count);
+        if (count > CudaLinear.FEW_ROWS) {
+            head(buffers.x(), buffers.normed(), count, pending, logits);
+        } else if (includes(Part.HEAD)) {
+            linear.thinHead(buffers.x(), logits, count);
+        }
+        return logits;
+    }
+
+    private Tensor unfusedStep(StepRows rows, int count, AttentionChoice.Kind kind, long sampled) {
+        Tensor x = rows(count, config.hiddenSize());
+        embed(rows, count, sampled, x);
+        for (int layer = 0; layer < config.layerCount(); layer++) {
+            Tensor projected = qkv.apply(new IValueVector(new IValue(x), new IValue((long) layer)))
+                    .toTensor(); // [rows, 3C]
+            Tensor attended = rows(count, config.hiddenSize());
+            attend(rows, count, kind, projected, layer, attended);
+            x = finish.apply(new IValueVector(new IValue(x), new IValue(attended), new IValue((long) layer)))
+                    .toTensor();
+        }
+        return head.apply(new IValueVector(new IValue(x))).toTensor();
+    }
+
+    private void embed(StepRows rows, int count, long sampled, Tensor x) {
+        if (includes(Part.EMBEDDING)) {
+            embed.launch(count, 1, 1, 256, rows.inputAddress(), sampled, wte, wpe, address(x));
+        }
+    }
+
+    private void attend(StepRows rows, int count, AttentionChoice.Kind kind, Tensor qkv, int layer, Tensor attended) {
+        if (!includes(Part.ATTENTION)) {
+            return;
+        }
+        attention.launch(kind, layer, count, rows.inputAddress(), address(qkv), address(attended));
+    }
+
+    /**
+     * What all layers made of a prefill's tokens, [N, C], and the address of a bias that is still to be added to it, or
+     * 0.
+     */
+    record Prefilled(Tensor x, long pending) {}
+
+    /**
+     * All layers over the tokens of a prefill, for {@link #isFused()} only; owned by the caller's scope. It waits for
+     * nothing and is told nothing but by {@code input}, so that it can be recorded. What padding yields means nothing,
+     * and nothing else depends on it.
+     *
+     * @param input as {@code shape} says, on the device
+     */
+    Prefilled prefill(PrefillShape shape, Tensor input) {
+        int n = shape.tokens();
+        Tensor x = rows(n, config.hiddenSize());
+        Tensor activated = linear.norms(Product.INNER, x, n) ? rows(n, config.innerSize()) : x; // cuBLAS makes its own
+        Buffers buffers = new Buffers(x, rows(n, config.hiddenSize()), rows(n, 3L * config.hiddenSize()), activated);
+        long ids = address(input);
+        long positions = ids + (long) Integer.BYTES * shape.positionsAt();
+        long writeRows = ids + (long) Integer.BYTES * shape.writeRowsAt();
+        IValue readRows = new IValue(input.narrow(0, shape.readRowsAt(), shape.readRows()));
+        IValue newEnds = new IValue(input.narrow(0, shape.newEndsAt(), shape.sequences() + 1L));
+        IValue readEnds = new IValue(input.narrow(0, shape.readEndsAt(), shape.sequences() + 1L));
+        IValue longest = new IValue((long) shape.longest());
+        IValue longestRead = new IValue((long) shape.longestRead());
+        IValue cache = new IValue(program.cache().tensor());
+        embedPrompt.launch(n, 1, 1, 256, ids, positions, wte, wpe, address(x));
+        PointerScope[] scope = {new PointerScope()};
+        try {
+            long pending = layers(buffers, n, layer -> {
+                scope[0].close(); // with what the layer before made, which is much
+                scope[0] = new PointerScope();
+                store.launch(
+                        n,
+                        1,
+                        1,
+                        96,
+                        address(buffers.qkv()),
+                        writeRows,
+                        program.cache().keysAddress(layer),
+                        program.cache().valuesAddress(layer));
+                return attendPrompt
+                        .apply(new IValueVector(new IValue[] {
+                            new IValue(buffers.qkv()),
+                            readRows,
+                            newEnds,
+                            readEnds,
+                            longest,
+                            longestRead,
+                            cache,
+                            new IValue((long) layer)
+                        }))
+                        .toTensor();
+            });
+            return new Prefilled(x, pending);
+        } finally {
+            scope[0].close();
+        }
+    }
+
+    /**
+     * Logits of some of a prefill's tokens, [M, VP], owned by the caller's scope; {@code last} [M] int32, on the
+     * device.
+     */
+    Tensor logits(Prefilled prefilled, Tensor last) {
+        int count = (int) last.size(0);
+        Tensor logits = rows(count, config.paddedVocabSize());
+        if (count > 0) {
+            head(
+                    prefilled.x().index_select(0, last),
+                    rows(count, config.hiddenSize()),
+                    count,
+                    prefilled.pending(),
+                    logits);
+        }
+        return logits;
+    }
+
+    /**
+     * All layers over {@code buffers.x()}.
+     *
+     * @param attention of a layer, to what is in {@code buffers.qkv()}; [M, C]
+     * @return the address of a bias that is still to be added to {@code x}, or 0
+     */
+    private long layers(Buffers buffers, int count, IntFunction<Tensor> attention) {
+        long pending = 0;
+        for (int layer = 0; layer < config.layerCount(); layer++) {
+            multiply(Product.QKV, layer, input(Product.QKV, layer, buffers, count, pending), buffers.qkv(), count);
+            Tensor attended = attention.apply(layer);
+            multiply(Product.PROJECTION, layer, attended, buffers.x(), count);
+            pending = linear.pendingBias(Product.PROJECTION, layer, attended, count);
+            Tensor activated = multiply(
+                    Product.INNER, layer, input(Product.INNER, layer, buffers, count, pending), buffers.inner(), count);
+            multiply(Product.OUTER, layer, activated, buffers.x(), count);
+            pending = linear.pendingBias(Product.OUTER, layer, activated, count);
+        }
+        return pending;
+    }
+
+    /** What a product that follows a norm multiplies: the rows themselves, or normed. */
+    private Tensor input(Product product, int layer, Buffers buffers, int count, long pending) {
+        if (linear.norms(product, buffers.x(), count)) {
+            assert pending == 0;
+            return buffers.x();
+        }
+        if (includes(Part.NORM)) {
+            linear.norm(product, layer, buffers.x(), pending, buffers.normed(), count);
+        }
+        return buffers.normed();
+    }
+
+    private Tensor multiply(Product product, int layer, Tensor x, Tensor out, int count) {
+        Part part = Part.valueOf(product.name());
+        return includes(part) ? linear.multiply(product, layer, x, out, count) : out;
+    }
+
+    private void head(Tensor x, Tensor normed, int count, long pending, Tensor logits) {
+        if (includes(Part.NORM)) {
+            linear.lastNorm(x, pending, normed, count);
+        }
+        if (includes(Part.HEAD)) {
+            linear.head(normed, logits);
+        }
+    }
+
+    private static long address(Tensor tensor) {
+        return tensor.data_ptr().address();
+    }
+
+    @Override
+    public void close() {
+        resources.close();
+    }
+}

@@ -1,0 +1,194 @@
+package io.github.loomtorch.torch.cuda;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.sampling.Sampler;
+import io.github.loomtorch.torch.natives.Resources;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.javacpp.BytePointer;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.bytedeco.pytorch.global.torch_cuda;
+
+/**
+ * Samples on the GPU, by the kernel of {@code sample.cu}: the same tokens as {@link Sampler} for the same logits. Holds
+ * each slot's logit bias, token counts and last token on the device. Confined to the engine thread.
+ */
+final class DeviceSampler implements AutoCloseable {
+    private static final int THREADS = 1024; // for each row ...
+    private static final int THREADS_OF_MANY =
+            512; // ... or, with more rows than the GPU has multiprocessors, so that two rows fit into one
+
+    private final int vocabSize;
+    private final Staging staging;
+    private final Resources resources = new Resources();
+    private final CudaKernels.Kernel sample;
+    private final CudaKernels.Kernel sampleMany;
+    private final int multiprocessors;
+    private final Tensor bias; // [slots, V] float32
+    private final Tensor counts; // [slots, V] int16: 0 unseen, else 1 + occurrences in the output
+    private final Tensor tokens; // [slots] int32: what was sampled there last
+    private final Sequence[] biasOf; // by slot: whose bias it is
+    private final Sequence[] countsOf; // by slot: whose counts they are ...
+    private final int[] counted; // ... and of how many tokens
+
+    /**
+     * With tables for so many slots.
+     *
+     * @param macros the layout of the rows, V, VP and the dtype of the logits
+     * @throws TorchException if the kernel cannot be had
+     */
+    DeviceSampler(
+            int slots,
+            int vocabSize,
+            Device device,
+            CUstream_st stream,
+            String architecture,
+            Map<String, Integer> macros) {
+        this.vocabSize = vocabSize;
+        staging = new Staging(stream);
+        resources.onClose(staging::close);
+        multiprocessors = torch_cuda.getDeviceProperties(device.index()).multiProcessorCount();
+        biasOf = new Sequence[slots];
+        countsOf = new Sequence[slots];
+        counted = new int[slots];
+        try {
+            sample = kernel(architecture, stream, macros, THREADS);
+            sampleMany = kernel(architecture, stream, macros, THREADS_OF_MANY);
+            bias = table(ScalarType.Float, device, slots, vocabSize);
+            counts = table(ScalarType.Short, device, slots, vocabSize);
+            tokens = table(ScalarType.Int, device, slots);
+        } catch (RuntimeException | Error e) {
+            close();
+            throw e;
+        }
+    }
+
+    private CudaKernels.Kernel kernel(
+            String architecture, CUstream_st stream, Map<String, Integer> macros, int threads) {
+        CudaKernels kernels =
+                CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false", "-DTHREADS=" + threads);
+        resources.onClose(kernels::close);
+        return kernels.overlappingKernel("sample");
+    }
+
+    private Tensor table(ScalarType dtype, Device device, long... shape) {
+        return resources.keep(torch.zeros(shape, new TensorOptions(dtype).device(new DeviceOptional(device))));
+    }
+
+    /**
+     * Of the tokens that were sampled last for each slot, [slots] int32 on the device; -1 where the logits were
+     * unusable.
+     */
+    long tokensAddress() {
+        return tokens.data_ptr().address();
+    }
+
+    /** Brings the tables of a chunk's slot up to date if it samples; returns the flags that say which of them apply. */
+    int prepare(Chunk chunk) {
+        if (!chunk.samples()) {
+            return 0;
+        }
+        Sequence sequence = chunk.sequence();
+        SamplingParams params = sequence.sampling();
+        int slot = sequence.slot();
+        int flags = 0;
+        if (!params.logitBias().isEmpty()) {
+            flags |= StepInput.BIASED;
+            if (biasOf[slot] != sequence) {
+                float[] row = new float[vocabSize];
+                params.logitBias().forEach((id, value) -> row[id] = value);
+                upload(bias, slot, Float.BYTES, bytes -> bytes.asFloatBuffer().put(row));
+                biasOf[slot] = sequence;
+            }
+        }
+        if (params.repetitionPenalty() != 1 || params.presencePenalty() != 0 || params.frequencyPenalty() != 0) {
+            flags |= StepInput.PENALISED;
+            if (countsOf[slot] == sequence && counted[slot] == chunk.end() - 1) {
+                flags |= StepInput.COUNT_INPUT;
+            } else {
+                assert !chunk.isPending(); // the step before that samples it has counted all before
+                short[] row = new short[vocabSize];
+                for (int i = 0; i < chunk.end(); i++) {
+                    int id = sequence.tokens()[i];
+                    row[id] = (short) (Math.max(row[id], 1) + (i < sequence.promptLength() ? 0 : 1));
+                }
+                upload(counts, slot, Short.BYTES, bytes -> bytes.asShortBuffer().put(row));
+                countsOf[slot] = sequence;
+            }
+            counted[slot] = chunk.end();
+        }
+        return flags;
+    }
+
+    private void upload(Tensor table, int slot, int elementBytes, Consumer<ByteBuffer> fill) {
+        long bytes = (long) vocabSize * elementBytes;
+        staging.upload(new BytePointer(table.data_ptr()).getPointer(slot * bytes), bytes, fill);
+    }
+
+    /** Samples the first rows, which are on the device, from {@code logits} [rows, VP] dtype. */
+    void launch(StepRows rows, int count, Tensor logits) {
+        boolean many = count > multiprocessors;
+        (many ? sampleMany : sample)
+                .launch(
+                        count,
+                        1,
+                        1,
+                        many ? THREADS_OF_MANY : THREADS,
+                        rows.inputAddress(),
+                        logits.data_ptr().address(),
+                        bias.data_ptr().address(),
+                        counts.data_ptr().address(),
+                        rows.resultsAddress(),
+                        tokensAddress());
+    }
+
+    /** Gives a chunk what was sampled for its row, once the results are on the host. */
+    void take(Chunk chunk, StepRows.Host rows, int row) {
+        int token = rows.result(row, 0);
+        if (token < 0) {
+            Sampler.Unusable why = Sampler.Unusable.values()[rows.result(row, 1)];
+            chunk.failed(Sampler.unusable(why, rows.result(row, 2), logit(rows, row, 3), vocabSize));
+            return;
+        }
+        int top = chunk.sequence().sampling().topLogprobs();
+        if (top < 0) {
+            chunk.sampled(token);
+        } else {
+            chunk.sampled(token, logprobs(rows, row, top));
+        }
+    }
+
+    /** What the kernel found out about a row's probabilities. */
+    TokenLogprobs logprobs(StepRows.Host rows, int row, int top) {
+        long mass = rows.result(row, 3) & 0xffffffffL | (long) rows.result(row, 4) << 32;
+        double logSum = logit(rows, row, 2) + StrictMath.log(mass * 0x1p-40);
+        List<TokenLogprobs.Entry> entries = new ArrayList<>(top);
+        for (int i = 0; i < Math.min(top, vocabSize); i++) {
+            entries.add(new TokenLogprobs.Entry(
+                    rows.result(row, 5 + 2 * i), (float) (logit(rows, row, 6 + 2 * i) - logSum)));
+        }
+        return new TokenLogprobs((float) (logit(rows, row, 1) - logSum), entries);
+    }
+
+    private static float logit(StepRows.Host rows, int row, int index) {
+        return Float.intBitsToFloat(rows.result(row, index));
+    }
+
+    @Override
+    public void close() {
+        resources.close();
+    }
+}

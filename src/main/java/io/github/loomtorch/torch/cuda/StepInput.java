@@ -1,0 +1,184 @@
+package io.github.loomtorch.torch.cuda;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.sampling.Philox;
+import java.nio.IntBuffer;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * What the kernels are told of one row of a step, as ints (floats by their bits), and what they answer: the layout that
+ * Java and CUDA share.
+ */
+final class StepInput {
+    /** The token whose successor is sought; -1 for the one that was sampled last in the same slot. */
+    static final int TOKEN = 0;
+    /** Tokens to attend to, of which it is the last; 0 for a row of padding. */
+    static final int LENGTH = 1;
+    /** How many of the sequence's tokens are in this step; 0 for a row of padding. */
+    static final int CHUNK_TOKENS = 2;
+    /** The sequence's slot. */
+    static final int SLOT = 3;
+    /** Sum of the flags below. */
+    static final int FLAGS = 4;
+
+    static final int TOP_K = 5;
+    /** log2(e) / temperature. */
+    static final int SCALE = 6;
+
+    static final int TOP_P = 7;
+    /** log2(minP). */
+    static final int MIN_EXPONENT = 8;
+
+    static final int REPETITION = 9;
+    static final int PRESENCE = 10;
+    static final int FREQUENCY = 11;
+    /** The row's random number. */
+    static final int UNIFORM = 12;
+
+    static final int TOP_LOGPROBS = 13;
+    /**
+     * Position of the first of the sequence's tokens in this step; the rows of those from there on stand just before
+     * this one.
+     */
+    static final int FIRST = 14;
+    /** Which row of the results is this one's; steps in flight at once have different ones. */
+    static final int RESULT_ROW = 15;
+    /** The sequence's pages begin here. */
+    static final int PAGES = 16;
+
+    /** Flag: a token is wanted. */
+    static final int SAMPLES = 1;
+    /** Flag: the most probable token is wanted. */
+    static final int GREEDY = 2;
+    /** Flag: the slot's bias is to be added. */
+    static final int BIASED = 4;
+    /** Flag: penalties apply, by the slot's counts. */
+    static final int PENALISED = 8;
+    /** Flag: the slot's counts do not hold TOKEN, which is an output token, yet. */
+    static final int COUNT_INPUT = 16;
+
+    /**
+     * Ints of one row of results: token, its raw logit, the largest, the mass (two ints), then pairs of id and raw
+     * logit. If there is no token: -1, the ordinal of {@link io.github.loomtorch.sampling.Sampler.Unusable}, a token id
+     * and its logit.
+     */
+    static final int RESULT = 5 + 2 * SamplingParams.MAX_TOP_LOGPROBS;
+
+    private static final double LOG2_E = 1 / StrictMath.log(2);
+
+    private StepInput() {}
+
+    /** Ints of one row, for sequences of so many pages. */
+    static int rowSize(int pagesPerSequence) {
+        return Math.ceilDiv(PAGES + pagesPerSequence, 4) * 4;
+    }
+
+    /** The layout as macros for the kernels. */
+    static Map<String, Integer> macros(int pagesPerSequence) {
+        Map<String, Integer> macros = new LinkedHashMap<>();
+        macros.put("ROW", rowSize(pagesPerSequence));
+        macros.put("RESULT", RESULT);
+        macros.put("TOKEN", TOKEN);
+        macros.put("LENGTH", LENGTH);
+        macros.put("CHUNK_TOKENS", CHUNK_TOKENS);
+        macros.put("SLOT", SLOT);
+        macros.put("FLAGS", FLAGS);
+        macros.put("TOP_K", TOP_K);
+        macros.put("SCALE", SCALE);
+        macros.put("TOP_P", TOP_P);
+        macros.put("MIN_EXPONENT", MIN_EXPONENT);
+        macros.put("REPETITION", REPETITION);
+        macros.put("PRESENCE", PRESENCE);
+        macros.put("FREQUENCY", FREQUENCY);
+        macros.put("UNIFORM", UNIFORM);
+        macros.put("TOP_LOGPROBS", TOP_LOGPROBS);
+        macros.put("FIRST", FIRST);
+        macros.put("RESULT_ROW", RESULT_ROW);
+        macros.put("PAGES", PAGES);
+        macros.put("SAMPLES", SAMPLES);
+        macros.put("GREEDY", GREEDY);
+        macros.put("BIASED", BIASED);
+        macros.put("PENALISED", PENALISED);
+        macros.put("COUNT_INPUT", COUNT_INPUT);
+        return macros;
+    }
+
+    /**
+     * Fills the row that begins at {@code row}, but for RESULT_ROW, for one of a chunk's tokens; {@code flags} are
+     * those that depend on the slot's tables.
+     */
+    static void put(IntBuffer buffer, int row, Chunk chunk, int position, int pageSize, int flags) {
+        Sequence sequence = chunk.sequence();
+        buffer.put(row + TOKEN, chunk.isPending() ? -1 : sequence.tokens()[position]);
+        buffer.put(row + LENGTH, position + 1);
+        buffer.put(row + CHUNK_TOKENS, chunk.count());
+        buffer.put(row + FIRST, chunk.start());
+        buffer.put(row + SLOT, sequence.slot());
+        int pages = position / pageSize + 1;
+        for (int i = 0; i < pages; i++) {
+            buffer.put(row + PAGES + i, sequence.page(i));
+        }
+        if (!chunk.samples() || position < chunk.end() - 1) {
+            buffer.put(row + FLAGS, 0);
+            return;
+        }
+        SamplingParams params = sequence.sampling();
+        buffer.put(row + TOP_LOGPROBS, params.topLogprobs());
+        if (params.temperature() == 0) {
+            buffer.put(row + FLAGS, SAMPLES | GREEDY | flags);
+        } else {
+            buffer.put(row + FLAGS, SAMPLES | flags);
+            putDistribution(buffer, row, params);
+            put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), chunk.end() - sequence.promptLength()));
+        }
+        if ((flags & PENALISED) != 0) {
+            put(buffer, row + REPETITION, params.repetitionPenalty());
+            put(buffer, row + PRESENCE, params.presencePenalty());
+            put(buffer, row + FREQUENCY, params.frequencyPenalty());
+        }
+    }
+
+    private static void putDistribution(IntBuffer buffer, int row, SamplingParams params) {
+        buffer.put(row + TOP_K, params.topK());
+        put(buffer, row + SCALE, Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE));
+        put(buffer, row + TOP_P, params.topP());
+        put(
+                buffer,
+                row + MIN_EXPONENT,
+                params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E));
+    }
+
+    /**
+     * Fills a row for the last token of a sequence that does not exist, sampled as {@link SamplingParams#creative()}
+     * says.
+     */
+    static void putMadeUp(IntBuffer buffer, int row, int slot, int length, int pages, int pageCount) {
+        buffer.put(row + TOKEN, 0);
+        buffer.put(row + LENGTH, length);
+        buffer.put(row + CHUNK_TOKENS, 1);
+        buffer.put(row + FIRST, length - 1);
+        buffer.put(row + SLOT, slot);
+        for (int i = 0; i < pages; i++) {
+            buffer.put(row + PAGES + i, (slot * pages + i) % pageCount);
+        }
+        buffer.put(row + FLAGS, SAMPLES);
+        putDistribution(buffer, row, SamplingParams.creative());
+        put(buffer, row + UNIFORM, 0.5f);
+        buffer.put(row + TOP_LOGPROBS, -1);
+    }
+
+    /** Makes a row padding: it attends to nothing and samples nothing. */
+    static void clear(IntBuffer buffer, int row) {
+        buffer.put(row + TOKEN, 0);
+        buffer.put(row + LENGTH, 0);
+        buffer.put(row + CHUNK_TOKENS, 0);
+        buffer.put(row + FLAGS, 0);
+    }
+
+    private static void put(IntBuffer buffer, int index, float value) {
+        buffer.put(index, Float.floatToRawIntBits(value));
+    }
+}

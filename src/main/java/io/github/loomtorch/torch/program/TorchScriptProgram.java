@@ -1,0 +1,314 @@
+package io.github.loomtorch.torch.program;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.torch.natives.Cuda;
+import io.github.loomtorch.torch.natives.Libtorch;
+import io.github.loomtorch.torch.natives.Resources;
+import io.github.loomtorch.torch.natives.TensorScope;
+import java.io.IOException;
+import java.nio.IntBuffer;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.stream.LongStream;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.IntPointer;
+import org.bytedeco.javacpp.LongPointer;
+import org.bytedeco.javacpp.SizeTPointer;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.IValue;
+import org.bytedeco.pytorch.IValueVector;
+import org.bytedeco.pytorch.JitModule;
+import org.bytedeco.pytorch.Method;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.cuda.CUDAStream;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.DeviceType;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.bytedeco.pytorch.global.torch_cuda;
+
+/**
+ * A loaded {@code model.ts} with its KV cache on one device: calls its methods with the tensors that their contract
+ * asks for. Owns the weights and the cache. Confined to the engine thread.
+ */
+public final class TorchScriptProgram implements AutoCloseable {
+
+    /** Makes the module, on a device and in a dtype. */
+    public interface Loader {
+        JitModule load(Device device, ScalarType dtype) throws IOException;
+    }
+
+    /**
+     * By GPU, streams of closed models: libtorch keeps cuBLAS's workspace of each stream for ever, so the next model
+     * takes one of them.
+     */
+    private static final Map<Byte, Deque<CUDAStream>> IDLE_STREAMS = new ConcurrentHashMap<>();
+
+    private final Gpt2Config config;
+    private final Resources resources = new Resources();
+    private final Device device;
+    private final String deviceName;
+    private final ScalarType dtype;
+    private final CUDAStream stream;
+    private final JitModule module;
+    private final KvCache cache;
+    private final Method decode;
+    private final Method prefill;
+    private final boolean flash;
+    private boolean streamReturned;
+
+    /**
+     * Loads the weights and allocates the KV cache.
+     *
+     * @param reservedBytes GPU memory to leave free beside the KV cache
+     * @param loader makes the module
+     * @throws IOException if the loader cannot read a file
+     * @throws TorchException if libtorch or the device is missing, or memory runs out
+     */
+    public TorchScriptProgram(Gpt2Config config, ModelOptions options, long reservedBytes, Loader loader)
+            throws IOException {
+        Libtorch.load();
+        this.config = config;
+        try (TensorScope scope = new TensorScope()) {
+            device = resources.keep(device(options.device()));
+            deviceName = device.str().getString();
+            dtype = Libtorch.scalarType(options.dtype(), device.is_cuda());
+            stream = device.is_cuda() ? takeStream(device.index()) : null;
+            configureThread();
+            module = resources.keep(loader.load(device, dtype));
+            decode = method("decode");
+            prefill = method("prefill");
+            flash = device.is_cuda()
+                    && dtype != ScalarType.Float
+                    && config.headSize() % 8 == 0
+                    && config.headSize() <= 256
+                    && torch_cuda.getDeviceProperties(device.index()).major() >= 8;
+            cache = new KvCache(config, options.pageSize(), pageCount(options, reservedBytes), device, dtype);
+            resources.keep(cache.tensor());
+        } catch (IOException | RuntimeException | Error e) {
+            close();
+            throw e;
+        }
+    }
+
+    private static Deque<CUDAStream> idleStreams(byte device) {
+        return IDLE_STREAMS.computeIfAbsent(device, any -> new ConcurrentLinkedDeque<>());
+    }
+
+    private static CUDAStream takeStream(byte device) {
+        CUDAStream idle = idleStreams(device).poll();
+        return idle != null ? idle : torch_cuda.getStreamFromPool(true, device).retainReference();
+    }
+
+    private static Device device(String name) {
+        int count = Libtorch.cudaDeviceCount();
+        if (name.equals("cpu") || name.equals("auto") && count == 0) {
+            return new Device(DeviceType.CPU);
+        }
+        if (count == 0) {
+            throw new TorchException(
+                    "CUDA is not available: libtorch "
+                            + (torch.hasCUDA()
+                                    ? "found no working GPU; check the driver, or set device=cpu"
+                                    : "was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set device=cpu"));
+        }
+        int index = name.contains(":") ? Integer.parseInt(name.substring(name.indexOf(':') + 1)) : 0;
+        if (index >= count) {
+            throw new TorchException(
+                    "device must be one of the " + count + " GPUs, cuda:0 to cuda:" + (count - 1) + ", got " + name);
+        }
+        return new Device(DeviceType.CUDA, (byte) index);
+    }
+
+    private int pageCount(ModelOptions options, long reservedBytes) {
+        int perSequence = KvCache.pagesPerSequence(config, options.pageSize());
+        long wanted = (long) options.maxBatchSize() * perSequence;
+        if (!device.is_cuda()) {
+            return Math.toIntExact(wanted);
+        }
+        SizeTPointer free = new SizeTPointer(1);
+        Cuda.check(cudart.cudaMemGetInfo(free, new SizeTPointer(1)), "cudaMemGetInfo");
+        long pageBytes = KvCache.bytesPerPage(config, options.pageSize(), dtype);
+        long fitting = (long) ((free.get() - reservedBytes) * options.kvCacheFraction()) / pageBytes;
+        if (fitting < perSequence) {
+            throw new TorchException("the KV cache needs " + perSequence * pageBytes
+                    + " bytes for one sequence of " + config.contextLength() + " tokens, got " + free.get()
+                    + " free on " + deviceName()
+                    + " at kvCacheFraction=" + options.kvCacheFraction()
+                    + "; free memory there or take a smaller dtype");
+        }
+        return (int) Math.min(wanted, fitting);
+    }
+
+    public Gpt2Config config() {
+        return config;
+    }
+
+    public KvCache cache() {
+        return cache;
+    }
+
+    public Device device() {
+        return device;
+    }
+
+    public ScalarType dtype() {
+        return dtype;
+    }
+
+    public CUDAStream stream() {
+        return stream;
+    }
+
+    public String hardware() {
+        if (!device.is_cuda()) {
+            return Runtime.getRuntime().availableProcessors() + " processors";
+        }
+        int[] driver = new int[1];
+        int[] runtime = new int[1];
+        Cuda.check(cudart.cudaDriverGetVersion(driver), "cudaDriverGetVersion");
+        Cuda.check(cudart.cudaRuntimeGetVersion(runtime), "cudaRuntimeGetVersion");
+        try (TensorScope scope = new TensorScope()) {
+            return torch_cuda.getDeviceProperties(device.index()).name().getString() + ", CUDA driver "
+                    + version(driver[0]) + ", runtime " + version(runtime[0]);
+        }
+    }
+
+    private static String version(int code) {
+        return code / 1000 + "." + code % 1000 / 10;
+    }
+
+    public String deviceName() {
+        return deviceName;
+    }
+
+    public Method method(String name) {
+        return resources.keep(module.get_method(name));
+    }
+
+    /** One of the module's parameters. */
+    public Tensor parameter(String name) {
+        return module.attr(name).toTensor();
+    }
+
+    /** Sets what libtorch keeps for each thread. */
+    public void configureThread() {
+        torch.setGraphExecutorOptimize(false); // the optimiser would compile anew for each shape
+        if (device.is_cuda()) {
+            Cuda.check(
+                    cudart.cudaSetDevice(device.index()),
+                    "cudaSetDevice"); // makes its context current, which kernels of our own need
+            torch_cuda.setCurrentCUDAStream(stream);
+        } else {
+            // OpenBLAS, which does the work in float32, has threads of its own, and OpenMP's would spin on the cores
+            // that those need.
+            torch.set_num_threads(dtype == ScalarType.Float ? 1 : Libtorch.defaultThreads());
+        }
+    }
+
+    /**
+     * Logits after one token of each chunk.
+     *
+     * @return [B, VP] dtype, on the device, owned by the caller's scope
+     */
+    public Tensor decode(List<Chunk> chunks) {
+        int b = chunks.size();
+        int s = 0; // most tokens that any of them reads
+        for (Chunk chunk : chunks) {
+            s = Math.max(s, chunk.start() + 1);
+        }
+        long[] ids = new long[b];
+        long[] positions = new long[b];
+        long[] writeRows = new long[b];
+        long[] readRows = new long[b * s];
+        for (int i = 0; i < b; i++) {
+            Sequence sequence = chunks.get(i).sequence();
+            int position = chunks.get(i).start();
+            ids[i] = sequence.tokens()[position];
+            positions[i] = position;
+            writeRows[i] = cache.row(sequence, position);
+            for (int j = 0; j < s; j++) {
+                readRows[i * s + j] = j <= position ? cache.row(sequence, j) : cache.zeroRow();
+            }
+        }
+        return decode.apply(new IValueVector(
+                        input(ids, b),
+                        input(positions, b),
+                        input(writeRows, b),
+                        input(readRows, b, s),
+                        new IValue(cache.tensor())))
+                .toTensor();
+    }
+
+    /**
+     * Logits after the chunks that sample.
+     *
+     * @return [M, VP] dtype, on the device, a row for each chunk that samples; owned by the caller's scope
+     */
+    public Tensor prefill(List<Chunk> chunks) {
+        PrefillShape shape = PrefillShape.of(chunks);
+        int[] ints = new int[shape.ints()];
+        shape.put(IntBuffer.wrap(ints), chunks, cache.pageSize());
+        Tensor told = torch.from_blob(new IntPointer(ints), new long[] {ints.length}, new TensorOptions(ScalarType.Int))
+                .to(device, ScalarType.Long);
+        IValue writeRows = new IValue(told.narrow(0, shape.writeRowsAt(), shape.tokens()));
+        long[] lengths = chunks.stream()
+                .flatMapToLong(chunk -> LongStream.of(chunk.count(), chunk.end()))
+                .toArray();
+        // Without rows to read, all is read that is written.
+        return prefill.apply(new IValueVector(
+                        new IValue(told.narrow(0, 0, shape.tokens())),
+                        new IValue(told.narrow(0, shape.positionsAt(), shape.tokens())),
+                        writeRows,
+                        shape.readRows() == 0
+                                ? writeRows
+                                : new IValue(told.narrow(0, shape.readRowsAt(), shape.readRows())),
+                        new IValue(hostTensor(lengths, chunks.size(), 2)),
+                        new IValue(told.narrow(
+                                0,
+                                shape.lastAt(),
+                                chunks.stream().filter(Chunk::samples).count())),
+                        new IValue(cache.tensor()),
+                        new IValue(flash)))
+                .toTensor();
+    }
+
+    /** Whether ATen's flash attention takes the heads. */
+    public boolean flash() {
+        return flash;
+    }
+
+    private IValue input(long[] values, long... shape) {
+        Tensor host = hostTensor(values, shape);
+        return new IValue(device.is_cuda() ? host.to(device, ScalarType.Long) : host);
+    }
+
+    private static Tensor hostTensor(long[] values, long... shape) {
+        return torch.from_blob(
+                new LongPointer(values), shape, new TensorOptions(ScalarType.Long)); // memory of the step's scope
+    }
+
+    @Override
+    public void close() {
+        boolean cuda = device != null && !device.isNull() && device.is_cuda();
+        byte index = cuda ? device.index() : -1;
+        resources.close();
+        if (cuda) {
+            torch_cuda.getAllocator().emptyCache(); // gives the memory back to the GPU, not only to libtorch
+        }
+        if (cuda && stream != null && !streamReturned) {
+            streamReturned = true;
+            try (TensorScope scope = new TensorScope()) {
+                torch_cuda.setCurrentCUDAStream(torch_cuda.getDefaultCUDAStream(index)); // this thread is done with it
+            }
+            idleStreams(index).add(stream);
+        }
+    }
+}

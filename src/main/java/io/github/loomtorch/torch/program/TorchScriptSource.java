@@ -1,0 +1,157 @@
+package io.github.loomtorch.torch.program;
+
+import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.Gpt2Config;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * The TorchScript program of a GPT-2: what {@code model.ts} holds beside the weights. The package documentation states
+ * its contract.
+ *
+ * <p>Written after OpenAI's {@code src/model.py} (github.com/openai/gpt-2).
+ */
+final class TorchScriptSource {
+
+    private TorchScriptSource() {}
+
+    static String of(Gpt2Config config) {
+        String activation = switch (config.activation()) {
+            case GELU -> "torch.gelu(x)";
+            case RELU -> "torch.relu(x)";
+            case GELU_TANH -> "torch.gelu(x, approximate=\"tanh\")";
+        };
+        // The activation in the product's epilogue, which ATen has for two of the three.
+        String inner = config.activation() == Activation.GELU
+                ? "return self.activation(torch.linear(normed, self.fc_w[l], self.fc_b[l]))"
+                : "return torch._addmm_activation(self.fc_b[l], normed, self.fc_w[l].t(), use_gelu="
+                        + (config.activation() == Activation.GELU_TANH ? "True" : "False") + ")";
+        int headSize = config.hiddenSize() / config.headCount();
+        String scale = String.valueOf(config.scaleAttnWeights() ? 1 / Math.sqrt(headSize) : 1.0);
+        if (config.scaleAttnByInverseLayerIdx()) {
+            scale += " / float(l + 1)";
+        }
+        return PROGRAM.replace("$activation", activation)
+                .replace("$inner", inner)
+                .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head")
+                .replace("$scale", scale)
+                .replace("$float32", String.valueOf(ScalarType.Float.value))
+                .replace("$int32", String.valueOf(ScalarType.Int.value))
+                .replace("$eps", String.valueOf(config.layerNormEpsilon()))
+                .replace("$C", String.valueOf(config.hiddenSize()))
+                .replace("$L", String.valueOf(config.layerCount()))
+                .replace("$H", String.valueOf(config.headCount()))
+                .replace("$D", String.valueOf(headSize));
+    }
+
+    /*
+     * OpenBLAS, which computes float32 on a CPU, multiplies a matrix of up to four rows slower than row by row (gemv): the weights are
+     * what takes the time, and gemm first copies them into its own order. `linear` and `head` take that way there. No rows at all, the
+     * head's input where no chunk of a prefill samples, cannot be stacked.
+     */
+    private static final String PROGRAM = """
+            def row_by_row(self, x: Tensor) -> bool:
+                return x.size(0) > 0 and x.size(0) <= 4 and x.dtype == $float32 and not x.is_cuda
+
+            def linear(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+                if self.row_by_row(x):
+                    return torch.stack([torch.addmv(b, w, row) for row in x.unbind(0)])
+                return torch.linear(x, w, b)
+
+            def norm(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+                return torch.layer_norm(x, [$C], w, b, $eps)
+
+            def activation(self, x: Tensor) -> Tensor:
+                return $activation
+
+            def embed(self, input_ids: Tensor, positions: Tensor) -> Tensor:
+                return torch.embedding(self.wte, input_ids) + torch.embedding(self.wpe, positions)
+
+            def qkv(self, x: Tensor, l: int) -> Tensor:
+                return self.linear(self.norm(x, self.ln1_w[l], self.ln1_b[l]), self.qkv_w[l], self.qkv_b[l])
+
+            def finish(self, x: Tensor, attended: Tensor, l: int) -> Tensor:
+                x = x + self.linear(attended, self.proj_w[l], self.proj_b[l])
+                h = self.activation(self.linear(self.norm(x, self.ln2_w[l], self.ln2_b[l]), self.fc_w[l], self.fc_b[l]))
+                return x + self.linear(h, self.out_w[l], self.out_b[l])
+
+            def inner(self, normed: Tensor, l: int) -> Tensor:
+                $inner
+
+            def head(self, x: Tensor) -> Tensor:
+                x = self.norm(x, self.lnf_w, self.lnf_b)
+                if self.row_by_row(x):
+                    return torch.stack([torch.mv(self.$head, row) for row in x.unbind(0)])
+                return torch.linear(x, self.$head)
+
+            def attend(self, qkv: Tensor, read_rows: Tensor, new_ends: Tensor, read_ends: Tensor, longest_new: int, longest_read: int,
+                       cache: Tensor, l: int) -> Tensor:
+                q, k, v = qkv.split($C, 1)
+                if read_rows.size(0) > 0:
+                    k = cache[l, 0].index_select(0, read_rows)
+                    v = cache[l, 1].index_select(0, read_rows)
+                out, lse, seed, offset, debug = torch._flash_attention_forward(
+                    q.view(-1, $H, $D), k.view(-1, $H, $D), v.view(-1, $H, $D), new_ends, read_ends, longest_new, longest_read, 0.0, True,
+                    False, scale=$scale)
+                return out.view(-1, $C)
+
+            def decode(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor, cache: Tensor) -> Tensor:
+                B, S = read_rows.size(0), read_rows.size(1)
+                rows = read_rows.view(-1)
+                visible: Optional[Tensor] = None
+                if B > 1:
+                    visible = (torch.arange(S, device=rows.device) <= positions.unsqueeze(1)).view(B, 1, 1, S)
+                x = self.embed(input_ids, positions)
+                for l in range($L):
+                    q, k, v = self.qkv(x, l).split($C, 1)
+                    keys, values = cache[l, 0], cache[l, 1]  # [R, C]
+                    keys.index_copy_(0, write_rows, k)
+                    values.index_copy_(0, write_rows, v)
+                    k = keys.index_select(0, rows).view(B, S, $H, $D).transpose(1, 2)  # [B, H, S, D]
+                    v = values.index_select(0, rows).view(B, S, $H, $D).transpose(1, 2)
+                    q = q.reshape(B, 1, $H, $D).transpose(1, 2)  # [B, H, 1, D]
+                    attended = torch.scaled_dot_product_attention(q, k, v, visible, 0.0, False, scale=$scale)
+                    x = self.finish(x, attended.reshape(B, $C), l)
+                return self.head(x)
+
+            def prefill(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor,
+                        lengths: Tensor, last: Tensor, cache: Tensor, flash: bool) -> Tensor:
+                spans: List[List[int]] = lengths.tolist()
+                ends = torch.zeros([2, len(spans) + 1], dtype=$int32)
+                ends[:, 1:] = torch.cumsum(lengths, 0).t()
+                ends = ends.to(positions.device)
+                longest: List[int] = lengths.amax(0).tolist()
+                masks: List[Optional[Tensor]] = []
+                start = 0
+                for T, S in spans:
+                    mask: Optional[Tensor] = None
+                    if T < S and not flash:
+                        mask = torch.arange(S, device=positions.device) <= positions[start:start + T].unsqueeze(1)
+                    masks.append(mask)
+                    start += T
+                x = self.embed(input_ids, positions)
+                for l in range($L):
+                    qkv = self.qkv(x, l)
+                    q, k, v = qkv.split($C, 1)
+                    keys, values = cache[l, 0], cache[l, 1]  # [R, C]
+                    keys.index_copy_(0, write_rows, k)
+                    values.index_copy_(0, write_rows, v)
+                    if flash:
+                        out = self.attend(qkv, read_rows, ends[0], ends[1], longest[0], longest[1], cache, l)
+                    else:
+                        k = keys.index_select(0, read_rows).view(-1, $H, $D)
+                        v = values.index_select(0, read_rows).view(-1, $H, $D)
+                        q = q.view(-1, $H, $D)
+                        attended: List[Tensor] = []
+                        start, first = 0, 0
+                        for i, (T, S) in enumerate(spans):
+                            qi = q[start:start + T].transpose(0, 1).unsqueeze(0)  # [1, H, T, D]
+                            ki = k[first:first + S].transpose(0, 1).unsqueeze(0)  # [1, H, S, D]
+                            vi = v[first:first + S].transpose(0, 1).unsqueeze(0)
+                            oi = torch.scaled_dot_product_attention(qi, ki, vi, masks[i], 0.0, T == S, scale=$scale)
+                            attended.append(oi[0].transpose(0, 1))
+                            start, first = start + T, first + S
+                        out = torch.cat(attended).reshape(-1, $C)
+                    x = self.finish(x, out, l)
+                return self.head(x.index_select(0, last))
+            """;
+}
