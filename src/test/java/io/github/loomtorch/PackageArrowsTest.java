@@ -1,0 +1,116 @@
+package io.github.loomtorch;
+
+import static com.tngtech.archunit.base.DescribedPredicate.alwaysTrue;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAnyPackage;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideOutsideOfPackage;
+import static com.tngtech.archunit.core.domain.properties.HasName.Predicates.name;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static com.tngtech.archunit.library.GeneralCodingRules.ACCESS_STANDARD_STREAMS;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+
+import com.tngtech.archunit.base.DescribedPredicate;
+import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.domain.properties.HasName;
+import com.tngtech.archunit.core.importer.ClassFileImporter;
+import com.tngtech.archunit.core.importer.ImportOption.DoNotIncludeTests;
+import io.github.loomtorch.torch.natives.Cuda;
+import io.github.loomtorch.torch.program.TorchScriptProgram;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Which package may use which, as the compiled classes of src/main do. */
+@Timeout(60)
+class PackageArrowsTest {
+    private static final String ROOT = "io.github.loomtorch";
+    private static final JavaClasses CLASSES =
+            new ClassFileImporter().withImportOption(new DoNotIncludeTests()).importPackages(ROOT);
+
+    /**
+     * Used from above or beside for now: EngineOptions has the engine's clock, Demo starts Main. To be deleted with
+     * their causes.
+     */
+    private static final DescribedPredicate<HasName> KNOWN_EXCEPTION =
+            name(ROOT + ".engine.Clock").or(name(ROOT + ".cli.Main"));
+
+    /** A package, and which others of ours it may use; "base" is the package of TextGenerator. */
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "request   |",
+                "options   |",
+                "tokenizer |",
+                "model     |",
+                "sampling  | request",
+                "engine    | request options tokenizer",
+                "scheduler | request options engine",
+                "torch     | request options model sampling engine",
+                "base      | request options tokenizer model engine scheduler torch",
+                "bench     | request options tokenizer scheduler base",
+            })
+    void aPackageUsesOnlyThoseBelowIt(String from, String allowed) {
+        String[] mayUse = Stream.concat(
+                        Stream.of(from), Stream.of(allowed == null ? new String[0] : allowed.split(" ")))
+                .map(PackageArrowsTest::pattern)
+                .toArray(String[]::new);
+        classes()
+                .that()
+                .resideInAPackage(pattern(from))
+                .should()
+                .onlyDependOnClassesThat(resideOutsideOfPackage(ROOT + "..")
+                        .or(resideInAnyPackage(mayUse))
+                        .or(KNOWN_EXCEPTION))
+                .check(CLASSES);
+    }
+
+    private static String pattern(String name) {
+        return name.equals("base") ? ROOT : ROOT + "." + name + "..";
+    }
+
+    @Test
+    void packagesHaveNoCycles() {
+        slices().matching(ROOT + ".(**)")
+                .should()
+                .beFreeOfCycles()
+                .ignoreDependency(alwaysTrue(), KNOWN_EXCEPTION.forSubtype())
+                .check(CLASSES);
+    }
+
+    @Test
+    void onlyTorchUsesLibtorch() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage(ROOT + ".torch..")
+                .should()
+                .dependOnClassesThat()
+                .resideInAPackage("org.bytedeco..")
+                .check(CLASSES);
+    }
+
+    @Test
+    void onlyTorchCudaUsesCuda() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage(ROOT + ".torch.cuda..")
+                .and()
+                // Error codes, and the device and stream of a program that runs on a GPU.
+                .doNotBelongToAnyOf(Cuda.class, TorchScriptProgram.class)
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage("org.bytedeco.cuda..", "org.bytedeco.pytorch.cuda..")
+                .check(CLASSES);
+    }
+
+    @Test
+    void onlyTheCommandLinePrints() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage(ROOT + ".cli..")
+                .should(ACCESS_STANDARD_STREAMS)
+                .check(CLASSES);
+    }
+}
