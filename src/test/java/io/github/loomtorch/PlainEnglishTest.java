@@ -52,7 +52,6 @@ class PlainEnglishTest {
             "linear.cu",
             "mma.cuh",
             "package-info.java",
-            "performance.md",
             "product.cuh",
             "wide.cu");
 
