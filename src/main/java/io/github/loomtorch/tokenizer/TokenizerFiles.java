@@ -59,6 +59,11 @@ final class TokenizerFiles {
                 .anyMatch(name -> Files.exists(directory.resolve(name)));
     }
 
+    /** Whether the configuration in a directory names a class of tokenizers that are no byte-level BPE. */
+    static boolean isOfOtherClass(Path directory) throws IOException {
+        return !GPT2_CLASSES.contains(TokenizerConfig.read(directory).tokenizerClass());
+    }
+
     static BpeTokenizer read(Path path) throws IOException {
         if (Files.isRegularFile(path)) {
             return TokenizerJson.read(JsonFile.read(path), TokenizerConfig.none());
