@@ -8,21 +8,17 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
-import java.util.List;
 import java.util.stream.Stream;
 
 /**
  * A directory that holds a model: {@code config.json}, and its weights ({@code model.safetensors}, or the shards of a
- * {@code model.safetensors.index.json}) or the {@code model.ts} exported from them, or both; maybe a tokenizer too.
- * Immutable and thread-safe.
+ * {@code model.safetensors.index.json}) or the {@code model.ts} exported from them, or both; maybe a tokenizer too,
+ * which is not read here. Immutable and thread-safe.
  */
 public final class ModelDirectory {
     private static final String CONFIG = "config.json";
     private static final String GENERATION_CONFIG = "generation_config.json";
     private static final String TORCH_SCRIPT = "model.ts";
-    /** The files of a GPT-2 tokenizer in the layouts it is published in; each layout is complete in itself. */
-    private static final List<List<String>> TOKENIZERS = List.of(
-            List.of("tokenizer.json"), List.of("vocab.json", "merges.txt"), List.of("encoder.json", "vocab.bpe"));
 
     private final Path path;
     private final Gpt2Config config;
@@ -148,17 +144,6 @@ public final class ModelDirectory {
             }
         }
         return HexFormat.of().formatHex(digest.digest());
-    }
-
-    /**
-     * Where to read the tokenizer from.
-     *
-     * @param fallback the directory to take if this one has no tokenizer
-     * @return this directory if it has {@code tokenizer.json}, {@code vocab.json} and {@code merges.txt}, or
-     *     {@code encoder.json} and {@code vocab.bpe}; else the fallback
-     */
-    public Path tokenizerDirectory(Path fallback) {
-        return TOKENIZERS.stream().anyMatch(files -> files.stream().allMatch(this::has)) ? path : fallback;
     }
 
     private boolean has(String file) {

@@ -204,24 +204,11 @@ class CommandLineIT {
         assertEquals(1, result.status());
     }
 
-    @ParameterizedTest
-    @ValueSource(
-            strings = {
-                "generate --model MODEL --prompt x",
-                "tokenize x",
-                "demo --model MODEL",
-                "bench naive --shape gpt2"
-            })
-    void aMissingDefaultTokenizerIsNamedWithItsOption(String command) throws Exception {
-        Result result = command(command.replace("MODEL", MODEL).split(" "))
-                .in(directory)
-                .run();
-        assertEquals(
-                "error: " + directory.toRealPath().resolve("tokenizer")
-                        + ": expected a directory with a tokenizer, got nothing; name one with --tokenizer\n",
-                result.err());
-        assertEquals("", result.out());
-        assertEquals(1, result.status());
+    @Test
+    void withoutATokenizerGpt2sIsTaken() throws Exception {
+        Result result = command("tokenize", "Hello world").in(directory).run();
+        assertEquals("15496 995\n", result.out());
+        assertEquals("", result.err());
     }
 
     @Test
