@@ -5,16 +5,15 @@ import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.options.SchedulerOptions;
 import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.request.TokenListener;
-import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.EngineFactory;
-import io.github.loomtorch.scheduler.Generation;
-import io.github.loomtorch.scheduler.ReplicaPool;
-import io.github.loomtorch.scheduler.Scheduler;
-import io.github.loomtorch.scheduler.SchedulerFactory;
+import io.github.loomtorch.scheduler.Schedulers;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
@@ -25,7 +24,6 @@ import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.ThreadFactory;
 import java.util.function.IntFunction;
 
 /**
@@ -84,7 +82,7 @@ public final class TextGenerator implements AutoCloseable {
      * @throws CompletionException if the generation failed; its cause says why
      */
     public Completion generate(String prompt, SamplingParams sampling) {
-        return submit(prompt, sampling).join();
+        return generate(request(prompt, sampling));
     }
 
     /**
@@ -130,7 +128,9 @@ public final class TextGenerator implements AutoCloseable {
      * @throws CompletionException if the generation failed; its cause says why
      */
     public Completion generate(GenerationRequest request) {
-        return submit(request).join();
+        Generation generation = submit(request);
+        scheduler.flush(); // a naive scheduler would wait for its batch to fill
+        return generation.join();
     }
 
     /**
@@ -150,6 +150,7 @@ public final class TextGenerator implements AutoCloseable {
             for (GenerationRequest request : requests) {
                 generations.add(submit(request));
             }
+            scheduler.flush();
             return generations.stream().map(Generation::join).toList();
         } catch (RuntimeException e) {
             generations.forEach(Generation::cancel);
@@ -232,8 +233,7 @@ public final class TextGenerator implements AutoCloseable {
         private ModelOptions model = ModelOptions.defaults();
         private List<String> devices; // null: the model's device
         private IntFunction<EngineOptions> engine = replica -> EngineOptions.defaults();
-        private QueueOptions queue; // null: the defaults
-        private SchedulerFactory scheduler; // null: continuous batching
+        private SchedulerOptions scheduler = SchedulerOptions.continuous(QueueOptions.defaults());
 
         private Builder(Path modelDirectory) {
             this.modelDirectory = modelDirectory;
@@ -263,8 +263,8 @@ public final class TextGenerator implements AutoCloseable {
 
         /**
          * Runs a replica of the model on each of several devices, in place of {@link ModelOptions#device()}. A request
-         * goes to the replica with the fewest outstanding tokens, see {@link ReplicaPool}. A device that is named twice
-         * has two replicas, which share its memory.
+         * goes to the replica with the fewest outstanding tokens; only a continuous scheduler runs several. A device
+         * that is named twice has two replicas, which share its memory.
          *
          * @param devices at least one of {@code auto}, {@code cpu}, {@code cuda} and {@code cuda:n}
          * @return this
@@ -297,24 +297,14 @@ public final class TextGenerator implements AutoCloseable {
         }
 
         /**
-         * Limits how many requests wait, beside those that run; {@link QueueOptions#defaults()} unless set.
+         * Chooses the scheduler and its queue; continuous batching with {@link QueueOptions#defaults()} unless set.
+         * With a naive scheduler {@code generate} and {@code generateAll} run what has gathered at once, and whoever
+         * submits has to flush {@link TextGenerator#scheduler()}.
          *
-         * @param queue for each device
+         * @param scheduler which scheduler; a naive one runs on one device only
          * @return this
          */
-        public Builder queue(QueueOptions queue) {
-            this.queue = queue;
-            return this;
-        }
-
-        /**
-         * Takes another scheduler than a {@link ContinuousScheduler} for each device; it runs on one device and limits
-         * its queue itself.
-         *
-         * @param scheduler makes it
-         * @return this
-         */
-        public Builder scheduler(SchedulerFactory scheduler) {
+        public Builder scheduler(SchedulerOptions scheduler) {
             this.scheduler = scheduler;
             return this;
         }
@@ -332,9 +322,9 @@ public final class TextGenerator implements AutoCloseable {
             if (devices.isEmpty()) {
                 throw new IllegalArgumentException("devices must name at least one, got none");
             }
-            if (scheduler != null && (queue != null || devices.size() > 1)) {
-                throw new IllegalArgumentException(
-                        "scheduler must not be given together with a queue or several devices");
+            if (devices.size() > 1 && !(scheduler instanceof SchedulerOptions.Continuous)) {
+                throw new IllegalArgumentException("scheduler must be continuous to run on several devices, got "
+                        + scheduler + " for " + devices.size() + " devices");
             }
             List<ModelOptions> options = devices.stream()
                     .map(device -> model.toBuilder().device(device).build())
@@ -349,29 +339,7 @@ public final class TextGenerator implements AutoCloseable {
                 EngineOptions config = engine.apply(replica);
                 engines.add(() -> new Engine(Gpt2Loader.load(directory, own), bpe, config));
             }
-            return new TextGenerator(bpe, scheduler == null ? start(engines) : scheduler.create(engines.getFirst()));
-        }
-
-        private Scheduler start(List<EngineFactory> engines) throws IOException {
-            ThreadFactory threads =
-                    Thread.ofPlatform().name("engine-", 0).daemon(false).factory();
-            QueueOptions limits = queue == null ? QueueOptions.defaults() : queue;
-            List<ContinuousScheduler> replicas = new ArrayList<>();
-            try {
-                for (EngineFactory each : engines) {
-                    replicas.add(new ContinuousScheduler(each, limits, threads));
-                }
-                return replicas.size() == 1 ? replicas.getFirst() : new ReplicaPool(replicas);
-            } catch (IOException | RuntimeException | Error e) {
-                for (ContinuousScheduler replica : replicas) {
-                    try {
-                        replica.close();
-                    } catch (RuntimeException closing) {
-                        e.addSuppressed(closing);
-                    }
-                }
-                throw e;
-            }
+            return new TextGenerator(bpe, Schedulers.start(scheduler, engines));
         }
     }
 }

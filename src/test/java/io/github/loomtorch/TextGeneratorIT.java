@@ -9,17 +9,17 @@ import io.github.loomtorch.options.EngineListener;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.options.QueueOptions;
-import io.github.loomtorch.options.QueueOptions.WhenFull;
+import io.github.loomtorch.options.SchedulerOptions;
 import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TorchException;
-import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
-import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.testing.StepGate;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -75,7 +75,7 @@ class TextGeneratorIT {
         gate.awaitStep();
         assertEquals(Set.of(0, 1), engines.keySet());
         assertEquals(
-                Set.of("engine-0", "engine-1"),
+                Set.of("engine-cpu"),
                 engines.values().stream().map(Thread::getName).collect(Collectors.toSet()));
         close();
         assertEquals(", and then, as", first.join().text());
@@ -85,10 +85,10 @@ class TextGeneratorIT {
 
     @Test
     void aFullQueueRejects() throws Exception {
-        QueueOptions queue = new QueueOptions(1, Long.MAX_VALUE, WhenFull.REJECT);
+        QueueOptions queue = QueueOptions.builder().maxQueuedRequests(1).build();
         gpt2 = tales(step -> gate.pass())
                 .model(FLOAT32.toBuilder().maxBatchSize(1).build())
-                .queue(queue)
+                .scheduler(SchedulerOptions.continuous(queue))
                 .build();
         gpt2.submit("Once", GREEDY); // runs
         gate.awaitStep();
@@ -102,9 +102,21 @@ class TextGeneratorIT {
     @Test
     void anotherSchedulerTakesThePlaceOfContinuousBatching() throws IOException {
         gpt2 = tales(step -> {})
-                .scheduler(engines -> new AsyncNaiveScheduler(engines, 1, Duration.ZERO))
+                .scheduler(SchedulerOptions.asyncNaive(1, Duration.ZERO))
                 .build();
         assertEquals(1, gpt2.generate("Once upon a time", GREEDY).batchNumber());
+    }
+
+    @Test
+    void aNaiveSchedulerRunsAnIncompleteBatchForWhoWaits() throws IOException {
+        gpt2 = tales(step -> {}).scheduler(SchedulerOptions.naive(4)).build();
+        assertEquals(", and then, as", gpt2.generate("Once upon a time", GREEDY).text());
+        GenerationRequest request = gpt2.request("Once upon a time", GREEDY);
+        assertEquals(
+                List.of(2, 2, 2, 2, 3),
+                gpt2.generateAll(Collections.nCopies(5, request)).stream()
+                        .map(Completion::batchNumber)
+                        .toList());
     }
 
     @Test

@@ -3,8 +3,7 @@ package io.github.loomtorch;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
-import io.github.loomtorch.options.QueueOptions;
-import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.options.SchedulerOptions;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 
@@ -31,14 +30,8 @@ class TextGeneratorTest {
     }
 
     @Test
-    void refusesAQueueBesideASchedulerWithItsOwn() {
-        builder.scheduler(ContinuousScheduler::new).queue(QueueOptions.unbounded());
-        assertRefused("scheduler must not be given together with a queue or several devices");
-    }
-
-    @Test
-    void refusesSeveralDevicesBesideASchedulerOfOne() {
-        builder.scheduler(ContinuousScheduler::new).devices("cpu", "cpu");
-        assertRefused("scheduler must not be given together with a queue or several devices");
+    void refusesSeveralDevicesWithASchedulerOfOne() {
+        builder.scheduler(SchedulerOptions.naive(3)).devices("cpu", "cpu");
+        assertRefused("scheduler must be continuous to run on several devices, got Naive[batchSize=3] for 2 devices");
     }
 }

@@ -1,12 +1,11 @@
 package io.github.loomtorch.bench;
 
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.request.TokenListener;
-import io.github.loomtorch.scheduler.Generation;
-import io.github.loomtorch.scheduler.NaiveScheduler;
-import io.github.loomtorch.scheduler.Scheduler;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -91,7 +90,7 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
     /**
      * Submits the requests as they arrive and waits for all to end.
      *
-     * @param scheduler runs them; a {@link NaiveScheduler} does so on this thread, and is flushed at the end
+     * @param scheduler runs them, and is flushed at the end
      * @param onFinished called for each request when it has ended, on any thread
      * @return what happened
      */
@@ -110,9 +109,7 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
             generation.completion().whenComplete((completion, failure) -> onFinished.run());
             generations.add(generation);
         }
-        if (scheduler instanceof NaiveScheduler naive) {
-            naive.flush();
-        }
+        scheduler.flush();
         List<RequestTrace> traces = new ArrayList<>();
         List<RuntimeException> failures = new ArrayList<>();
         for (int i = 0; i < generations.size(); i++) {

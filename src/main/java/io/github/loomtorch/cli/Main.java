@@ -1,6 +1,7 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.request.UnusableLogitsException;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
@@ -130,7 +131,7 @@ public final class Main {
             case FileSystemException e -> e.getFile() + ": " + e.getReason();
             case IOException e -> e.getMessage();
             case TorchException e -> e.getMessage();
-            case ArithmeticException e -> e.getMessage(); // of unusable logits
+            case UnusableLogitsException e -> e.getMessage();
             default -> "unexpected failure: " + cause + "; --verbose shows where";
         };
     }

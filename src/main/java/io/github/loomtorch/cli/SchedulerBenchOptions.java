@@ -7,7 +7,7 @@ import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.scheduler.Scheduler;
+import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;

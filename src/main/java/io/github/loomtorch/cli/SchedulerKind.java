@@ -1,13 +1,13 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.QueueOptions;
-import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
-import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.options.SchedulerOptions;
+import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.scheduler.EngineFactory;
-import io.github.loomtorch.scheduler.NaiveScheduler;
-import io.github.loomtorch.scheduler.Scheduler;
+import io.github.loomtorch.scheduler.Schedulers;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.List;
 
 /** The schedulers that can be measured side by side. */
 enum SchedulerKind {
@@ -17,14 +17,11 @@ enum SchedulerKind {
 
     /** A scheduler whose queue is never full; the timeout is the asynchronous naive one's. */
     Scheduler create(EngineFactory engines, int batchSize, Duration timeout) throws IOException {
-        return switch (this) {
-            case NAIVE -> new NaiveScheduler(engines.create(), batchSize);
-            case ASYNC_NAIVE -> new AsyncNaiveScheduler(engines, batchSize, timeout);
-            case CONTINUOUS ->
-                new ContinuousScheduler(
-                        engines,
-                        QueueOptions.unbounded(),
-                        Thread.ofPlatform().name("engine").factory());
+        SchedulerOptions options = switch (this) {
+            case NAIVE -> SchedulerOptions.naive(batchSize);
+            case ASYNC_NAIVE -> SchedulerOptions.asyncNaive(batchSize, timeout);
+            case CONTINUOUS -> SchedulerOptions.continuous(QueueOptions.unbounded());
         };
+        return Schedulers.start(options, List.of(engines));
     }
 }

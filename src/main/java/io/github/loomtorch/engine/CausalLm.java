@@ -5,14 +5,13 @@ import java.util.List;
 /**
  * A causal language model with its KV cache, as the engine needs it: one step at a time, a batch of chunks a step.
  *
- * <p>The cache is {@link #pageCount()} pages of {@link #pageSize()} tokens. Token {@code i} of a sequence lives in row
+ * <p>The cache has {@link #pageCount()} pages of {@link #pageSize()} tokens. Token {@code i} of a sequence is in row
  * {@code i % pageSize} of page {@code sequence.page(i / pageSize)}. The engine decides which sequence owns which page;
  * the model writes and reads them. Several sequences may read one page.
  *
  * <p>A step is launched, then finished by {@link #await}, in the same order. A model that {@link #runsAhead} has up to
- * two in flight; all that a step does to the cache, and the tokens it samples, must be as though it ran wholly before
- * the next one. So the engine gives a slot or a page to another sequence as soon as its own has ended, even if a step
- * in flight still writes there.
+ * two steps in flight; steps must behave as if executed one after the other. The engine therefore gives a slot or page
+ * to another sequence as soon as its owner has ended, even if a step in flight still writes there.
  *
  * <p>Confined to the engine thread, {@link #close()} included.
  */
@@ -24,6 +23,13 @@ public interface CausalLm extends AutoCloseable {
      * @return V, &gt;= 1
      */
     int vocabSize();
+
+    /**
+     * Where the model runs, for messages and thread names. Thread-safe.
+     *
+     * @return {@code cpu} or {@code cuda:n}
+     */
+    String device();
 
     /**
      * Most tokens that one sequence can hold, prompt and output together.
@@ -61,12 +67,12 @@ public interface CausalLm extends AutoCloseable {
     int pageCount();
 
     /**
-     * Whether a step can be launched while the one before is in flight. Its chunks may then be
-     * {@linkplain Chunk#isPending pending}: the host does not know their token yet, the device does. A sequence can
-     * turn out to have ended by then, even without a token: what is computed for it is ignored, but must do no harm.
+     * Whether a step can be launched while the one before is in flight. Chunks that follow one that
+     * {@linkplain Chunk#mayRunAhead may run ahead} are then {@linkplain Chunk#isPending pending}: the host does not
+     * know their token yet, the device does. By the time a step runs, a sequence may have ended. Its results are
+     * ignored; computing them must be harmless.
      *
-     * @return false unless the model says otherwise: then each step is finished before the next is launched, and no
-     *     chunk is pending
+     * @return false by default: each step is finished before the next is launched, and no chunk is pending
      */
     default boolean runsAhead() {
         return false;

@@ -1,42 +1,45 @@
 package io.github.loomtorch.engine;
 
-import io.github.loomtorch.request.TokenLogprobs;
+import java.util.List;
+import java.util.Optional;
 
 /**
- * Tokens of one sequence computed in one step: the whole prompt or a part of it (prefill), or the one token sampled
- * last (decode). If they reach the sequence's end the step samples the next token too. The token of a decode may be
- * pending: the step before, which is still in flight, samples it. Confined to the engine thread.
+ * Tokens of one sequence that one step computes: a prefill chunk, which is the prompt or a part of it, or the token
+ * sampled last (decode). The token of a decode may be pending: a step still in flight samples it. Confined to the
+ * engine thread.
  */
 public final class Chunk {
     private final Sequence sequence;
     private final int start;
     private final int count;
     private final boolean pending;
-    private final boolean samples;
-    private int tokenId = -1;
-    private TokenLogprobs logprobs;
-    private RuntimeException failure;
+    private final boolean mayRunAhead;
+    private final List<WantedPosition> wanted;
+    private Optional<RuntimeException> failure = Optional.empty();
 
     /**
      * A chunk to compute.
      *
      * @param sequence whose tokens
-     * @param start position of the first token; all before it are in the cache, or will be after the steps in flight.
-     *     If it is the sequence's length the token is pending
-     * @param count how many tokens, &gt;= 1; one if it is pending
+     * @param start position of the first token; all tokens before it are in the cache, or will be after the steps in
+     *     flight. If it equals the sequence's length, the token is pending
+     * @param count how many tokens, &gt;= 1; 1 if the token is pending
+     * @param mayRunAhead whether the sequence's next chunk may be launched before this one's results are known
      */
-    public Chunk(Sequence sequence, int start, int count) {
+    public Chunk(Sequence sequence, int start, int count, boolean mayRunAhead) {
         pending = start == sequence.length();
         assert count >= 1 && (pending ? count == 1 : start + count <= sequence.length());
         this.sequence = sequence;
         this.start = start;
         this.count = count;
-        samples = pending || start + count == sequence.length();
+        this.mayRunAhead = mayRunAhead;
+        boolean reachesTheEnd = pending || start + count == sequence.length();
+        wanted = reachesTheEnd ? List.of(new WantedPosition(start + count - 1)) : List.of();
     }
 
     /**
-     * The sequence that the tokens belong to. Its slot and pages are its own while the chunk is launched; by the time
-     * that the step is finished it may have ended, or hold the token that was pending.
+     * The sequence that the tokens belong to. It owns its slot and pages while the chunk is launched; when the step is
+     * finished, the sequence may have ended, or hold the token that was pending.
      *
      * @return its state, not to be changed by the model
      */
@@ -63,7 +66,7 @@ public final class Chunk {
     }
 
     /**
-     * Position behind the last token: how long the sequence is if the chunk samples.
+     * Position behind the last token.
      *
      * @return start + count
      */
@@ -72,62 +75,58 @@ public final class Chunk {
     }
 
     /**
-     * Whether the sequence did not have the token yet when the chunk was made: it is the one that the step launched
-     * just before samples for the same sequence, in the same slot.
+     * Whether the host did not know the token when the chunk was made: the step launched just before samples it, for
+     * the same sequence in the same slot.
      *
-     * @return true for the one token of some chunks, which then sample too
+     * @return true for some chunks of one token
      */
     public boolean isPending() {
         return pending;
     }
 
     /**
-     * Whether a token is to be sampled after this chunk.
+     * Whether the sequence's next chunk may be launched while this one is in flight; its token is then pending.
      *
-     * @return true if the chunk reaches the end of the sequence
+     * @return false if the engine has to know the results of this chunk first
      */
-    public boolean samples() {
-        return samples;
+    public boolean mayRunAhead() {
+        return mayRunAhead;
     }
 
     /**
-     * Called by the model: the token sampled.
+     * The positions whose logits are wanted. Each yields a token.
      *
-     * @param tokenId in {@code [0, V)}
+     * @return ascending positions of this chunk: the last one if the chunk reaches the end of the sequence, else none
      */
-    public void sampled(int tokenId) {
-        this.tokenId = tokenId;
+    public List<WantedPosition> wantedPositions() {
+        return wanted;
     }
 
     /**
-     * Called by the model: the token sampled, with the logprobs that were asked for.
+     * Whether the logits of a position are wanted.
      *
-     * @param tokenId in {@code [0, V)}
-     * @param logprobs of this position
+     * @param position in {@code [start, end)}
+     * @return true if it is one of {@link #wantedPositions()}
      */
-    public void sampled(int tokenId, TokenLogprobs logprobs) {
-        this.tokenId = tokenId;
-        this.logprobs = logprobs;
+    public boolean wants(int position) {
+        for (int i = 0; i < wanted.size(); i++) {
+            if (wanted.get(i).position() == position) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /**
-     * Called by the model: no token could be sampled for this sequence; the others are not affected.
+     * Called by the model if it cannot sample for this sequence; other sequences are not affected.
      *
      * @param cause why
      */
     public void failed(RuntimeException cause) {
-        this.failure = cause;
+        failure = Optional.of(cause);
     }
 
-    int tokenId() {
-        return tokenId;
-    }
-
-    TokenLogprobs logprobs() {
-        return logprobs;
-    }
-
-    RuntimeException failure() {
+    Optional<RuntimeException> failure() {
         return failure;
     }
 }

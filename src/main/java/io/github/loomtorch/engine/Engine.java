@@ -6,27 +6,30 @@ import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import java.time.Duration;
 import java.util.ArrayDeque;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.Deque;
 import java.util.List;
+import java.util.Objects;
 import java.util.function.Function;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * The sequences that run, their slots and pages, and the step that gives each of them a token. Who waits, and who runs
- * next, is the schedulers' business:
+ * Runs sequences on a model, step by step: a step gives each decoding sequence its next token and computes a part of
+ * the prompts. The schedulers decide who runs; the engine has the mechanism:
  *
  * <pre>{@code
  * while (!waiting.isEmpty() || !engine.isIdle()) {
  *     while (!waiting.isEmpty() && engine.tryAdmit(waiting.peek()) == Engine.Admission.ADMITTED) {
- *         waiting.remove();
+ *         running.add(waiting.remove());
  *     }
- *     engine.step().forEach(waiting::addFirst);
+ *     while (engine.lacksPages()) { // its pages are needed by the others
+ *         engine.preempt(List.of(running.peekLast()));
+ *         waiting.addFirst(running.removeLast());
+ *     }
+ *     engine.step();
+ *     running.removeIf(Sequence::hasEnded);
  * }
  * }</pre>
  *
@@ -35,30 +38,23 @@ import org.slf4j.LoggerFactory;
  */
 public final class Engine implements AutoCloseable {
     /*
-     * A step computes the one token that each decoding sequence sampled last, and, of those still in prefill, as many tokens as the
-     * budget allows: iteration-level scheduling [1] with chunked prefill [2].
+     * Iteration-level scheduling [1] with chunked prefill [2]: the planner decides what a step computes, the batch who has room.
      *
-     * The host runs one step ahead of a device that can work by itself: it launches a step while the one before is in flight, whose
-     * tokens it does not know yet, and takes those while the device computes. So all that the host does is hidden behind the device's
-     * work. That a sequence comes to its length is foreseen; if it ends for any other reason, the row that it has in flight is in vain.
-     *
-     * When the cache is full the least urgent running sequence loses its pages. It is computed again from its tokens later, and goes on
-     * as though nothing had been: random numbers depend on the output index only. So that this is rare, an admission leaves what those
-     * that run need for one page of tokens more each (a watermark, as in vLLM [3], that follows the load): whoever is admitted, nobody
-     * loses its pages within as many steps as a page has tokens.
+     * With a model that runs ahead, the host stays one step ahead of the device: it launches a step while the one before is in flight,
+     * whose tokens it does not know yet, and takes those while the device computes. All host work is hidden behind the device's. The
+     * engine knows in advance when a sequence will reach its length limit. If a sequence ends for any other reason, the row already
+     * launched for it is wasted.
      *
      * [1] Orca: A Distributed Serving System for Transformer-Based Generative Models, https://www.usenix.org/conference/osdi22/presentation/yu
      * [2] SARATHI: Efficient LLM Inference by Piggybacking Decodes with Chunked Prefills, https://arxiv.org/abs/2308.16369
-     * [3] Efficient Memory Management for Large Language Model Serving with PagedAttention, https://arxiv.org/abs/2309.06180
      */
 
-    /** What became of a sequence that was to be admitted. */
+    /** Whether a sequence was admitted. */
     public enum Admission {
         /** It runs. */
         ADMITTED,
         /**
-         * There is room, but a running sequence is about to compute tokens that both begin with; try again after the
-         * next step.
+         * There is room, but a running sequence is about to compute a prefix of both; try again after the next step.
          */
         DEFERRED,
         /** No slot is free, or too few pages are. */
@@ -67,11 +63,12 @@ public final class Engine implements AutoCloseable {
 
     private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
 
-    /** What the model computes at once, and when it was asked to. */
+    /** A step that was launched. */
     private record Step(List<Chunk> chunks, long startNanos) {}
 
     private final CausalLm lm;
-    private final EngineOptions config;
+    private final EngineOptions options;
+    private final Clock clock;
     private final Function<SamplingParams, OutputText> texts;
     private final boolean hasTokenizer;
     private final int vocabSize;
@@ -79,55 +76,72 @@ public final class Engine implements AutoCloseable {
     private final int[] endOfTextIds;
     private final int maxBatchSize;
     private final int pageSize;
-    private final boolean runsAhead;
-    private final boolean sharing;
-    private final long ageingNanos;
 
-    private final KvPages pages;
-    private final int[] freeSlots;
-    private int freeSlotCount;
-    private final List<Sequence> running = new ArrayList<>(); // in order of admission
-    private final List<Sequence> preempted = new ArrayList<>();
-    private final List<Sequence> unpublished = new ArrayList<>();
-    private final Deque<Step> inFlight = new ArrayDeque<>(); // two while a step is being taken, otherwise at most one
-    private Step current = new Step(List.of(), 0); // launched or finished last
-    private boolean pauses; // the next step launches nothing, so that none is in flight
-    private long runningTokens;
+    private final RunningBatch batch;
+    private final StepPlanner planner;
+    private final Deque<Step> inFlight = new ArrayDeque<>(); // two during step(), otherwise at most one
+    private final Deque<Sequence> newTokens = new ArrayDeque<>(); // sequences with tokens to publish
+    private final Deque<Sequence> newEnds = new ArrayDeque<>(); // sequences whose end is to be published
+
+    private Step last = new Step(List.of(), 0); // launched or finished last
+    private long finishedSteps;
     private int reusedTokens; // since the last report
     private int preemptions; // since the last report
-    private int failedSteps;
-    private RuntimeException lastFailure = new IllegalStateException("no step has failed");
     private boolean lost;
     private boolean closed;
 
     /**
-     * An engine that turns tokens into text. Models may have more ids than the tokenizer, mostly to round their number
-     * up; those have no text.
+     * An engine that turns tokens into text. Token ids that the tokenizer lacks have no text: most models with more ids
+     * than their tokenizer only pad the vocabulary.
      *
      * @param lm owned by the engine from now on
      * @param tokenizer of the model
-     * @param config how to run
-     * @throws IllegalArgumentException if the tokenizer has fewer ids than the model, or the model too few pages
+     * @param options how to form steps
+     * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
-    public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions config) {
-        this(lm, config, true, sampling -> new DecodedText(tokenizer, lm.endOfTextIds(), sampling.stopStrings()));
+    public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions options) {
+        this(lm, tokenizer, options, Clock.system());
+    }
+
+    /**
+     * An engine that turns tokens into text, on a clock.
+     *
+     * @param lm owned by the engine from now on
+     * @param tokenizer of the model
+     * @param options how to form steps
+     * @param clock of all times and waiting
+     * @throws IllegalArgumentException if the model has too few pages for one sequence
+     */
+    public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions options, Clock clock) {
+        this(
+                lm,
+                options,
+                clock,
+                true,
+                sampling -> new DecodedText(tokenizer, lm.endOfTextIds(), sampling.stopStrings()));
+        Objects.requireNonNull(tokenizer, "tokenizer");
     }
 
     /**
      * An engine of token ids only: all texts are empty, and stop strings are refused.
      *
      * @param lm owned by the engine from now on
-     * @param config how to run
+     * @param options how to form steps
      * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
-    public Engine(CausalLm lm, EngineOptions config) {
-        this(lm, config, false, sampling -> OutputText.NONE);
+    public Engine(CausalLm lm, EngineOptions options) {
+        this(lm, options, Clock.system(), false, sampling -> OutputText.NONE);
     }
 
     private Engine(
-            CausalLm lm, EngineOptions config, boolean hasTokenizer, Function<SamplingParams, OutputText> texts) {
-        this.lm = lm;
-        this.config = config;
+            CausalLm lm,
+            EngineOptions options,
+            Clock clock,
+            boolean hasTokenizer,
+            Function<SamplingParams, OutputText> texts) {
+        this.lm = Objects.requireNonNull(lm, "lm");
+        this.options = Objects.requireNonNull(options, "options");
+        this.clock = Objects.requireNonNull(clock, "clock");
         this.hasTokenizer = hasTokenizer;
         this.texts = texts;
         vocabSize = lm.vocabSize();
@@ -135,40 +149,323 @@ public final class Engine implements AutoCloseable {
         endOfTextIds = lm.endOfTextIds();
         maxBatchSize = lm.maxBatchSize();
         pageSize = lm.pageSize();
-        runsAhead = lm.runsAhead();
-        ageingNanos = nanos(config.ageingInterval());
-        sharing = config.prefixCaching() && !lm.deterministic(); // a shared beginning would move the cuts of a prompt
-        pages = new KvPages(lm.pageCount(), pageSize, sharing);
-        if (lm.pageCount() < pages.pagesFor(lm.contextLength())) {
-            throw new IllegalArgumentException("pageCount must be >= " + pages.pagesFor(lm.contextLength())
-                    + " to hold one sequence of contextLength (" + lm.contextLength() + "), got " + lm.pageCount());
+        int pagesOfOne = (contextLength + pageSize - 1) / pageSize;
+        if (lm.pageCount() < pagesOfOne) {
+            throw new IllegalArgumentException("pageCount must be >= " + pagesOfOne
+                    + " to hold one sequence of contextLength (" + contextLength + "), got " + lm.pageCount());
         }
-        freeSlots = new int[maxBatchSize];
-        for (int slot = maxBatchSize - 1; slot >= 0; slot--) {
-            freeSlots[freeSlotCount++] = slot;
-        }
-    }
-
-    private static long nanos(Duration duration) {
-        return duration.compareTo(GenerationRequest.NO_TIMEOUT) > 0 ? Long.MAX_VALUE : duration.toNanos();
+        // A deterministic model shares no prefix: sharing would change where prompts are cut.
+        boolean sharing = options.prefixCaching() && !lm.deterministic();
+        batch = new RunningBatch(maxBatchSize, lm.pageCount(), pageSize, sharing);
+        planner = new StepPlanner(lm, options);
     }
 
     /**
-     * Most sequences that can run at once. Thread-safe.
+     * Checks a request and makes its sequence, submitted now. Thread-safe.
      *
-     * @return &gt;= 1
+     * @param request what to generate
+     * @param listener receives its tokens and its end
+     * @return a sequence that does not run yet
+     * @throws IllegalArgumentException if the model cannot serve the request: an id is out of the vocabulary, the
+     *     tokens exceed the context, or there are stop strings and no tokenizer
      */
-    public int maxBatchSize() {
-        return maxBatchSize;
+    public Sequence newSequence(GenerationRequest request, SequenceListener listener) {
+        check(request);
+        SamplingParams sampling = request.sampling();
+        long now = clock.nanoTime();
+        long seed = sampling.seed().orElseGet(options.seeds());
+        SequenceOutput output = new SequenceOutput(request, seed, listener, texts.apply(sampling), endOfTextIds, now);
+        return new Sequence(request, seed, output, pageSize, now);
+    }
+
+    private void check(GenerationRequest request) {
+        SamplingParams sampling = request.sampling();
+        int[] prompt = request.promptTokenIds();
+        for (int i = 0; i < prompt.length; i++) {
+            if (prompt[i] >= vocabSize) {
+                throw new IllegalArgumentException(
+                        "promptTokenIds[" + i + "] must be in [0, " + vocabSize + "), got " + prompt[i]);
+            }
+        }
+        sampling.checkTokenIds(vocabSize);
+        long total = (long) prompt.length + sampling.maxNewTokens();
+        if (total > contextLength) {
+            throw new IllegalArgumentException("promptTokenIds (" + prompt.length + ") + maxNewTokens ("
+                    + sampling.maxNewTokens() + ") must be <= contextLength (" + contextLength + "), got " + total);
+        }
+        if (!hasTokenizer && !sampling.stopStrings().isEmpty()) {
+            throw new IllegalArgumentException(
+                    "stopStrings must be empty where there is no tokenizer, got " + sampling.stopStrings());
+        }
     }
 
     /**
-     * The clock of all its times. Thread-safe.
+     * Admits a waiting sequence: it runs from the next step on. This needs a free slot and enough pages for the
+     * sequence's tokens plus one page of headroom for it and for every running sequence (less if a sequence cannot grow
+     * that much). An idle engine always has room. Cached pages of the sequence's prefix are reused.
      *
-     * @return the configuration's
+     * @param sequence that does not run
+     * @return whether it was admitted; if not, nothing has changed
+     * @throws IllegalStateException if the engine is closed
      */
-    public Clock clock() {
-        return config.clock();
+    public Admission tryAdmit(Sequence sequence) {
+        if (closed) {
+            throw new IllegalStateException("engine is closed");
+        }
+        Admission admission = batch.tryAdmit(sequence);
+        if (admission == Admission.ADMITTED) {
+            sequence.output().started(clock.nanoTime());
+            reusedTokens += sequence.computed();
+        }
+        return admission;
+    }
+
+    /**
+     * The running sequences that have to be preempted so that a waiting one can be admitted.
+     *
+     * @param waiting that found no room
+     * @param candidates running sequences that may be preempted, in the order of preemption
+     * @return the first candidates, as few as needed; empty if preempting all of them would not make room
+     */
+    public List<Sequence> preemptionsFor(Sequence waiting, List<Sequence> candidates) {
+        return candidates.subList(0, batch.preemptionsFor(waiting, candidates).orElse(0));
+    }
+
+    /**
+     * Takes slots and pages from running sequences. They can be admitted again, and then go on as if nothing had
+     * happened. Their tokens must be known: no step may be in flight.
+     *
+     * @param sequences that run
+     * @throws IllegalStateException if a step is in flight, see {@link #finishSteps()}
+     */
+    public void preempt(List<Sequence> sequences) {
+        if (!inFlight.isEmpty()) {
+            throw new IllegalStateException("no step must be in flight when a sequence is preempted");
+        }
+        batch.stop(sequences);
+        preemptions += sequences.size();
+    }
+
+    /**
+     * Whether the next step needs more pages than are available. Then finish the steps in flight, which may free some,
+     * and preempt sequences until it does not.
+     *
+     * @return true if {@link #step()} cannot be called
+     */
+    public boolean lacksPages() {
+        return batch.lacksPages();
+    }
+
+    /**
+     * Computes the next step. A model that runs ahead leaves it in flight and takes the results of the step before; if
+     * nothing is left to launch, the results of all steps are taken. A sequence that ends leaves at once.
+     *
+     * @throws StepFailedException if the step failed as a whole; nothing runs any more, and the cache is forgotten
+     * @throws IllegalStateException if it {@link #lacksPages()}
+     */
+    public void step() throws StepFailedException {
+        if (batch.lacksPages()) {
+            throw new IllegalStateException("pages must suffice for the next step; preempt sequences first");
+        }
+        attempt(() -> {
+            batch.growPages();
+            List<Chunk> plan = planner.next(batch.running());
+            if (!plan.isEmpty()) {
+                launch(plan);
+            }
+            publish(); // the tokens of the step before, while the device computes
+            finishAllBut(plan.stream().anyMatch(Chunk::mayRunAhead) ? 1 : 0);
+        });
+    }
+
+    /**
+     * Takes the results of the steps in flight, without launching another.
+     *
+     * @throws StepFailedException if a step failed as a whole; nothing runs any more, and the cache is forgotten
+     */
+    public void finishSteps() throws StepFailedException {
+        attempt(() -> {
+            publish();
+            finishAllBut(0);
+        });
+    }
+
+    private void launch(List<Chunk> plan) {
+        last = new Step(plan, clock.nanoTime());
+        lm.launch(plan);
+        inFlight.add(last);
+        for (Chunk chunk : plan) {
+            chunk.sequence().launched(chunk);
+        }
+    }
+
+    private void finishAllBut(int stepsAhead) {
+        while (inFlight.size() > stepsAhead) {
+            last = inFlight.remove();
+            lm.await();
+            long deviceNanos = lm.deviceNanos();
+            int sampled = takeResults(last.chunks());
+            finishedSteps++;
+            report(deviceNanos, sampled, false);
+        }
+        if (batch.running().isEmpty()) {
+            publish(); // no later step would
+        }
+    }
+
+    /** Gives the sequences their tokens, and ends those that are done; returns how many tokens were sampled. */
+    private int takeResults(List<Chunk> chunks) {
+        long now = clock.nanoTime();
+        int sampled = 0;
+        for (Chunk chunk : chunks) {
+            if (!chunk.sequence().hasEnded()) { // else its row is wasted
+                sampled += takeResults(chunk, now);
+            }
+        }
+        for (Sequence sequence : batch.running()) {
+            if (!sequence.hasEnded() && sequence.isCancelled()) {
+                sequence.output().finish(FinishReason.CANCELLED, now);
+            } else if (!sequence.hasEnded() && sequence.deadlineNanos() <= now) {
+                sequence.output().finish(FinishReason.DEADLINE, now);
+            }
+            if (sequence.hasEnded()) {
+                newEnds.add(sequence);
+            }
+        }
+        batch.removeEnded();
+        return sampled;
+    }
+
+    private int takeResults(Chunk chunk, long now) {
+        Sequence sequence = chunk.sequence();
+        if (chunk.failure().isPresent()) {
+            sequence.output().fail(chunk.failure().get(), now);
+            return 0;
+        }
+        batch.computed(chunk);
+        int before = sequence.length();
+        for (WantedPosition wanted : chunk.wantedPositions()) {
+            if (!sequence.hasEnded()) {
+                assert wanted.tokenId() < vocabSize;
+                sequence.append(wanted, now);
+            }
+        }
+        if (sequence.length() > before) {
+            newTokens.add(sequence);
+        }
+        return sequence.length() - before;
+    }
+
+    private void publish() {
+        while (!newTokens.isEmpty()) {
+            newTokens.remove().output().publishTokens();
+        }
+        while (!newEnds.isEmpty()) {
+            newEnds.remove().output().publishEnd();
+        }
+    }
+
+    /** Does work that may fail as a whole; then nothing runs any more. */
+    private void attempt(Runnable work) throws StepFailedException {
+        try {
+            work.run();
+        } catch (RuntimeException e) {
+            stopAll(e);
+            lost = lm.isLost();
+            report(0, 0, true);
+            throw new StepFailedException(e);
+        } catch (Error e) {
+            stopAll(e);
+            throw e;
+        }
+    }
+
+    /**
+     * Stops all running sequences after a failure: what is in flight is waited for and lost, and the cache is
+     * forgotten. The sequences are not ended: each can be failed, or admitted again.
+     *
+     * @param cause gets the failures of the steps in flight as suppressed exceptions
+     */
+    public void stopAll(Throwable cause) {
+        while (!inFlight.isEmpty()) {
+            inFlight.remove();
+            suppressFailure(lm::await, cause);
+        }
+        batch.clear();
+        suppressFailure(this::publish, cause);
+    }
+
+    private static void suppressFailure(Runnable action, Throwable cause) {
+        try {
+            action.run();
+        } catch (RuntimeException | Error e) {
+            if (e != cause && e != cause.getCause()) {
+                cause.addSuppressed(e);
+            }
+        }
+    }
+
+    private void report(long deviceNanos, int sampled, boolean failed) {
+        int computed = 0;
+        for (Chunk chunk : last.chunks()) {
+            computed += chunk.count();
+        }
+        StepStats stats = new StepStats(
+                last.chunks().size(),
+                computed,
+                reusedTokens,
+                sampled,
+                batch.running().size(),
+                preemptions,
+                batch.availablePages(),
+                lm.pageCount(),
+                clock.nanoTime() - last.startNanos(),
+                deviceNanos,
+                failed);
+        reusedTokens = 0;
+        preemptions = 0;
+        try {
+            options.listener().onStep(stats);
+        } catch (RuntimeException e) {
+            LOG.warn("engine listener failed; the engine goes on", e);
+        }
+    }
+
+    /**
+     * Completes a sequence that does not run, with the tokens it has.
+     *
+     * @param sequence that was never admitted, or was stopped
+     * @param reason why it ends
+     */
+    public void finish(Sequence sequence, FinishReason reason) {
+        assert !sequence.isRunning();
+        sequence.output().finish(reason, clock.nanoTime());
+        sequence.output().publishEnd();
+    }
+
+    /**
+     * Fails a sequence that does not run.
+     *
+     * @param sequence that was never admitted, or was stopped
+     * @param cause why
+     */
+    public void fail(Sequence sequence, RuntimeException cause) {
+        assert !sequence.isRunning();
+        sequence.output().fail(cause, clock.nanoTime());
+        sequence.output().publishEnd();
+    }
+
+    /** Stops what runs and closes the model. Idempotent. */
+    @Override
+    public void close() {
+        if (!closed) {
+            closed = true;
+            try {
+                stopAll(new IllegalStateException("engine is closed"));
+            } finally {
+                lm.close();
+            }
+        }
     }
 
     /**
@@ -185,489 +482,30 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Checks a request and makes the sequence that will be its state, submitted now. Thread-safe.
+     * Most sequences that can run at once. Thread-safe.
      *
-     * @param request what is asked for
-     * @param listener told of its tokens and its end
-     * @return a sequence that does not run yet
-     * @throws IllegalArgumentException if the model cannot serve the request: an id out of the vocabulary, more tokens
-     *     than the context holds, or stop strings where there is no tokenizer
+     * @return &gt;= 1
      */
-    public Sequence newSequence(GenerationRequest request, SequenceListener listener) {
-        SamplingParams sampling = request.sampling();
-        int[] prompt = request.promptTokenIds();
-        for (int i = 0; i < prompt.length; i++) {
-            requireId(prompt[i], "promptTokenIds[" + i + "]");
-        }
-        for (int id : sampling.stopTokenIds()) {
-            requireId(id, "stopTokenIds");
-        }
-        for (int id : sampling.logitBias().keySet()) {
-            requireId(id, "logitBias ids");
-        }
-        long total = (long) prompt.length + sampling.maxNewTokens();
-        if (total > contextLength) {
-            throw new IllegalArgumentException("promptTokenIds (" + prompt.length + ") + maxNewTokens ("
-                    + sampling.maxNewTokens() + ") must be <= contextLength (" + contextLength + "), got " + total);
-        }
-        if (!hasTokenizer && !sampling.stopStrings().isEmpty()) {
-            throw new IllegalArgumentException(
-                    "stopStrings must be empty where there is no tokenizer, got " + sampling.stopStrings());
-        }
-        long seed = sampling.seed().orElseGet(config.seeds());
-        return new Sequence(
-                request,
-                seed,
-                listener,
-                texts.apply(sampling),
-                endOfTextIds,
-                pageSize,
-                config.clock().nanoTime(),
-                ageingNanos);
-    }
-
-    private void requireId(int id, String name) {
-        if (id >= vocabSize) {
-            throw new IllegalArgumentException(name + " must be in [0, " + vocabSize + "), got " + id);
-        }
+    public int maxBatchSize() {
+        return maxBatchSize;
     }
 
     /**
-     * Makes a waiting sequence run from the next step on, if there is room: a slot, and pages for its tokens so far and
-     * for a page of tokens more, of it and of each that runs, as far as they can come to have that many. If none runs
-     * there always is. It takes over what the cache holds of its beginning.
+     * The clock of all its times. Thread-safe.
      *
-     * @param sequence that does not run
-     * @return what became of it; unless it was admitted, nothing has changed
-     * @throws IllegalStateException if the engine is closed
+     * @return the clock it was made with
      */
-    public Admission tryAdmit(Sequence sequence) {
-        if (closed) {
-            throw new IllegalStateException("engine is closed");
-        }
-        assert !sequence.isRunning() && !sequence.hasEnded();
-        if (freeSlotCount == 0) {
-            return Admission.FULL;
-        }
-        reusePrefix(sequence);
-        if (isNextPageBeingComputed(sequence)) {
-            sequence.releasePages(pages);
-            return Admission.DEFERRED;
-        }
-        if (pages.available() < lackingPages(sequence) + lackingPages()) {
-            sequence.releasePages(pages);
-            return Admission.FULL;
-        }
-        sequence.start(freeSlots[--freeSlotCount], config.clock().nanoTime());
-        running.add(sequence);
-        runningTokens += sequence.maxLength();
-        reusedTokens += sequence.computed();
-        return Admission.ADMITTED;
-    }
-
-    /** Takes the pages of the longest cached beginning; not all tokens, as the last one has to yield logits. */
-    private void reusePrefix(Sequence sequence) {
-        for (int end = pageSize; end < sequence.length(); end += pageSize) {
-            int page = pages.find(sequence.content(), sequence.tokens(), end - pageSize);
-            if (page == KvPages.NONE) {
-                return;
-            }
-            pages.retain(page);
-            sequence.addSharedPage(page, pages.content(page), pageSize);
-        }
-    }
-
-    /** Pages that those that run lack. */
-    private int lackingPages() {
-        int lacking = 0;
-        for (Sequence sequence : running) {
-            lacking += lackingPages(sequence);
-        }
-        return lacking;
+    public Clock clock() {
+        return clock;
     }
 
     /**
-     * Pages that a sequence does not have for a page of tokens more; the last token that it can come to hold is never
-     * an input.
-     */
-    private int lackingPages(Sequence sequence) {
-        int tokens = Math.min(sequence.foreseenLength() + pageSize, sequence.maxLength() - 1);
-        return pages.pagesFor(tokens) - sequence.pageCount();
-    }
-
-    private boolean isNextPageBeingComputed(Sequence sequence) {
-        int end = (sequence.pageCount() + 1) * pageSize;
-        if (!sharing || end >= sequence.length()) {
-            return false;
-        }
-        for (Sequence other : running) {
-            if (other.computed() < end
-                    && end <= other.length()
-                    && Arrays.equals(other.tokens(), 0, end, sequence.tokens(), 0, end)) {
-                return true;
-            }
-        }
-        return false;
-    }
-
-    /**
-     * Makes room for a sequence that found none: running sequences of lower priority that have not waited themselves to
-     * be the more urgent ones stop and lose their pages, the least urgent first, no more of them than it takes. If all
-     * of them would not do, or it would only be deferred, none stops. While a step is in flight none stops either, as
-     * it would lose a token: then the next step only finishes that one, and it is worth asking again.
+     * Where the model runs.
      *
-     * @param waiting to be admitted instead
-     * @return the sequences that were stopped, to be admitted again later, now that there is room for the other; empty
-     *     if none gives way
+     * @return for example {@code cuda:0}
      */
-    public List<Sequence> preemptFor(Sequence waiting) {
-        List<Sequence> lessUrgent = running.stream()
-                .filter(other ->
-                        other.request().priority() < waiting.request().priority() && waiting.compareTo(other) < 0)
-                .sorted(Comparator.reverseOrder())
-                .toList();
-        if (lessUrgent.isEmpty()) {
-            return List.of();
-        }
-        reusePrefix(waiting);
-        int victims = isNextPageBeingComputed(waiting) ? 0 : victimsFor(waiting, lessUrgent);
-        waiting.releasePages(pages);
-        if (victims > 0 && !inFlight.isEmpty()) {
-            pauses = true;
-            return List.of();
-        }
-        List<Sequence> stopped = lessUrgent.subList(0, victims);
-        stopped.forEach(this::stop);
-        preemptions += victims;
-        running.removeIf(sequence -> !sequence.isRunning());
-        return stopped;
-    }
-
-    /**
-     * How many of them have to give way, the first ones first; 0 if all would not do. Several may share a page: only
-     * the last frees it.
-     */
-    private int victimsFor(Sequence waiting, List<Sequence> lessUrgent) {
-        int lacking = lackingPages(waiting) + lackingPages();
-        int victims = 0;
-        boolean fits = false;
-        while (!fits && victims < lessUrgent.size()) {
-            Sequence victim = lessUrgent.get(victims++);
-            for (int i = 0; i < victim.pageCount(); i++) {
-                pages.release(victim.page(i));
-            }
-            lacking -= lackingPages(victim);
-            fits = pages.available() >= lacking;
-        }
-        for (Sequence victim : lessUrgent.subList(0, victims)) {
-            for (int i = 0; i < victim.pageCount(); i++) {
-                pages.retain(victim.page(i));
-            }
-        }
-        return fits ? victims : 0;
-    }
-
-    /**
-     * Launches the next step, which gives each running sequence its next token or computes a part of its prompt;
-     * publishes the tokens that are known; and takes the results of the step, or of the one before if the model runs
-     * ahead. If there is nothing to launch, it takes those of all that is in flight. A sequence that ends leaves at
-     * once. If a step as a whole fails, so do all that were running, and what the cache holds is forgotten; the engine
-     * stays usable. An {@link Error} fails those that were preempted too, and is thrown.
-     *
-     * @return the sequences that had to give up their pages, least urgent first, to be admitted again later; valid
-     *     until the next step
-     */
-    public List<Sequence> step() {
-        preempted.clear();
-        try {
-            int ahead = launchNext() && runsAhead ? 1 : 0;
-            publish();
-            while (inFlight.size() > ahead) {
-                finishOldest();
-            }
-        } catch (RuntimeException e) {
-            failedSteps++;
-            lastFailure = e;
-            abandon(e);
-            lost = lm.isLost();
-            failAll(e);
-            report(0, 0, true);
-            return preempted;
-        } catch (Error e) {
-            IllegalStateException cause = new IllegalStateException("step failed: " + e, e);
-            failAll(cause);
-            preempted.forEach(sequence -> fail(sequence, cause));
-            throw e;
-        }
-        if (running.isEmpty()) {
-            publish();
-        }
-        return preempted;
-    }
-
-    /** Launches a step of all that can be computed; false if there is nothing. */
-    private boolean launchNext() {
-        boolean finishesOnly = pauses && !inFlight.isEmpty();
-        pauses = false;
-        if (finishesOnly) {
-            return false;
-        }
-        if (!growPages()) {
-            publish(); // of each sequence, before it has one token more
-            finishOldest();
-            growPages();
-        }
-        List<Chunk> chunks = nextChunks();
-        if (chunks.isEmpty()) {
-            return false;
-        }
-        current = new Step(chunks, config.clock().nanoTime());
-        lm.launch(chunks);
-        inFlight.add(current);
-        for (int i = 0; i < chunks.size(); i++) {
-            chunks.get(i).sequence().launched(chunks.get(i).end());
-        }
-        return true;
-    }
-
-    private void finishOldest() {
-        current = inFlight.remove();
-        lm.await();
-        long deviceNanos = lm.deviceNanos();
-        failedSteps = 0;
-        report(deviceNanos, update(), false);
-    }
-
-    /** Ends what is in flight, without results, because of a failure. */
-    private void abandon(RuntimeException cause) {
-        while (!inFlight.isEmpty()) {
-            inFlight.remove();
-            try {
-                lm.await();
-            } catch (RuntimeException | Error e) {
-                if (e != cause && e != cause.getCause()) {
-                    cause.addSuppressed(e);
-                }
-            }
-        }
-    }
-
-    /**
-     * Gives each sequence the pages of the tokens that it will have computed after the next step, if need be by
-     * preemption; false if pages are lacking and nobody may be preempted because a step is in flight.
-     */
-    private boolean growPages() {
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            int wanted = pages.pagesFor(Math.min(sequence.foreseenLength(), sequence.maxLength() - 1));
-            while (sequence.isRunning() && sequence.pageCount() < wanted) {
-                if (pages.available() > 0) {
-                    sequence.addPage(pages.allocate());
-                } else if (!inFlight.isEmpty()) {
-                    return false;
-                } else {
-                    Sequence victim = leastUrgent();
-                    stop(victim);
-                    preempted.add(victim);
-                    preemptions++;
-                }
-            }
-        }
-        if (!preempted.isEmpty()) {
-            running.removeIf(sequence -> !sequence.isRunning());
-        }
-        return true;
-    }
-
-    private Sequence leastUrgent() {
-        Sequence least = null;
-        for (Sequence sequence : running) {
-            if (sequence.isRunning() && (least == null || sequence.compareTo(least) >= 0)) {
-                least = sequence;
-            }
-        }
-        return least;
-    }
-
-    private List<Chunk> nextChunks() {
-        List<Chunk> chunks = new ArrayList<>();
-        for (Sequence sequence : running) {
-            if (wantedTokens(sequence) == 1) {
-                chunks.add(new Chunk(sequence, sequence.launched(), 1));
-            }
-        }
-        int most = config.maxPrefillTokensPerStep();
-        if (!chunks.isEmpty() && !lm.deterministic()) {
-            most = Math.min(most, config.maxPrefillTokensBesideDecode());
-        }
-        int budget = most;
-        for (int i = 0; i < running.size() && budget > 0; i++) {
-            Sequence sequence = running.get(i);
-            int wanted = wantedTokens(sequence);
-            if (wanted > 1) {
-                int count = Math.min(wanted, budget);
-                if (lm.deterministic() && count < wanted || count == 1 && budget < most) {
-                    break; // it is cut the same way always; and chunks of one token come first
-                }
-                chunks.add(new Chunk(sequence, sequence.launched(), count));
-                budget -= count;
-            }
-        }
-        return chunks;
-    }
-
-    /**
-     * How many of its tokens a sequence would have computed next; none if it is foreseen to end. On a deterministic
-     * model that depends on nothing else: a prompt is cut at multiples of what a step may compute, and the output of a
-     * sequence that was preempted is computed as it was before, token by token.
-     */
-    private int wantedTokens(Sequence sequence) {
-        int length = sequence.foreseenLength();
-        int launched = sequence.launched();
-        if (length == sequence.maxLength()) {
-            return 0;
-        }
-        if (!lm.deterministic()) {
-            return length - launched;
-        }
-        int most = config.maxPrefillTokensPerStep();
-        int prompt = sequence.promptLength() - launched;
-        return prompt <= 0 ? 1 : Math.min(prompt, most - launched % most);
-    }
-
-    /** Takes the results of the current step; returns how many tokens were sampled. */
-    private int update() {
-        long now = config.clock().nanoTime();
-        List<Chunk> chunks = current.chunks();
-        int sampled = 0;
-        for (int i = 0; i < chunks.size(); i++) {
-            Chunk chunk = chunks.get(i);
-            Sequence sequence = chunk.sequence();
-            if (sequence.hasEnded()) {
-                continue; // by the step before: this row was in vain
-            }
-            if (chunk.failure() != null) {
-                sequence.fail(chunk.failure(), now);
-                continue;
-            }
-            sequence.computed(chunk.end(), pages, pageSize);
-            if (chunk.samples()) {
-                assert chunk.tokenId() >= 0 && chunk.tokenId() < vocabSize;
-                sequence.append(chunk.tokenId(), chunk.logprobs(), now);
-                unpublished.add(sequence);
-                sampled++;
-            }
-        }
-        int kept = 0;
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            if (!sequence.hasEnded()) {
-                if (sequence.isCancelled()) {
-                    sequence.finish(FinishReason.CANCELLED, now);
-                } else if (sequence.deadlineNanos() <= now) {
-                    sequence.finish(FinishReason.DEADLINE, now);
-                } else {
-                    running.set(kept++, sequence);
-                    continue;
-                }
-            }
-            stop(sequence);
-            unpublished.add(sequence);
-        }
-        running.subList(kept, running.size()).clear();
-        return sampled;
-    }
-
-    /** Takes slot and pages from a running sequence; the caller removes it from the list. */
-    private void stop(Sequence sequence) {
-        freeSlots[freeSlotCount++] = sequence.slot();
-        sequence.stop();
-        sequence.releasePages(pages);
-        runningTokens -= sequence.maxLength();
-    }
-
-    private void publish() {
-        for (int i = 0; i < unpublished.size(); i++) {
-            unpublished.get(i).publish();
-        }
-        unpublished.clear();
-    }
-
-    /** Tells of the current step. */
-    private void report(long deviceNanos, int sampled, boolean failed) {
-        List<Chunk> chunks = current.chunks();
-        int computed = 0;
-        for (int i = 0; i < chunks.size(); i++) {
-            computed += chunks.get(i).count();
-        }
-        StepStats stats = new StepStats(
-                chunks.size(),
-                computed,
-                reusedTokens,
-                sampled,
-                running.size(),
-                preemptions,
-                pages.available(),
-                lm.pageCount(),
-                config.clock().nanoTime() - current.startNanos(),
-                deviceNanos,
-                failed);
-        reusedTokens = 0;
-        preemptions = 0;
-        try {
-            config.listener().onStep(stats);
-        } catch (RuntimeException e) {
-            LOG.warn("engine listener failed; the engine goes on", e);
-        }
-    }
-
-    /**
-     * Ends a sequence that does not run, with what it has.
-     *
-     * @param waiting that was never admitted, or was preempted
-     * @param reason why it ends
-     */
-    public void finish(Sequence waiting, FinishReason reason) {
-        assert !waiting.isRunning() && !waiting.hasEnded();
-        waiting.finish(reason, config.clock().nanoTime());
-        waiting.publish();
-    }
-
-    /**
-     * Fails a sequence that does not run.
-     *
-     * @param waiting that was never admitted, or was preempted
-     * @param cause why
-     */
-    public void fail(Sequence waiting, RuntimeException cause) {
-        assert !waiting.isRunning() && !waiting.hasEnded();
-        waiting.fail(cause, config.clock().nanoTime());
-        waiting.publish();
-    }
-
-    /** Cancels all running sequences: they end when the results of the next step are taken. */
-    public void cancelAll() {
-        running.forEach(Sequence::cancel);
-    }
-
-    /**
-     * Fails all running sequences at once, and forgets what the cache holds; what is in flight is waited for, and lost.
-     *
-     * @param cause why
-     */
-    public void failAll(RuntimeException cause) {
-        abandon(cause);
-        long now = config.clock().nanoTime();
-        for (Sequence sequence : running) {
-            if (!sequence.hasEnded()) {
-                sequence.fail(cause, now);
-            }
-            stop(sequence);
-            unpublished.add(sequence);
-        }
-        running.clear();
-        pages.forgetAll();
-        publish();
+    public String device() {
+        return lm.device();
     }
 
     /**
@@ -676,7 +514,7 @@ public final class Engine implements AutoCloseable {
      * @return true if a step would do nothing
      */
     public boolean isIdle() {
-        return running.isEmpty() && inFlight.isEmpty();
+        return batch.running().isEmpty() && inFlight.isEmpty();
     }
 
     /**
@@ -685,7 +523,7 @@ public final class Engine implements AutoCloseable {
      * @return true if nothing can be admitted
      */
     public boolean isFull() {
-        return freeSlotCount == 0;
+        return batch.isFull();
     }
 
     /**
@@ -694,64 +532,42 @@ public final class Engine implements AutoCloseable {
      * @return in {@code [0, maxBatchSize]}
      */
     public int runningSequences() {
-        return running.size();
+        return batch.running().size();
     }
 
     /**
-     * Most tokens that the running sequences can come to hold together.
+     * Tokens that the running sequences have at most in the end, together.
      *
      * @return the sum of their {@link Sequence#maxLength()}
      */
     public long runningTokens() {
-        return runningTokens;
+        return batch.maxTokens();
     }
 
     /**
-     * Pages of the KV cache that are free, or cached and in nobody's use.
+     * Pages of the KV cache that are free, or cached and unused.
      *
      * @return in {@code [0, pageCount]}
      */
     public int availablePages() {
-        return pages.available();
+        return batch.availablePages();
     }
 
     /**
-     * How many steps failed since the last that did not.
+     * How many steps did not fail.
      *
      * @return &gt;= 0
      */
-    public int failedSteps() {
-        return failedSteps;
-    }
-
-    /**
-     * Why the last failed step failed.
-     *
-     * @return what the model threw; an {@link IllegalStateException} if none has failed
-     */
-    public RuntimeException lastFailure() {
-        return lastFailure;
+    public long finishedSteps() {
+        return finishedSteps;
     }
 
     /**
      * Whether the model's device is lost, as seen when the last step failed.
      *
-     * @return true if no step can succeed any more; the cause is {@link #lastFailure()}
+     * @return true if no step can succeed any more
      */
     public boolean isLost() {
         return lost;
-    }
-
-    /** Fails what still runs and closes the model. Idempotent. */
-    @Override
-    public void close() {
-        if (!closed) {
-            closed = true;
-            try {
-                failAll(new IllegalStateException("engine is closed"));
-            } finally {
-                lm.close();
-            }
-        }
     }
 }

@@ -1,89 +1,55 @@
 package io.github.loomtorch.engine;
 
-import io.github.loomtorch.options.EngineOptions;
-import io.github.loomtorch.request.Completion;
-import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
-import io.github.loomtorch.request.RequestTimings;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.request.TokenEvent;
-import io.github.loomtorch.request.TokenLogprobs;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
-import java.util.stream.IntStream;
 
 /**
- * One request's state: its tokens so far, its pages of the KV cache and its place in the batch. Confined to the engine
- * thread, but for {@link #cancel()}.
+ * One request's tokens, its pages of the KV cache and its slot in the batch; its {@link SequenceOutput} has the text.
+ * Confined to the engine thread, but for {@link #cancel()} and {@link #isCancelled()}.
  */
-public final class Sequence implements Comparable<Sequence> {
+public final class Sequence {
     private static final int NO_SLOT = -1;
 
     private final GenerationRequest request;
     private final long seed;
-    private final SequenceListener listener;
-    private final OutputText text;
-    private final int[] stopIds; // ascending
     private final long submittedNanos;
     private final long deadlineNanos;
-    private final double urgency;
+    private final SequenceOutput output;
     private volatile boolean cancelled;
-    private long arrival;
-    private int batchNumber;
 
-    private final int[] tokens;
+    private final int[] tokens; // prompt, then output
+    private final int promptLength;
     private int length;
-    private final List<TokenLogprobs> logprobs;
 
     private int slot = NO_SLOT;
     private final int[] pages;
     private int pageCount;
     private int launched; // tokens that steps were launched for
-    private int computed; // of them, those whose steps are finished: they are in the cache
-    private int sharedPages; // of them, full and known to KvPages
-    private long content = KvPages.ROOT; // of the last of those
+    private boolean mayRunAhead; // permission of the chunk launched last
+    private int computed; // tokens whose steps are finished: they are in the cache
+    private int sharedPages; // pages that are full and known to KvPages
+    private long content = KvPages.ROOT; // of the last shared page
 
-    private boolean started; // once, even if it waits again after a preemption
-    private long startedNanos;
-    private long firstTokenNanos;
-    private long finishedNanos;
-    private FinishReason finishReason; // null until it ends
-    private RuntimeException failure; // with ERROR only
-    private boolean tokenUnpublished;
-    private boolean endUnpublished;
-
-    Sequence(
-            GenerationRequest request,
-            long seed,
-            SequenceListener listener,
-            OutputText text,
-            int[] endOfTextIds,
-            int pageSize,
-            long submittedNanos,
-            long ageingNanos) {
+    Sequence(GenerationRequest request, long seed, SequenceOutput output, int pageSize, long submittedNanos) {
         this.request = request;
         this.seed = seed;
-        this.listener = listener;
-        this.text = text;
+        this.output = output;
         this.submittedNanos = submittedNanos;
-        SamplingParams sampling = request.sampling();
-        length = request.promptTokenIds().length;
-        tokens = Arrays.copyOf(request.promptTokenIds(), length + sampling.maxNewTokens());
+        int[] prompt = request.promptTokenIds();
+        promptLength = prompt.length;
+        length = promptLength;
+        tokens = Arrays.copyOf(prompt, promptLength + request.sampling().maxNewTokens());
         pages = new int[(tokens.length + pageSize - 1) / pageSize];
-        logprobs = sampling.topLogprobs() < 0 ? List.of() : new ArrayList<>();
-        stopIds = IntStream.concat(
-                        sampling.stopTokenIds().stream().mapToInt(Integer::intValue),
-                        Arrays.stream(sampling.ignoreEos() ? new int[0] : endOfTextIds))
-                .sorted()
-                .toArray();
-        long timeoutNanos = request.timeout().toNanos();
-        deadlineNanos = submittedNanos > Long.MAX_VALUE - timeoutNanos ? Long.MAX_VALUE : submittedNanos + timeoutNanos;
-        urgency = submittedNanos - (double) request.priority() * ageingNanos;
+        deadlineNanos = saturatedSum(submittedNanos, request.timeout().toNanos());
+    }
+
+    private static long saturatedSum(long a, long b) {
+        return a > Long.MAX_VALUE - b ? Long.MAX_VALUE : a + b;
     }
 
     /**
-     * What was asked for.
+     * The request that this sequence serves.
      *
      * @return the request
      */
@@ -103,7 +69,7 @@ public final class Sequence implements Comparable<Sequence> {
     /**
      * The seed of this request's random numbers.
      *
-     * @return the one that was given, or the one drawn
+     * @return the request's seed, or the one drawn for it
      */
     public long seed() {
         return seed;
@@ -133,11 +99,11 @@ public final class Sequence implements Comparable<Sequence> {
      * @return &gt;= 1
      */
     public int promptLength() {
-        return request.promptTokenIds().length;
+        return promptLength;
     }
 
     /**
-     * Most tokens that it can come to hold: the prompt and {@code maxNewTokens}.
+     * Tokens that the sequence has at most in the end: the prompt and {@code maxNewTokens}.
      *
      * @return &gt;= 2
      */
@@ -185,8 +151,8 @@ public final class Sequence implements Comparable<Sequence> {
     }
 
     /**
-     * Asks for its end; a running sequence ends when results of a step are taken, a waiting one is its scheduler's
-     * business. Thread-safe.
+     * Asks for its end. The engine ends a running sequence when it takes the results of a step; a scheduler ends a
+     * waiting one. Thread-safe.
      */
     public void cancel() {
         cancelled = true;
@@ -202,69 +168,36 @@ public final class Sequence implements Comparable<Sequence> {
     }
 
     /**
-     * The batch that it belongs to.
+     * Whether it has completed or failed.
      *
-     * @return from 1; 0 before {@link #batchNumber(int)}
+     * @return true if it gets no more tokens
      */
-    public int batchNumber() {
-        return batchNumber;
+    public boolean hasEnded() {
+        return output.hasEnded();
     }
 
-    /**
-     * Makes it part of a batch.
-     *
-     * @param batchNumber to be reported in the {@link Completion}
-     */
-    public void batchNumber(int batchNumber) {
-        this.batchNumber = batchNumber;
-    }
+    // The engine calls what follows.
 
-    /**
-     * Its place in a scheduler's order of arrival.
-     *
-     * @return as given to {@link #arrival(long)}
-     */
-    public long arrival() {
-        return arrival;
+    SequenceOutput output() {
+        return output;
     }
-
-    /**
-     * Called by a scheduler as it takes the sequence.
-     *
-     * @param arrival of no other sequence in that scheduler
-     */
-    public void arrival(long arrival) {
-        this.arrival = arrival;
-    }
-
-    /**
-     * Orders by urgency: a level of priority is worth one {@link EngineOptions#ageingInterval()} of waiting, so that
-     * whoever waits long enough comes before any newcomer; in other words, a request counts as submitted that much
-     * earlier per level. Equals are ordered by arrival.
-     *
-     * @param other of the same scheduler
-     * @return negative if this is the more urgent
-     */
-    @Override
-    public int compareTo(Sequence other) {
-        int byUrgency = Double.compare(urgency, other.urgency);
-        return byUrgency != 0 ? byUrgency : Long.compare(arrival, other.arrival);
-    }
-
-    // What follows is the engine's.
 
     int launched() {
         return launched;
     }
 
-    /** A step was launched that computes the tokens before {@code end}. */
-    void launched(int end) {
-        launched = end;
+    /** A step was launched with this chunk. */
+    void launched(Chunk chunk) {
+        launched = chunk.end();
+        mayRunAhead = chunk.mayRunAhead();
     }
 
-    /**
-     * Its length once the step in flight is finished: if all tokens so far were launched, that step samples the next.
-     */
+    /** Whether its next token is in flight and must be known before the next chunk. */
+    boolean awaitsResult() {
+        return launched == length && !mayRunAhead;
+    }
+
+    /** Its length after the steps in flight: if they compute all tokens so far, the last of them samples the next. */
     int foreseenLength() {
         return launched == length ? length + 1 : length;
     }
@@ -295,7 +228,7 @@ public final class Sequence implements Comparable<Sequence> {
         return content;
     }
 
-    /** The tokens before {@code end} are in the cache now; lets others use the pages that became full. */
+    /** The tokens before {@code end} are in the cache now: other sequences may use the pages that became full. */
     void computed(int end, KvPages kvPages, int pageSize) {
         computed = end;
         while ((sharedPages + 1) * pageSize <= end) {
@@ -318,84 +251,17 @@ public final class Sequence implements Comparable<Sequence> {
         return slot != NO_SLOT;
     }
 
-    void start(int freeSlot, long now) {
+    void start(int freeSlot) {
         slot = freeSlot;
-        if (!started) {
-            started = true;
-            startedNanos = now;
-        }
     }
 
     void stop() {
         slot = NO_SLOT;
     }
 
-    boolean hasEnded() {
-        return finishReason != null;
-    }
-
-    /** Adds a sampled token and sees whether it is the last. */
-    void append(int id, TokenLogprobs tokenLogprobs, long now) {
-        if (length == promptLength()) {
-            firstTokenNanos = now;
-        }
-        tokens[length++] = id;
-        tokenUnpublished = true;
-        if (sampling().topLogprobs() >= 0) {
-            logprobs.add(tokenLogprobs);
-        }
-        boolean atStopString = hasStopStrings() && text.append(id);
-        if (atStopString || Arrays.binarySearch(stopIds, id) >= 0) {
-            finish(FinishReason.STOP, now);
-        } else if (length == tokens.length) {
-            finish(FinishReason.LENGTH, now);
-        }
-    }
-
-    void finish(FinishReason reason, long now) {
-        finishReason = reason;
-        finishedNanos = now;
-        endUnpublished = true;
-    }
-
-    void fail(RuntimeException cause, long now) {
-        failure = cause;
-        finish(FinishReason.ERROR, now);
-    }
-
-    /** Tells the listener what is new. Text without stop strings is decoded here, while the device works. */
-    void publish() {
-        if (tokenUnpublished) {
-            tokenUnpublished = false;
-            int id = tokens[length - 1];
-            if (!hasStopStrings()) {
-                text.append(id);
-            }
-            listener.onToken(new TokenEvent(length - promptLength() - 1, id, text.take(hasEnded())));
-        }
-        if (endUnpublished) {
-            endUnpublished = false;
-            if (finishReason == FinishReason.ERROR) {
-                listener.onFailed(failure);
-            } else {
-                listener.onFinished(completion());
-            }
-        }
-    }
-
-    private boolean hasStopStrings() {
-        return !sampling().stopStrings().isEmpty();
-    }
-
-    private Completion completion() {
-        text.take(true); // what is still held back, if it did not end with a token
-        int[] output = Arrays.copyOfRange(tokens, promptLength(), length);
-        RequestTimings timings = new RequestTimings(
-                submittedNanos,
-                started ? startedNanos : finishedNanos,
-                output.length > 0 ? firstTokenNanos : finishedNanos,
-                finishedNanos);
-        return new Completion(
-                request.promptTokenIds(), output, text.taken(), finishReason, seed, logprobs, timings, batchNumber);
+    /** Adds a sampled token, which may end the sequence. */
+    void append(WantedPosition sampled, long now) {
+        tokens[length++] = sampled.tokenId();
+        output.append(sampled.tokenId(), sampled.logprobs(), now);
     }
 }

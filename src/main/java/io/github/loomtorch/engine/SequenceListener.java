@@ -4,8 +4,8 @@ import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.TokenEvent;
 
 /**
- * Takes what the engine makes of one sequence: its tokens in order, then either of the two ends, once. Called on the
- * engine thread while the device computes the next step, so it must return fast, and must not throw.
+ * Receives what one sequence produces: its tokens in order, then one of the two ends, once. Called on the engine thread
+ * while the device computes the next step, so it must return fast, and must not throw.
  */
 public interface SequenceListener {
 
@@ -17,7 +17,7 @@ public interface SequenceListener {
     void onToken(TokenEvent event);
 
     /**
-     * The sequence came to its end.
+     * The sequence completed.
      *
      * @param completion what was produced
      */

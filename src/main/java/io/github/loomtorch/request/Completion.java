@@ -10,7 +10,7 @@ import java.util.List;
  *     them; with a stop string, all tokens up to the one that completed it
  * @param text the output tokens' text, without the stop string and without special tokens; empty where the scheduler
  *     has no tokenizer
- * @param finishReason why it ended, never {@link FinishReason#ERROR}: a failure has no completion
+ * @param finishReason why it ended
  * @param seed of the random numbers; given in a new request with the same prompt, parameters and model, it yields the
  *     same tokens
  * @param logprobs one per output token, empty if {@link SamplingParams#topLogprobs()} is negative
@@ -30,5 +30,15 @@ public record Completion(
     /** Copies the list. */
     public Completion {
         logprobs = List.copyOf(logprobs);
+    }
+
+    /**
+     * The same completion with another batch number.
+     *
+     * @param batchNumber of the batch that ran it, from 1; 0 for none
+     * @return a completion
+     */
+    public Completion withBatchNumber(int batchNumber) {
+        return new Completion(promptTokenIds, outputTokenIds, text, finishReason, seed, logprobs, timings, batchNumber);
     }
 }

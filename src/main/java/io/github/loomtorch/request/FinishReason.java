@@ -1,15 +1,13 @@
 package io.github.loomtorch.request;
 
-/** Why a generation ended. */
+/** Why a generation completed. One that fails does not complete: its future has the cause. */
 public enum FinishReason {
-    /** The model produced the end-of-text token, a stop token or a stop string. */
+    /** The model produced an end-of-text token, a stop token or a stop string. */
     STOP,
     /** {@link SamplingParams#maxNewTokens()} tokens were produced. */
     LENGTH,
-    /** The caller cancelled it; what was produced until then is returned. */
+    /** The caller cancelled it; the completion holds the tokens so far. */
     CANCELLED,
-    /** Its deadline passed; what was produced until then is returned. */
-    DEADLINE,
-    /** It failed; its future completes exceptionally with the cause. */
-    ERROR
+    /** Its deadline passed; the completion holds the tokens so far. */
+    DEADLINE
 }

@@ -1,11 +1,14 @@
 package io.github.loomtorch.request;
 
 /**
- * Receives the tokens of one request as they are sampled. Called in order, one call at a time, on a thread of the
- * request's own where the scheduler is asynchronous: a slow or throwing listener delays and harms no other request.
+ * Receives the tokens of one request as they are sampled: in order, one call at a time. An asynchronous scheduler calls
+ * it on a virtual thread of the request, so a listener that is slow or throws does not affect other requests.
  */
 @FunctionalInterface
 public interface TokenListener {
+    /** Ignores all tokens. */
+    TokenListener NONE = event -> {};
+
     /**
      * Called once for each output token.
      *

@@ -2,6 +2,7 @@ package io.github.loomtorch.sampling;
 
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.request.UnusableLogitsException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -72,8 +73,8 @@ public final class Sampler {
      * @param length how many tokens there are; the new one's index in the output is {@code length - promptLength}
      * @return the token id, in {@code [0, V)}
      * @throws IllegalArgumentException if the number of logits is not V
-     * @throws ArithmeticException if a logit is NaN or positive infinity, or all are negative infinity, before or after
-     *     bias and penalties
+     * @throws UnusableLogitsException if a logit is NaN or positive infinity, or all are negative infinity, before or
+     *     after bias and penalties
      */
     public int sample(float[] logits, SamplingParams params, long seed, int[] tokens, int promptLength, int length) {
         float[] row = adjust(logits, params, tokens, promptLength, length);
@@ -105,7 +106,7 @@ public final class Sampler {
      * @param top how many of the most probable tokens to name as well, in [0, 20]; at most V are
      * @return the logprobs, exact to about 1e-6
      * @throws IllegalArgumentException if an argument is out of range
-     * @throws ArithmeticException if a logit is NaN or positive infinity, or all are negative infinity
+     * @throws UnusableLogitsException if a logit is NaN or positive infinity, or all are negative infinity
      */
     public TokenLogprobs logprobs(float[] logits, int tokenId, int top) {
         if (tokenId < 0 || tokenId >= vocabSize) {
@@ -208,7 +209,7 @@ public final class Sampler {
         ALL_INFINITE
     }
 
-    private static ArithmeticException unusable(float[] row, float[] logits) {
+    private static UnusableLogitsException unusable(float[] row, float[] logits) {
         int bad = firstUnusable(logits);
         if (bad < logits.length) {
             return unusable(Unusable.LOGIT, bad, logits[bad], row.length);
@@ -234,9 +235,9 @@ public final class Sampler {
      * @param vocabSize V
      * @return the exception, to be thrown by the caller
      */
-    public static ArithmeticException unusable(Unusable why, int tokenId, float logit, int vocabSize) {
+    public static UnusableLogitsException unusable(Unusable why, int tokenId, float logit, int vocabSize) {
         String damaged = "; the model or its weights are damaged, or float16 overflowed: try dtype float32";
-        return new ArithmeticException(
+        return new UnusableLogitsException(
                 switch (why) {
                     case LOGIT ->
                         "logits must be finite or -infinity, got " + logit + " at token id " + tokenId + damaged;

@@ -1,20 +1,24 @@
 package io.github.loomtorch.scheduler;
 
-import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.StepFailedException;
 
 /**
- * What makes one asynchronous scheduler differ from another: who of those that wait runs now. Confined to the engine
+ * Decides which waiting requests run now: the difference between the asynchronous schedulers. Confined to the engine
  * thread.
  */
 @FunctionalInterface
 interface AdmissionRule {
 
     /**
-     * Called before each step: admits sequences to the engine and removes them from the queue.
+     * Called before each step: admits requests and removes them from the queue.
      *
+     * @param running what runs
+     * @param waiting what waits
      * @param nowNanos the engine's time
      * @param closing whether no more requests will come
      * @return if nothing runs after that, when to ask again though no request came; {@link Long#MAX_VALUE} for never
+     * @throws StepFailedException if a step in flight had to be finished and failed
      */
-    long admit(Engine engine, WaitingQueue waiting, long nowNanos, boolean closing);
+    long admit(RunningRequests running, WaitingQueue waiting, long nowNanos, boolean closing)
+            throws StepFailedException;
 }

@@ -1,19 +1,19 @@
 package io.github.loomtorch.scheduler;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.Scheduler;
+import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.request.TokenListener;
 import java.io.IOException;
 import java.time.Duration;
-import java.util.Comparator;
 import java.util.Iterator;
-import java.util.concurrent.ThreadFactory;
 
 /**
- * Static batching on a thread of its own, for callers on virtual threads: a batch runs when it is full, or when the
- * timeout has passed since its first request was submitted, and the next one begins when it has ended.
+ * Static batching on a thread of its own, for callers on virtual threads: a batch runs when it is full, or when its
+ * first request has waited for the timeout; the next batch begins when it has ended.
  *
  * <pre>{@code
  * EngineFactory factory = () -> new Engine(loadModel(), tokenizer, EngineOptions.defaults());
@@ -22,7 +22,7 @@ import java.util.concurrent.ThreadFactory;
  * }
  * }</pre>
  *
- * <p>Requests run in order of arrival; priorities are ignored. A batch that fails fails its own generations only.
+ * <p>Requests run in order of arrival; priorities are ignored. A batch that fails fails only its own generations.
  * Thread-safe.
  */
 public final class AsyncNaiveScheduler implements Scheduler {
@@ -30,47 +30,25 @@ public final class AsyncNaiveScheduler implements Scheduler {
     private final EngineThread thread;
 
     /**
-     * Starts a platform thread named {@code engine} and waits until it has made the engine.
+     * Starts a platform thread and waits until it has made the engine.
      *
      * @param factory makes the engine, which the scheduler then owns
-     * @param batchSize in {@code [1, engine.maxBatchSize()]}
-     * @param timeout &gt;= 0; longest that a request waits for others
+     * @param batchSize requests in a batch, in {@code [1, engine.maxBatchSize()]}
+     * @param timeout longest that a request waits for its batch to fill, &gt;= 0
      * @throws IllegalArgumentException if the batch size or the timeout is out of range
      * @throws IOException if the factory throws it; its unchecked exceptions pass too
      */
     public AsyncNaiveScheduler(EngineFactory factory, int batchSize, Duration timeout) throws IOException {
-        this(factory, batchSize, timeout, EngineThread.defaultThreads());
-    }
-
-    /**
-     * Starts a thread and waits until it has made the engine.
-     *
-     * @param factory makes the engine, which the scheduler then owns
-     * @param batchSize in {@code [1, engine.maxBatchSize()]}
-     * @param timeout &gt;= 0; longest that a request waits for others
-     * @param threads makes the engine's thread; a platform thread, as native calls pin virtual ones
-     * @throws IllegalArgumentException if the batch size or the timeout is out of range
-     * @throws IOException if the factory throws it; its unchecked exceptions pass too
-     */
-    public AsyncNaiveScheduler(EngineFactory factory, int batchSize, Duration timeout, ThreadFactory threads)
-            throws IOException {
         if (timeout.isNegative()) {
             throw new IllegalArgumentException("timeout must be >= 0, got " + timeout);
         }
         boolean isFinite = timeout.compareTo(GenerationRequest.NO_TIMEOUT) < 0;
         batching = new StaticBatching(batchSize, isFinite ? timeout.toNanos() : Long.MAX_VALUE);
-        EngineFactory checked = () -> {
-            Engine engine = factory.create();
-            try {
-                NaiveScheduler.requireBatchSize(batchSize, engine);
-                return engine;
-            } catch (IllegalArgumentException e) {
-                engine.close();
-                throw e;
-            }
-        };
         thread = new EngineThread(
-                checked, threads, QueueOptions.unbounded(), Comparator.comparingLong(Sequence::arrival), batching);
+                NaiveScheduler.checked(factory, batchSize),
+                QueueOptions.unbounded(),
+                QueuedRequest.BY_ARRIVAL,
+                batching);
     }
 
     @Override
@@ -80,7 +58,12 @@ public final class AsyncNaiveScheduler implements Scheduler {
 
     @Override
     public int queuedRequests() {
-        return thread.queuedRequests();
+        return thread.submissions().queuedRequests();
+    }
+
+    @Override
+    public SchedulerState state() {
+        return thread.submissions().state();
     }
 
     /**
@@ -102,7 +85,9 @@ public final class AsyncNaiveScheduler implements Scheduler {
         thread.close(true);
     }
 
-    /** Begins a batch only when none runs; what belongs to the batch that runs joins it as there is room. */
+    /**
+     * Begins a batch only when none runs; members of the running batch that found no room join it when there is some.
+     */
     private static final class StaticBatching implements AdmissionRule {
         private final int batchSize;
         private final long timeoutNanos;
@@ -114,24 +99,24 @@ public final class AsyncNaiveScheduler implements Scheduler {
         }
 
         @Override
-        public long admit(Engine engine, WaitingQueue waiting, long nowNanos, boolean closing) {
+        public long admit(RunningRequests running, WaitingQueue waiting, long nowNanos, boolean closing) {
             if (waiting.isEmpty()) {
                 return Long.MAX_VALUE;
             }
-            if (engine.runningSequences() == 0 && waiting.first().batchNumber() == 0) {
-                long submitted = waiting.first().submittedNanos();
+            if (running.size() == 0 && waiting.first().batchNumber() == 0) {
+                long submitted = waiting.first().sequence().submittedNanos();
                 long due = submitted > Long.MAX_VALUE - timeoutNanos ? Long.MAX_VALUE : submitted + timeoutNanos;
                 if (waiting.size() < batchSize && nowNanos < due && !closing) {
                     return due;
                 }
                 begin(waiting);
             }
-            for (Iterator<Sequence> members = waiting.iterator(); members.hasNext(); ) {
-                Sequence sequence = members.next();
-                if (sequence.batchNumber() != batches || engine.isFull()) {
+            for (Iterator<QueuedRequest> members = waiting.iterator(); members.hasNext(); ) {
+                QueuedRequest request = members.next();
+                if (request.batchNumber() != batches || running.isFull()) {
                     break;
                 }
-                if (engine.tryAdmit(sequence) == Engine.Admission.ADMITTED) {
+                if (running.tryAdmit(request) == Engine.Admission.ADMITTED) {
                     members.remove();
                 }
             }
@@ -142,7 +127,7 @@ public final class AsyncNaiveScheduler implements Scheduler {
             int number = batches + 1;
             batches = number;
             int size = 0;
-            for (Iterator<Sequence> members = waiting.iterator(); members.hasNext() && size < batchSize; size++) {
+            for (Iterator<QueuedRequest> members = waiting.iterator(); members.hasNext() && size < batchSize; size++) {
                 members.next().batchNumber(number);
             }
         }

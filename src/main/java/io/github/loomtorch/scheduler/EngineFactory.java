@@ -3,7 +3,7 @@ package io.github.loomtorch.scheduler;
 import io.github.loomtorch.engine.Engine;
 import java.io.IOException;
 
-/** Makes the engine on the thread that will run it, as a model may belong to the thread that loads it. */
+/** Makes an engine on the thread that will run it, as a model may belong to the thread that loads it. */
 @FunctionalInterface
 public interface EngineFactory {
 

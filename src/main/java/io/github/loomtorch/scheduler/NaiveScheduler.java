@@ -1,9 +1,11 @@
 package io.github.loomtorch.scheduler;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.Sequence;
-import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.engine.StepFailedException;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.Scheduler;
+import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.request.TokenListener;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -13,7 +15,7 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Static batching without a thread of its own: requests gather until there are {@code batchSize} of them, and the call
- * that brings the last one runs them all, to the end of the longest.
+ * that submits the last one runs the batch, to the end of the longest.
  *
  * <pre>{@code
  * try (NaiveScheduler scheduler = new NaiveScheduler(engine, 4)) {
@@ -23,51 +25,68 @@ import java.util.concurrent.locks.ReentrantLock;
  * }
  * }</pre>
  *
- * <p>Listeners, subscribers and what depends on futures run on the thread that runs the batch. Priorities are ignored;
+ * <p>Listeners, subscribers and dependents of futures run on the thread that runs the batch. Priorities are ignored;
  * cancellations and deadlines of gathering requests take effect when their batch runs. Thread-safe: one batch runs at a
- * time, other callers wait. They must be platform threads, as libtorch keeps state in the native thread, which a
- * virtual thread may change; {@code close} may be called on any.
+ * time, other callers wait. Callers must be platform threads, because libtorch keeps state in the native thread, which
+ * a virtual thread may change; {@code close} may be called on any thread.
  */
 public final class NaiveScheduler implements Scheduler {
     private final Engine engine;
     private final int batchSize;
+    private final RunningRequests running;
     private final ReentrantLock lock = new ReentrantLock();
 
     // Guarded by the lock.
-    private final Deque<Sequence> gathering = new ArrayDeque<>();
-    private boolean running;
+    private final Deque<QueuedRequest> gathering = new ArrayDeque<>();
+    private long arrivals;
+    private boolean inBatch;
     private int smallestBatch;
-    private boolean closed;
 
-    private volatile int batches;
+    private volatile boolean closed; // written under the lock
+    private volatile RuntimeException lostCause; // null unless the engine is lost; written under the lock
+    private volatile int batches; // written under the lock
     private volatile int queuedRequests; // written under the lock
     private volatile boolean cancelling;
 
     /**
-     * A scheduler that gathers nothing yet.
+     * A scheduler without requests.
      *
      * @param engine owned by the scheduler from now on
      * @param batchSize in {@code [1, engine.maxBatchSize()]}
      * @throws IllegalArgumentException if the batch size is out of range
      */
     public NaiveScheduler(Engine engine, int batchSize) {
+        requireBatchSize(batchSize, engine);
         this.engine = engine;
-        this.batchSize = requireBatchSize(batchSize, engine);
+        this.batchSize = batchSize;
+        running = new RunningRequests(engine, QueuedRequest.BY_ARRIVAL);
         smallestBatch = batchSize;
     }
 
-    static int requireBatchSize(int batchSize, Engine engine) {
+    private static void requireBatchSize(int batchSize, Engine engine) {
         if (batchSize < 1 || batchSize > engine.maxBatchSize()) {
             throw new IllegalArgumentException(
                     "batchSize must be in [1, " + engine.maxBatchSize() + "], got " + batchSize);
         }
-        return batchSize;
+    }
+
+    /** A factory whose engine holds such a batch; it closes the engine if not, and throws. */
+    static EngineFactory checked(EngineFactory factory, int batchSize) {
+        return () -> {
+            Engine engine = factory.create();
+            try {
+                requireBatchSize(batchSize, engine);
+                return engine;
+            } catch (IllegalArgumentException e) {
+                engine.close();
+                throw e;
+            }
+        };
     }
 
     /**
-     * Adds a request; if it completes a batch, returns after all generations of the batch have ended. Called by a
-     * listener of a running batch, it only adds. The failure of a batch is that of its generations, and not thrown
-     * here.
+     * Submits a request; if it completes a batch, returns after all generations of the batch have ended. Called by a
+     * listener of a running batch, it only adds. If the batch fails, its generations fail, and nothing is thrown here.
      *
      * @throws IllegalArgumentException if the model cannot serve the request
      * @throws IllegalStateException if the scheduler is closed, its engine is lost, or this is a virtual thread
@@ -77,15 +96,16 @@ public final class NaiveScheduler implements Scheduler {
         requirePlatformThread();
         lock.lock();
         try {
+            if (lostCause != null) {
+                throw new IllegalStateException("engine is lost: " + lostCause.getMessage(), lostCause);
+            }
             if (closed) {
                 throw new IllegalStateException("scheduler is closed");
             }
-            if (engine.isLost()) {
-                RuntimeException cause = engine.lastFailure();
-                throw new IllegalStateException("engine is lost: " + cause.getMessage(), cause);
-            }
-            Generation generation = new Generation(engine, request, listener, Runnable::run, () -> {});
-            gathering.add(generation.sequence());
+            SubmittedGeneration generation =
+                    new SubmittedGeneration(engine, request, listener, Runnable::run, () -> {});
+            generation.queued().arrival(++arrivals);
+            gathering.add(generation.queued());
             queuedRequests++;
             runBatches(batchSize);
             return generation;
@@ -95,11 +115,12 @@ public final class NaiveScheduler implements Scheduler {
     }
 
     /**
-     * Runs what has gathered; returns after all its generations have ended. Called by a listener, it takes effect after
-     * the batch.
+     * Runs the requests that have gathered; returns after their generations have ended. Called by a listener, it takes
+     * effect after the batch.
      *
      * @throws IllegalStateException if this is a virtual thread
      */
+    @Override
     public void flush() {
         requirePlatformThread();
         lock.lock();
@@ -120,6 +141,15 @@ public final class NaiveScheduler implements Scheduler {
     @Override
     public int queuedRequests() {
         return queuedRequests;
+    }
+
+    @Override
+    public SchedulerState state() {
+        RuntimeException cause = lostCause;
+        if (cause != null) {
+            return new SchedulerState.Lost(cause);
+        }
+        return closed ? new SchedulerState.Draining() : new SchedulerState.Running(1, 1);
     }
 
     /**
@@ -154,21 +184,21 @@ public final class NaiveScheduler implements Scheduler {
     }
 
     /**
-     * Runs batches while at least so many requests have gathered. From a listener, leaves that to the call that runs
-     * the batch.
+     * Runs batches while at least so many requests have gathered. Called by a listener, it leaves that to the call that
+     * runs the batch.
      */
     private void runBatches(int atLeast) {
         smallestBatch = Math.min(smallestBatch, atLeast);
-        if (running) {
+        if (inBatch) {
             return;
         }
-        running = true;
+        inBatch = true;
         try {
             while (gathering.size() >= smallestBatch) {
                 runBatch();
             }
         } finally {
-            running = false;
+            inBatch = false;
             smallestBatch = batchSize;
             if (closed) {
                 engine.close();
@@ -178,53 +208,52 @@ public final class NaiveScheduler implements Scheduler {
 
     private void runBatch() {
         int number = ++batches;
-        Deque<Sequence> batch = new ArrayDeque<>();
+        WaitingQueue batch = new WaitingQueue(QueuedRequest.BY_ARRIVAL);
         while (batch.size() < batchSize && !gathering.isEmpty()) {
-            Sequence sequence = gathering.remove();
-            sequence.batchNumber(number);
-            batch.add(sequence);
+            QueuedRequest request = gathering.remove();
+            request.batchNumber(number);
+            batch.add(request);
         }
         try {
             while (!batch.isEmpty() || !engine.isIdle()) {
                 admit(batch);
-                engine.step().forEach(batch::addFirst);
-                if (engine.isLost()) {
-                    failAll(batch, engine.lastFailure());
-                    failAll(gathering, engine.lastFailure());
-                }
+                step(batch);
             }
         } finally {
-            failAll(
-                    batch,
-                    new IllegalStateException("batch " + number + " failed")); // none, unless an Error is on its way
+            batch.failAll(engine, new IllegalStateException("batch " + number + " failed")); // only after an Error
             queuedRequests = gathering.size();
         }
     }
 
-    private void failAll(Deque<Sequence> sequences, RuntimeException cause) {
-        while (!sequences.isEmpty()) {
-            engine.fail(sequences.remove(), cause);
-        }
-    }
-
-    private void admit(Deque<Sequence> batch) {
+    private void admit(WaitingQueue batch) {
         if (cancelling) {
-            batch.forEach(Sequence::cancel);
-            engine.cancelAll();
+            batch.forEach(request -> request.sequence().cancel());
+            running.cancelAll();
         }
-        long now = engine.clock().nanoTime();
-        for (Iterator<Sequence> waiting = batch.iterator(); waiting.hasNext(); ) {
-            Sequence sequence = waiting.next();
-            if (sequence.isCancelled()) {
-                waiting.remove();
-                engine.finish(sequence, FinishReason.CANCELLED);
-            } else if (sequence.deadlineNanos() <= now) {
-                waiting.remove();
-                engine.finish(sequence, FinishReason.DEADLINE);
-            } else if (engine.tryAdmit(sequence) == Engine.Admission.ADMITTED) {
-                waiting.remove();
+        batch.endCancelled(engine, true);
+        batch.endExpired(engine);
+        for (Iterator<QueuedRequest> members = batch.iterator(); members.hasNext(); ) {
+            if (running.tryAdmit(members.next()) == Engine.Admission.ADMITTED) {
+                members.remove();
             }
         }
         queuedRequests = batch.size() + gathering.size();
+    }
+
+    private void step(WaitingQueue batch) {
+        try {
+            running.step(batch::add);
+        } catch (StepFailedException e) {
+            running.failAll(e.failure());
+            if (engine.isLost()) {
+                lostCause = e.failure();
+                batch.failAll(engine, lostCause);
+                gathering.forEach(request -> engine.fail(request.sequence(), lostCause));
+                gathering.clear();
+            }
+        } catch (Error e) {
+            running.failAll(new IllegalStateException("step failed: " + e, e));
+            throw e;
+        }
     }
 }

@@ -1,34 +1,30 @@
 package io.github.loomtorch.scheduler;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.Sequence;
-import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.Scheduler;
+import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.request.TokenListener;
 import java.util.Comparator;
 import java.util.List;
-import java.util.concurrent.CancellationException;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.locks.Condition;
-import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * Several schedulers of one model as one, usually one for each device: a request goes to the replica with the fewest
- * outstanding tokens. A replica of which three steps in a row have failed is lost: it is closed, and what waits there
- * moves to the others. Thread-safe.
+ * Several continuous schedulers of one model as one, usually one for each device: a request goes to the replica with
+ * the fewest outstanding tokens. If its queue is full the next replica takes the request; if all are full and one of
+ * them blocks, {@code submit} waits for room in any. A replica that fails three steps in a row is lost: it is closed,
+ * and its waiting requests move to the others. Thread-safe.
  */
 public final class ReplicaPool implements Scheduler {
     private static final int MAX_FAILED_STEPS = 3;
 
     private final List<EngineThread> replicas;
-
-    // Taken before a replica's lock, never within it.
-    private final ReentrantLock lock = new ReentrantLock();
-    private final Condition room = lock.newCondition(); // in any replica
-    private boolean closed; // guarded by the lock
+    private final Room room = new Room(); // in any replica
+    private volatile boolean closed;
 
     /**
-     * A pool of these replicas.
+     * A pool of replicas.
      *
      * @param replicas at least one, of the same model; owned by the pool from now on, and used only through it
      * @throws IllegalArgumentException if there are none, or their models differ
@@ -45,38 +41,20 @@ public final class ReplicaPool implements Scheduler {
                         "replicas must have the same model, got another vocabulary, context or page size at " + i);
             }
         }
-        this.replicas.forEach(replica -> replica.joinPool(this::move, MAX_FAILED_STEPS, this::signalRoom));
+        this.replicas.forEach(replica -> replica.joinPool(this::move, MAX_FAILED_STEPS, room));
     }
 
-    /**
-     * Takes a request; if the queue of the least loaded replica is full, the next one takes it. If all are, and one of
-     * them blocks ({@link QueueOptions.WhenFull#BLOCK}), this waits for room in any.
-     *
-     * @throws IllegalArgumentException if the model cannot serve the request
-     * @throws IllegalStateException if the pool is closed, or all replicas are lost
-     * @throws RejectedExecutionException if all queues are full
-     * @throws CancellationException if interrupted while waiting for room
-     */
     @Override
     public Generation submit(GenerationRequest request, TokenListener listener) {
         Engine any = replicas.getFirst().engine();
-        Generation generation =
-                new Generation(any, request, listener, Generation.VIRTUAL_THREADS, this::cancelRequested);
-        lock.lock();
-        try {
-            while (!offer(generation.sequence())) {
-                room.await();
-            }
-            return generation;
-        } catch (InterruptedException e) {
-            throw EngineThread.interruptedWaitingForRoom();
-        } finally {
-            lock.unlock();
-        }
+        SubmittedGeneration generation = new SubmittedGeneration(
+                any, request, listener, SubmittedGeneration.VIRTUAL_THREADS, this::cancelRequested);
+        room.await(() -> offer(generation.queued()));
+        return generation;
     }
 
-    /** As {@link EngineThread#offer}, to the least loaded replica that takes it. */
-    private boolean offer(Sequence sequence) {
+    /** As {@link SubmissionQueue#offer}, to the least loaded replica that takes it. */
+    private boolean offer(QueuedRequest request) {
         if (closed) {
             throw new IllegalStateException("scheduler is closed");
         }
@@ -84,7 +62,7 @@ public final class ReplicaPool implements Scheduler {
         boolean mayWait = false;
         for (EngineThread replica : byLoad()) {
             try {
-                if (replica.offer(sequence)) {
+                if (replica.submissions().offer(request)) {
                     return true;
                 }
                 mayWait = true;
@@ -101,19 +79,10 @@ public final class ReplicaPool implements Scheduler {
         return false;
     }
 
-    private void signalRoom() {
-        lock.lock();
-        try {
-            room.signalAll();
-        } finally {
-            lock.unlock();
-        }
-    }
-
     private List<EngineThread> byLoad() {
         record Load(EngineThread replica, long tokens) {}
         return replicas.stream()
-                .map(replica -> new Load(replica, replica.outstandingTokens()))
+                .map(replica -> new Load(replica, replica.submissions().outstandingTokens()))
                 .sorted(Comparator.comparingLong(Load::tokens))
                 .map(Load::replica)
                 .toList();
@@ -124,10 +93,10 @@ public final class ReplicaPool implements Scheduler {
     }
 
     /** Called on the thread of the lost engine. */
-    private void move(Engine lost, List<Sequence> sequences, RuntimeException cause) {
-        for (Sequence sequence : sequences) {
-            if (byLoad().stream().noneMatch(replica -> replica.adopt(sequence))) {
-                lost.fail(sequence, cause);
+    private void move(Engine lost, List<QueuedRequest> requests, RuntimeException cause) {
+        for (QueuedRequest request : requests) {
+            if (byLoad().stream().noneMatch(replica -> replica.submissions().adopt(request))) {
+                lost.fail(request.sequence(), cause);
             }
         }
     }
@@ -135,16 +104,24 @@ public final class ReplicaPool implements Scheduler {
     /** Those of all replicas together. */
     @Override
     public int queuedRequests() {
-        return replicas.stream().mapToInt(EngineThread::queuedRequests).sum();
+        return replicas.stream()
+                .mapToInt(replica -> replica.submissions().queuedRequests())
+                .sum();
     }
 
-    /**
-     * How many replicas are not lost.
-     *
-     * @return at most as many as there were at first
-     */
-    public int liveReplicas() {
-        return (int) replicas.stream().filter(replica -> !replica.isLost()).count();
+    /** Running while one replica is not lost. */
+    @Override
+    public SchedulerState state() {
+        int live = 0;
+        SchedulerState any = new SchedulerState.Draining();
+        for (EngineThread replica : replicas) {
+            any = replica.submissions().state();
+            live += any instanceof SchedulerState.Lost ? 0 : 1;
+        }
+        if (live == 0) {
+            return any;
+        }
+        return closed ? new SchedulerState.Draining() : new SchedulerState.Running(live, replicas.size());
     }
 
     @Override
@@ -158,14 +135,9 @@ public final class ReplicaPool implements Scheduler {
     }
 
     private void close(boolean cancel) {
-        lock.lock();
-        try {
-            closed = true;
-            room.signalAll();
-        } finally {
-            lock.unlock();
-        }
-        replicas.forEach(replica -> replica.stopAdmission(cancel));
+        closed = true;
+        room.signal();
+        replicas.forEach(replica -> replica.submissions().close(cancel));
         RuntimeException failure = null;
         for (EngineThread replica : replicas) {
             try {

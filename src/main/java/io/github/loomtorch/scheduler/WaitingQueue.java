@@ -1,54 +1,59 @@
 package io.github.loomtorch.scheduler;
 
+import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.request.FinishReason;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
 import java.util.TreeSet;
-import java.util.function.Predicate;
 
-/** Sequences that wait, in the order in which they are to run. Confined to the engine thread. */
-final class WaitingQueue implements Iterable<Sequence> {
-    private final TreeSet<Sequence> byTurn;
-    private final TreeSet<Sequence> byDeadline =
-            new TreeSet<>(Comparator.comparingLong(Sequence::deadlineNanos).thenComparingLong(Sequence::arrival));
+/**
+ * The requests that wait, in the order in which they are to run. It ends those that are cancelled or whose deadline has
+ * passed. Confined to the engine thread.
+ */
+final class WaitingQueue implements Iterable<QueuedRequest> {
+    private final TreeSet<QueuedRequest> inTurn;
+    private final TreeSet<QueuedRequest> byDeadline = new TreeSet<>(Comparator.<QueuedRequest>comparingLong(
+                    request -> request.sequence().deadlineNanos())
+            .thenComparing(QueuedRequest.BY_ARRIVAL));
     private long tokens;
     private boolean mayHoldCancelled;
 
-    WaitingQueue(Comparator<Sequence> turn) {
-        byTurn = new TreeSet<>(turn);
+    WaitingQueue(Comparator<QueuedRequest> turn) {
+        inTurn = new TreeSet<>(turn);
     }
 
-    void add(Sequence sequence) {
-        boolean added = byTurn.add(sequence);
+    void add(QueuedRequest request) {
+        boolean added = inTurn.add(request);
         assert added;
-        if (hasDeadline(sequence)) {
-            byDeadline.add(sequence);
+        if (hasDeadline(request)) {
+            byDeadline.add(request);
         }
-        tokens += sequence.maxLength();
-        mayHoldCancelled |= sequence.isCancelled();
+        tokens += request.sequence().maxLength();
+        mayHoldCancelled |= request.sequence().isCancelled();
     }
 
-    void remove(Sequence sequence) {
-        boolean removed = byTurn.remove(sequence);
+    private void remove(QueuedRequest request) {
+        boolean removed = inTurn.remove(request);
         assert removed;
-        removed(sequence);
+        removed(request);
     }
 
-    private void removed(Sequence sequence) {
-        if (hasDeadline(sequence)) {
-            byDeadline.remove(sequence);
+    private void removed(QueuedRequest request) {
+        if (hasDeadline(request)) {
+            byDeadline.remove(request);
         }
-        tokens -= sequence.maxLength();
+        tokens -= request.sequence().maxLength();
     }
 
     boolean isEmpty() {
-        return byTurn.isEmpty();
+        return inTurn.isEmpty();
     }
 
     int size() {
-        return byTurn.size();
+        return inTurn.size();
     }
 
     /** The sum of {@link Sequence#maxLength()}. */
@@ -56,16 +61,16 @@ final class WaitingQueue implements Iterable<Sequence> {
         return tokens;
     }
 
-    Sequence first() {
-        return byTurn.first();
+    QueuedRequest first() {
+        return inTurn.first();
     }
 
-    /** In turn; the queue must not change meanwhile but by the iterator. */
+    /** In turn; while iterating, only the iterator may change the queue. */
     @Override
-    public Iterator<Sequence> iterator() {
-        Iterator<Sequence> turn = byTurn.iterator();
+    public Iterator<QueuedRequest> iterator() {
+        Iterator<QueuedRequest> turn = inTurn.iterator();
         return new Iterator<>() {
-            private Sequence last;
+            private QueuedRequest last;
 
             @Override
             public boolean hasNext() {
@@ -73,7 +78,7 @@ final class WaitingQueue implements Iterable<Sequence> {
             }
 
             @Override
-            public Sequence next() {
+            public QueuedRequest next() {
                 last = turn.next();
                 return last;
             }
@@ -88,41 +93,55 @@ final class WaitingQueue implements Iterable<Sequence> {
 
     /** The earliest deadline; {@link Long#MAX_VALUE} if there is none. */
     long nextDeadlineNanos() {
-        return byDeadline.isEmpty() ? Long.MAX_VALUE : byDeadline.first().deadlineNanos();
+        return byDeadline.isEmpty()
+                ? Long.MAX_VALUE
+                : byDeadline.first().sequence().deadlineNanos();
     }
 
-    /** Removes the sequence of the earliest deadline, which must exist. */
-    Sequence removeNextDeadline() {
-        Sequence sequence = byDeadline.first();
-        remove(sequence);
-        return sequence;
+    /** Ends the requests whose deadline has passed. */
+    void endExpired(Engine engine) {
+        long now = engine.clock().nanoTime();
+        while (nextDeadlineNanos() <= now) {
+            QueuedRequest expired = byDeadline.first();
+            remove(expired);
+            engine.finish(expired.sequence(), FinishReason.DEADLINE);
+        }
     }
 
     /**
-     * Whether a sequence was cancelled before it was added, so that whoever cancelled it may not have been heard of
-     * here.
+     * Ends the cancelled requests.
+     *
+     * @param anyCancelled whether one may have been cancelled since the last call; requests that were cancelled before
+     *     they were added are found in any case
      */
-    boolean mayHoldCancelled() {
-        return mayHoldCancelled;
-    }
-
-    List<Sequence> removeCancelled() {
+    void endCancelled(Engine engine, boolean anyCancelled) {
+        if (!anyCancelled && !mayHoldCancelled) {
+            return;
+        }
         mayHoldCancelled = false;
-        return removeAll(Sequence::isCancelled);
+        List<QueuedRequest> cancelled = inTurn.stream()
+                .filter(request -> request.sequence().isCancelled())
+                .toList();
+        for (QueuedRequest request : cancelled) {
+            remove(request);
+            engine.finish(request.sequence(), FinishReason.CANCELLED);
+        }
     }
 
-    List<Sequence> removeAll() {
-        return removeAll(sequence -> true);
+    List<QueuedRequest> removeAll() {
+        List<QueuedRequest> all = new ArrayList<>(inTurn);
+        inTurn.clear();
+        byDeadline.clear();
+        tokens = 0;
+        return all;
     }
 
-    private List<Sequence> removeAll(Predicate<Sequence> condition) {
-        List<Sequence> matching = new ArrayList<>();
-        byTurn.stream().filter(condition).forEach(matching::add);
-        matching.forEach(this::remove);
-        return matching;
+    /** Fails all requests. */
+    void failAll(Engine engine, RuntimeException cause) {
+        removeAll().forEach(request -> engine.fail(request.sequence(), cause));
     }
 
-    private static boolean hasDeadline(Sequence sequence) {
-        return sequence.deadlineNanos() != Long.MAX_VALUE;
+    private static boolean hasDeadline(QueuedRequest request) {
+        return request.sequence().deadlineNanos() != Long.MAX_VALUE;
     }
 }

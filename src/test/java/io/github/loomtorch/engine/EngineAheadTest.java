@@ -25,18 +25,22 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 /** What an engine does with two steps in flight. */
+@Timeout(20)
 class EngineAheadTest {
     private static final long SEED = 42;
 
     private final FakeClock clock = new FakeClock();
     private final List<StepStats> stats = new ArrayList<>();
     private final EngineOptions.Builder config =
-            EngineOptions.builder().clock(clock).seeds(() -> SEED).listener(stats::add);
+            EngineOptions.builder().seeds(() -> SEED).listener(stats::add);
     private final RecordingListener listener = new RecordingListener();
     private FakeCausalLm lm;
     private Engine engine;
+    private final List<Sequence> running = new ArrayList<>();
+    private RuntimeException lastFailure;
 
     EngineAheadTest() {
         use(FakeCausalLm.ofBatch(2));
@@ -44,7 +48,7 @@ class EngineAheadTest {
 
     private void use(FakeCausalLm model) {
         lm = model.runningAhead(true);
-        engine = new Engine(lm, new FakeTokenizer(), config.build());
+        engine = new Engine(lm, new FakeTokenizer(), config.build(), clock);
     }
 
     private Sequence sequence(GenerationRequest request, SequenceListener told) {
@@ -58,12 +62,43 @@ class EngineAheadTest {
     private Sequence admitted(GenerationRequest request, SequenceListener told) {
         Sequence sequence = sequence(request, told);
         assertEquals(Admission.ADMITTED, engine.tryAdmit(sequence));
+        running.add(sequence);
         return sequence;
+    }
+
+    /** One call of {@link Engine#step()}; what ran in a failed step fails. */
+    private void step() {
+        try {
+            engine.step();
+        } catch (StepFailedException e) {
+            lastFailure = e.failure();
+            failAll(e.failure());
+        } catch (Error e) {
+            failAll(new IllegalStateException("step failed: " + e, e));
+            throw e;
+        }
+    }
+
+    private void finishSteps() {
+        try {
+            engine.finishSteps();
+        } catch (StepFailedException e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    private void failAll(RuntimeException cause) {
+        running.stream().filter(sequence -> !sequence.hasEnded()).forEach(sequence -> engine.fail(sequence, cause));
+        running.clear();
     }
 
     private void runToEnd() {
         while (!engine.isIdle()) {
-            assertEquals(List.of(), engine.step());
+            if (engine.lacksPages()) {
+                finishSteps();
+            }
+            assertFalse(engine.lacksPages());
+            step();
         }
         assertEquals(lm.pageCount(), engine.availablePages());
         assertEquals(0, lm.stepsInFlight());
@@ -87,11 +122,11 @@ class EngineAheadTest {
     @Test
     void launchesTheNextStepBeforeTheResultsOfTheLastAreTaken() {
         admitted(request(3, 4));
-        engine.step(); // at once, as nothing is in flight
+        step(); // at once, as nothing is in flight
         assertEquals(1, lm.steps());
         assertEquals(1, lm.stepsInFlight());
         assertTrue(stats.isEmpty());
-        engine.step();
+        step();
         assertEquals(2, lm.steps());
         assertEquals(1, lm.stepsInFlight());
         assertEquals(1, stats.size());
@@ -103,10 +138,10 @@ class EngineAheadTest {
     @Test
     void newRequestIsLaunchedWhileAStepIsInFlight() {
         admitted(request(3, 9));
-        engine.step();
+        step();
         RecordingListener late = new RecordingListener();
         admitted(request(5, 1), late);
-        engine.step();
+        step();
         assertEquals(2, lm.largestBatch());
         runToEnd();
         assertArrayEquals(output(request(5, 1)), late.completion().outputTokenIds());
@@ -150,8 +185,8 @@ class EngineAheadTest {
     @Test
     void cancelCostsOneRow() {
         Sequence sequence = admitted(request(3, 9));
-        engine.step();
-        engine.step();
+        step();
+        step();
         sequence.cancel();
         runToEnd();
         assertEquals(FinishReason.CANCELLED, listener.completion().finishReason());
@@ -186,25 +221,25 @@ class EngineAheadTest {
     }
 
     @Test
-    void isNotIdleUntilTheRowInVainIsDone() {
+    void isNotIdleUntilTheWastedRowIsDone() {
         admitted(stopping(4));
         while (engine.runningSequences() > 0) {
-            engine.step();
+            step();
         }
         assertEquals(1, listener.ends()); // told at once
         assertFalse(engine.isIdle());
         assertEquals(1, lm.stepsInFlight());
-        engine.step();
+        step();
         assertTrue(engine.isIdle());
         assertEquals(0, lm.stepsInFlight());
     }
 
     @Test
-    void slotAndPagesAreUsedAgainWhileTheirRowInVainIsInFlight() {
+    void slotAndPagesAreUsedAgainWhileTheirWastedRowIsInFlight() {
         use(new FakeCausalLm(1, 4, 16, 64));
         admitted(stopping(4));
         while (engine.runningSequences() > 0) {
-            engine.step();
+            step();
         }
         RecordingListener next = new RecordingListener();
         Sequence sequence = admitted(request(50, 14), next); // needs all pages
@@ -232,11 +267,11 @@ class EngineAheadTest {
     @Test
     void pageIsSharedOnceTheStepThatFillsItIsDone() {
         admitted(request(10, 9));
-        engine.step();
+        step();
         RecordingListener same = new RecordingListener();
         Sequence second = sequence(request(10, 9), same);
         assertEquals(Admission.DEFERRED, engine.tryAdmit(second));
-        engine.step();
+        step();
         assertEquals(Admission.ADMITTED, engine.tryAdmit(second));
         runToEnd();
         assertEquals(10 + 8 + 2 + 8, lm.computedTokens()); // pages of 4
@@ -252,39 +287,21 @@ class EngineAheadTest {
         runToEnd(); // asserts that none is preempted
         assertArrayEquals(output(stopping(26)), listener.completion().outputTokenIds());
         assertArrayEquals(output(request(27, 20)), other.completion().outputTokenIds());
-        assertEquals(26 + 5 + 27 + 19, lm.computedTokens()); // and no row was in vain
+        assertEquals(26 + 5 + 27 + 19, lm.computedTokens()); // and no row was wasted
     }
 
     @Test
-    void nobodyGivesWayWhileAStepIsInFlight() {
-        Sequence low = admitted(request(3, 9));
-        admitted(request(4, 9), new RecordingListener());
-        engine.step();
-        RecordingListener urgent = new RecordingListener();
-        Sequence high = sequence(request(5, 2).withPriority(1), urgent);
-        assertEquals(List.of(), engine.preemptFor(high));
-        engine.step(); // launches none
+    void finishingTheStepsInFlightLaunchesNone() {
+        Sequence sequence = admitted(request(3, 9));
+        step();
+        finishSteps();
         assertEquals(0, lm.stepsInFlight());
-        assertEquals(4, low.length());
-        List<Sequence> stopped = engine.preemptFor(high);
-        assertEquals(1, stopped.size());
-        assertEquals(Admission.ADMITTED, engine.tryAdmit(high));
-        runToEnd();
-        assertEquals(Admission.ADMITTED, engine.tryAdmit(stopped.getFirst()));
+        assertEquals(1, lm.steps());
+        assertEquals(4, sequence.length());
+        engine.preempt(List.of(sequence));
+        assertEquals(Admission.ADMITTED, engine.tryAdmit(sequence));
         runToEnd();
         assertArrayEquals(output(request(3, 9)), listener.completion().outputTokenIds());
-        assertArrayEquals(output(request(5, 2)), urgent.completion().outputTokenIds());
-    }
-
-    @Test
-    void nobodyIsAskedToPauseIfNobodyWouldGiveWay() {
-        admitted(request(3, 9));
-        admitted(request(4, 9), new RecordingListener());
-        engine.step();
-        assertEquals(List.of(), engine.preemptFor(sequence(request(5, 2), new RecordingListener())));
-        engine.step();
-        assertEquals(1, lm.stepsInFlight());
-        runToEnd();
     }
 
     private void assertUsable() {
@@ -297,23 +314,21 @@ class EngineAheadTest {
         runToEnd();
         assertArrayEquals(output(request(9, 8)), next.completion().outputTokenIds());
         assertEquals(9 + 7, lm.computedTokens() - computed); // nothing that was cached is trusted
-        assertEquals(0, engine.failedSteps());
     }
 
     @Test
     void failingLaunchEndsTheStepInFlightToo() {
         admitted(request(9, 8));
-        engine.step();
-        engine.step();
+        step();
+        step();
         RuntimeException cause = new IllegalStateException("forward failed");
         lm.onLaunch(chunks -> {
             throw cause;
         });
-        engine.step();
+        step();
         assertSame(cause, listener.failure());
         assertEquals(1, listener.events().size());
-        assertSame(cause, engine.lastFailure());
-        assertEquals(1, engine.failedSteps());
+        assertSame(cause, lastFailure);
         assertTrue(stats.getLast().failed());
         assertUsable();
     }
@@ -321,7 +336,7 @@ class EngineAheadTest {
     @Test
     void failingAwaitEndsTheStepLaunchedAfterItToo() {
         admitted(request(9, 8));
-        engine.step();
+        step();
         RuntimeException cause = new IllegalStateException("device failed");
         RuntimeException consequence = new IllegalStateException("device failed before");
         lm.onAwait(chunks -> {
@@ -330,10 +345,9 @@ class EngineAheadTest {
             });
             throw cause;
         });
-        engine.step();
+        step();
         assertSame(cause, listener.failure());
         assertArrayEquals(new Throwable[] {consequence}, cause.getSuppressed());
-        assertEquals(1, engine.failedSteps());
         assertEquals(1, stats.size());
         assertUsable();
     }
@@ -342,9 +356,9 @@ class EngineAheadTest {
     void throwingListenerEndsBothStepsInFlight() {
         admitted(request(9, 8), new ThrowingListener());
         admitted(request(4, 8));
-        engine.step();
-        engine.step();
-        engine.step(); // publishes with two in flight
+        step();
+        step();
+        step(); // publishes with two in flight
         assertEquals("listener", listener.failure().getMessage());
         assertUsable();
     }
@@ -352,11 +366,11 @@ class EngineAheadTest {
     @Test
     void errorEndsBothStepsInFlight() {
         admitted(request(9, 8));
-        engine.step();
+        step();
         lm.onAwait(chunks -> {
             throw new StackOverflowError();
         });
-        assertThrows(StackOverflowError.class, engine::step);
+        assertThrows(StackOverflowError.class, this::step);
         assertEquals(
                 "step failed: java.lang.StackOverflowError", listener.failure().getMessage());
         assertUsable();
@@ -365,9 +379,10 @@ class EngineAheadTest {
     @Test
     void failAllEndsTheStepInFlight() {
         admitted(request(9, 8));
-        engine.step();
+        step();
         RuntimeException cause = new IllegalStateException("enough");
-        engine.failAll(cause);
+        engine.stopAll(cause);
+        failAll(cause);
         assertSame(cause, listener.failure());
         assertUsable();
     }
@@ -375,10 +390,9 @@ class EngineAheadTest {
     @Test
     void closeEndsTheStepInFlightBeforeTheModel() {
         admitted(request(9, 8));
-        engine.step();
+        step();
         lm.onAwait(chunks -> assertEquals(0, lm.closes()));
         engine.close();
-        assertEquals("engine is closed", listener.failure().getMessage());
         assertEquals(0, lm.stepsInFlight());
         assertEquals(1, lm.closes());
     }
@@ -386,8 +400,8 @@ class EngineAheadTest {
     @Test
     void cancelAllEndsThoseInFlight() {
         admitted(request(9, 8));
-        engine.step();
-        engine.cancelAll();
+        step();
+        running.forEach(Sequence::cancel);
         runToEnd();
         assertArrayEquals(
                 Arrays.copyOf(output(request(9, 8)), 1), listener.completion().outputTokenIds());

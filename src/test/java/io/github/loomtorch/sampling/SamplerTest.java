@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.request.UnusableLogitsException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -492,7 +493,8 @@ class SamplerTest {
 
     private static void fails(String message, Runnable action) {
         assertEquals(
-                message, assertThrows(ArithmeticException.class, action::run).getMessage());
+                message,
+                assertThrows(UnusableLogitsException.class, action::run).getMessage());
     }
 
     @ParameterizedTest

@@ -11,6 +11,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
@@ -46,14 +47,10 @@ class AsyncNaiveSchedulerTest {
                 () -> {
                     engineThread.set(Thread.currentThread());
                     lm = hooks.apply(FakeCausalLm.ofBatch(4)); // confined to this thread
-                    return new Engine(
-                            lm,
-                            new FakeTokenizer(),
-                            EngineOptions.builder().clock(clock).build());
+                    return new Engine(lm, new FakeTokenizer(), EngineOptions.defaults(), clock);
                 },
                 3,
-                TIMEOUT,
-                Thread.ofPlatform().name("engine-test").factory());
+                TIMEOUT);
         return scheduler;
     }
 
@@ -73,9 +70,9 @@ class AsyncNaiveSchedulerTest {
     }
 
     @Test
-    void runsOnTheThreadThatMadeTheEngine() throws IOException {
+    void runsOnTheThreadThatMadeTheEngineAndIsNamedAfterItsDevice() throws IOException {
         start();
-        assertEquals("engine-test", engineThread.get().getName());
+        assertEquals("engine-fake:0", engineThread.get().getName());
         assertFalse(engineThread.get().isVirtual());
     }
 
@@ -115,7 +112,7 @@ class AsyncNaiveSchedulerTest {
     @Test
     void timeoutOfTheNextBatchCountsFromItsOwnFirstRequest() throws Exception {
         start(model -> model.onAwait(chunks -> gate.pass()));
-        List<Generation> first = scheduler.submit(request(3, 1), 3);
+        List<Generation> first = scheduler.submitCopies(request(3, 1), 3);
         gate.awaitStep();
         clock.advance(Duration.ofMillis(20));
         Generation late = scheduler.submit(request(4, 1));
@@ -131,9 +128,9 @@ class AsyncNaiveSchedulerTest {
     void admitsTheNextBatchOnlyWhenNoSequenceRuns() throws Exception {
         start(model -> model.onAwait(chunks -> gate.pass()));
         Generation shortOne = scheduler.submit(request(3, 1));
-        List<Generation> longOnes = scheduler.submit(request(4, 3), 2);
+        List<Generation> longOnes = scheduler.submitCopies(request(4, 3), 2);
         gate.awaitStep();
-        List<Generation> next = scheduler.submit(request(5, 1), 3);
+        List<Generation> next = scheduler.submitCopies(request(5, 1), 3);
         gate.nextStep();
         assertYield(request(3, 1), shortOne.join()); // it leaves at once
         gate.nextStep();
@@ -147,7 +144,7 @@ class AsyncNaiveSchedulerTest {
     void parksForEverWhenIdle() throws Exception {
         start();
         assertEquals(Long.MAX_VALUE, clock.awaitParked());
-        scheduler.submit(request(3, 1), 3).forEach(Generation::join);
+        scheduler.submitCopies(request(3, 1), 3).forEach(Generation::join);
         assertEquals(Long.MAX_VALUE, clock.awaitParked());
     }
 
@@ -159,13 +156,13 @@ class AsyncNaiveSchedulerTest {
                 throw cause;
             }
         }));
-        List<Generation> bad = scheduler.submit(request(3, 4), 3);
+        List<Generation> bad = scheduler.submitCopies(request(3, 4), 3);
         for (Generation generation : bad) {
             assertSame(
                     cause,
                     assertThrows(CompletionException.class, generation::join).getCause());
         }
-        scheduler.submit(request(3, 4), 3).forEach(generation -> assertYield(request(3, 4), generation.join()));
+        scheduler.submitCopies(request(3, 4), 3).forEach(generation -> assertYield(request(3, 4), generation.join()));
     }
 
     @Test
@@ -185,7 +182,7 @@ class AsyncNaiveSchedulerTest {
     @Test
     void cancelsAndExpiresRequestsThatWaitForTheBatchToEnd() throws Exception {
         start(model -> model.onAwait(chunks -> gate.pass()));
-        List<Generation> running = scheduler.submit(request(3, 5), 3);
+        List<Generation> running = scheduler.submitCopies(request(3, 5), 3);
         gate.awaitStep();
         Generation cancelled = scheduler.submit(request(3, 4));
         Generation expiring = scheduler.submit(request(4, 4).withTimeout(Duration.ofMillis(10)));
@@ -200,7 +197,7 @@ class AsyncNaiveSchedulerTest {
     @Test
     void closeDrainsAndRefusesLaterRequests() throws IOException {
         start();
-        List<Generation> generations = scheduler.submit(request(3, 4), 5);
+        List<Generation> generations = scheduler.submitCopies(request(3, 4), 5);
         scheduler.close();
         generations.forEach(generation -> assertYield(request(3, 4), generation.join()));
         scheduler.close();
@@ -213,7 +210,7 @@ class AsyncNaiveSchedulerTest {
     @Test
     void closeNowCancelsWhatRunsAndWaits() throws Exception {
         start(model -> model.onAwait(chunks -> gate.pass()));
-        List<Generation> generations = scheduler.submit(request(3, 40), 5);
+        List<Generation> generations = scheduler.submitCopies(request(3, 40), 5);
         gate.awaitStep();
         Thread closing = Thread.ofPlatform().start(scheduler::closeNow);
         while (closing.getState() != Thread.State.WAITING) { // for the end
@@ -260,7 +257,7 @@ class AsyncNaiveSchedulerTest {
                 Thread.onSpinWait();
             }
         }));
-        List<Generation> generations = scheduler.submit(request(3, 40), 3);
+        List<Generation> generations = scheduler.submitCopies(request(3, 40), 3);
         closing.start();
         closing.join();
         assertTrue(flag.get());
@@ -274,7 +271,7 @@ class AsyncNaiveSchedulerTest {
         start();
         clock.awaitParked();
         engineThread.get().interrupt();
-        scheduler.submit(request(3, 4), 3).forEach(generation -> assertYield(request(3, 4), generation.join()));
+        scheduler.submitCopies(request(3, 4), 3).forEach(generation -> assertYield(request(3, 4), generation.join()));
         assertEquals(Long.MAX_VALUE, clock.awaitParked());
     }
 

@@ -8,14 +8,15 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.engine.SequenceListener;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenEvent;
+import io.github.loomtorch.request.TokenListener;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.ForwardingLm;
@@ -38,7 +39,7 @@ import org.junit.jupiter.api.Timeout;
 
 @Timeout(20)
 class EngineThreadTest {
-    private static final AdmissionRule NOBODY = (engine, waiting, now, closing) -> Long.MAX_VALUE;
+    private static final AdmissionRule NOBODY = (running, waiting, now, closing) -> Long.MAX_VALUE;
 
     private final StepGate gate = new StepGate();
     private final AtomicReference<Throwable> uncaught = new AtomicReference<>();
@@ -46,10 +47,11 @@ class EngineThreadTest {
     private FakeCausalLm lm;
     private EngineThread thread;
 
-    private void start(UnaryOperator<FakeCausalLm> hooks, Comparator<Sequence> turn, AdmissionRule rule)
+    private void start(UnaryOperator<FakeCausalLm> hooks, Comparator<QueuedRequest> turn, AdmissionRule rule)
             throws IOException {
         thread = new EngineThread(
                 () -> {
+                    Thread.currentThread().setUncaughtExceptionHandler((t, e) -> uncaught.set(e));
                     lm = hooks.apply(new FakeCausalLm(4, 4, 16, 64));
                     ForwardingLm mayBeLost = new ForwardingLm(lm) {
                         @Override
@@ -59,10 +61,6 @@ class EngineThreadTest {
                     };
                     return new Engine(mayBeLost, new FakeTokenizer(), EngineOptions.defaults());
                 },
-                Thread.ofPlatform()
-                        .name("engine-test")
-                        .uncaughtExceptionHandler((t, e) -> uncaught.set(e))
-                        .factory(),
                 QueueOptions.unbounded(),
                 turn,
                 rule);
@@ -75,9 +73,9 @@ class EngineThreadTest {
         assertEquals(1, lm.closes());
     }
 
-    private static long admitAll(Engine engine, WaitingQueue waiting, long now, boolean closing) {
-        for (Iterator<Sequence> turn = waiting.iterator(); turn.hasNext(); ) {
-            if (engine.tryAdmit(turn.next()) == Engine.Admission.ADMITTED) {
+    private static long admitAll(RunningRequests running, WaitingQueue waiting, long now, boolean closing) {
+        for (Iterator<QueuedRequest> turn = waiting.iterator(); turn.hasNext(); ) {
+            if (running.tryAdmit(turn.next()) == Engine.Admission.ADMITTED) {
                 turn.remove();
             }
         }
@@ -88,16 +86,16 @@ class EngineThreadTest {
     void endsRequestThatIsCancelledWhileTheOneBeforeItIsTaken() throws Exception {
         CompletableFuture<Generation> second = new CompletableFuture<>();
         AtomicBoolean submitted = new AtomicBoolean();
-        Comparator<Sequence> turn = (a, b) -> {
+        Comparator<QueuedRequest> turn = (a, b) -> {
             if (!submitted.getAndSet(true)) { // the engine thread has just emptied its inbox
-                Generation generation = thread.submit(request(3, 4), Generation.NO_LISTENER);
+                Generation generation = thread.submit(request(3, 4), TokenListener.NONE);
                 generation.cancel();
                 second.complete(generation);
             }
             return Long.compare(a.arrival(), b.arrival());
         };
         start(model -> model, turn, NOBODY);
-        Generation first = thread.submit(request(3, 4), Generation.NO_LISTENER);
+        Generation first = thread.submit(request(3, 4), TokenListener.NONE);
         assertEquals(FinishReason.CANCELLED, second.get().completion().get().finishReason());
         first.cancel();
         assertEquals(FinishReason.CANCELLED, first.completion().get().finishReason());
@@ -106,52 +104,41 @@ class EngineThreadTest {
     @Test
     void takesRequestThoughTheThreadSpendsItsPermitToPassOnALock() throws Exception {
         CompletableFuture<Generation> second = new CompletableFuture<>();
-        AdmissionRule spending = (engine, waiting, now, closing) -> {
+        AdmissionRule spending = (running, waiting, now, closing) -> {
             if (waiting.isEmpty() || second.isDone()) {
-                return admitAll(engine, waiting, now, closing);
+                return admitAll(running, waiting, now, closing);
             }
-            second.complete(thread.submit(request(3, 4), Generation.NO_LISTENER));
+            second.complete(thread.submit(request(3, 4), TokenListener.NONE));
             LockSupport.park(); // as a lock does that another thread holds
             return Long.MAX_VALUE;
         };
-        start(model -> model, Comparator.naturalOrder(), spending);
-        Generation first = thread.submit(request(3, 4), Generation.NO_LISTENER);
+        start(model -> model, QueuedRequest.BY_ARRIVAL, spending);
+        Generation first = thread.submit(request(3, 4), TokenListener.NONE);
         assertYield(request(3, 4), first.completion().get());
         assertYield(request(3, 4), second.get().completion().get());
     }
 
     @Test
     void endsSequenceThatIsCancelledBeforeItIsPreempted() throws Exception {
-        List<Sequence> admitted = new ArrayList<>();
-        AdmissionRule oneThatGivesWay = (engine, waiting, now, closing) -> {
+        List<QueuedRequest> admitted = new ArrayList<>();
+        AdmissionRule oneThatGivesWay = (running, waiting, now, closing) -> {
             if (admitted.isEmpty() && !waiting.isEmpty()) {
                 admitted.add(waiting.first());
-                admitAll(engine, waiting, now, closing);
+                admitAll(running, waiting, now, closing);
             } else if (admitted.size() == 1) {
-                Sequence urgent = engine.newSequence(request(3, 4).withPriority(1), NO_EVENTS);
-                admitted.getFirst().cancel();
-                engine.preemptFor(urgent).forEach(waiting::add);
-                engine.tryAdmit(urgent);
-                admitted.add(urgent);
+                QueuedRequest first = admitted.getFirst();
+                first.sequence().cancel();
+                running.preempt(List.of(first));
+                waiting.add(first);
+                admitted.add(first);
             }
             return Long.MAX_VALUE;
         };
-        start(model -> model, Comparator.naturalOrder(), oneThatGivesWay);
-        Generation generation = thread.submit(request(3, 40), Generation.NO_LISTENER);
+        start(model -> model, QueuedRequest.BY_ARRIVAL, oneThatGivesWay);
+        Generation generation = thread.submit(request(3, 40), TokenListener.NONE);
         assertEquals(FinishReason.CANCELLED, generation.completion().get().finishReason());
         assertEquals(1, generation.join().outputTokenIds().length);
     }
-
-    private static final SequenceListener NO_EVENTS = new SequenceListener() {
-        @Override
-        public void onToken(TokenEvent event) {}
-
-        @Override
-        public void onFinished(Completion completion) {}
-
-        @Override
-        public void onFailed(RuntimeException cause) {}
-    };
 
     @Test
     void lostDeviceFailsWhatRunsAndWaitsAtOnce() throws Exception {
@@ -161,11 +148,11 @@ class EngineThreadTest {
                     gate.pass();
                     throw cause;
                 }),
-                Comparator.naturalOrder(),
+                QueuedRequest.BY_ARRIVAL,
                 EngineThreadTest::admitAll);
-        Generation running = thread.submit(request(50, 4), Generation.NO_LISTENER);
+        Generation running = thread.submit(request(50, 4), TokenListener.NONE);
         gate.awaitStep();
-        Generation waiting = thread.submit(request(20, 4), Generation.NO_LISTENER);
+        Generation waiting = thread.submit(request(20, 4), TokenListener.NONE);
         lost = true;
         gate.open();
         assertSame(
@@ -178,7 +165,7 @@ class EngineThreadTest {
                         .getCause());
         assertEquals(1, lm.steps());
         IllegalStateException refused =
-                assertThrows(IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
+                assertThrows(IllegalStateException.class, () -> thread.submit(request(3, 4), TokenListener.NONE));
         assertEquals("engine is lost: device lost", refused.getMessage());
         assertSame(cause, refused.getCause());
     }
@@ -218,14 +205,14 @@ class EngineThreadTest {
                         throw cause;
                     }
                 }),
-                Comparator.naturalOrder(),
+                QueuedRequest.BY_ARRIVAL,
                 EngineThreadTest::admitAll);
         enqueue(request(8, 40), all);
         gate.awaitStep();
         enqueue(request(9, 40), all);
         enqueue(request(10, 40), all);
         enqueue(request(50, 4), all); // waits
-        Generation last = thread.submit(request(50, 4), Generation.NO_LISTENER);
+        Generation last = thread.submit(request(50, 4), TokenListener.NONE);
         gate.open();
         assertThrows(ExecutionException.class, last.completion()::get);
         thread.close(false);
@@ -235,14 +222,14 @@ class EngineThreadTest {
             assertFalse(ends.finished);
         }
         IllegalStateException refused =
-                assertThrows(IllegalStateException.class, () -> thread.submit(request(3, 4), Generation.NO_LISTENER));
+                assertThrows(IllegalStateException.class, () -> thread.submit(request(3, 4), TokenListener.NONE));
         assertEquals("engine is lost: device lost", refused.getMessage());
     }
 
     private void enqueue(GenerationRequest request, List<Ends> all) {
         Ends ends = new Ends();
         all.add(ends);
-        thread.enqueue(thread.engine().newSequence(request, ends));
+        thread.submissions().offer(new QueuedRequest(thread.engine().newSequence(request, ends)));
     }
 
     @Test
@@ -254,7 +241,7 @@ class EngineThreadTest {
                         throw new StackOverflowError();
                     }
                 }),
-                Comparator.naturalOrder(),
+                QueuedRequest.BY_ARRIVAL,
                 EngineThreadTest::admitAll);
         IllegalStateException thrown = new IllegalStateException("listener");
         SequenceListener throwing = new SequenceListener() {
@@ -269,11 +256,11 @@ class EngineThreadTest {
                 throw thrown;
             }
         };
-        thread.enqueue(thread.engine().newSequence(request(28, 4), throwing));
+        thread.submissions().offer(new QueuedRequest(thread.engine().newSequence(request(28, 4), throwing)));
         gate.awaitStep();
-        thread.enqueue(thread.engine().newSequence(request(20, 4), throwing));
+        thread.submissions().offer(new QueuedRequest(thread.engine().newSequence(request(20, 4), throwing)));
         gate.nextStep();
-        Generation waiting = thread.submit(request(20, 4), Generation.NO_LISTENER);
+        Generation waiting = thread.submit(request(20, 4), TokenListener.NONE);
         gate.open();
         assertThrows(ExecutionException.class, waiting.completion()::get);
         thread.close(true);

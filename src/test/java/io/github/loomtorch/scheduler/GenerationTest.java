@@ -13,6 +13,7 @@ import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
@@ -120,7 +121,10 @@ class GenerationTest {
         gate.open();
         Generation generation = scheduler.submit(request(3, 60));
         assertArrayEquals(
-                FakeCausalLm.expected(request(3, 60), generation.sequence().seed()), ids(generation.tokens()));
+                FakeCausalLm.expected(
+                        request(3, 60),
+                        ((SubmittedGeneration) generation).queued().sequence().seed()),
+                ids(generation.tokens()));
     }
 
     @Test

@@ -14,6 +14,7 @@ import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenEvent;
@@ -43,8 +44,7 @@ class NaiveSchedulerTest {
     private final NaiveScheduler scheduler = scheduler(lm, 3);
 
     private NaiveScheduler scheduler(FakeCausalLm model, int batchSize) {
-        EngineOptions config = EngineOptions.builder().clock(clock).build();
-        return new NaiveScheduler(new Engine(model, new FakeTokenizer(), config), batchSize);
+        return new NaiveScheduler(new Engine(model, new FakeTokenizer(), EngineOptions.defaults(), clock), batchSize);
     }
 
     private static boolean isDone(Generation generation) {
@@ -150,8 +150,8 @@ class NaiveSchedulerTest {
                 throw cause;
             }
         });
-        List<Generation> bad = scheduler.submit(request(3, 4), 3);
-        List<Generation> good = scheduler.submit(request(3, 4), 3);
+        List<Generation> bad = scheduler.submitCopies(request(3, 4), 3);
+        List<Generation> good = scheduler.submitCopies(request(3, 4), 3);
         for (Generation generation : bad) {
             assertSame(
                     cause,
@@ -271,13 +271,13 @@ class NaiveSchedulerTest {
     void severalCompletionsOfOnePromptHaveSuccessiveSeeds() {
         SamplingParams sampling =
                 SamplingParams.builder().maxNewTokens(5).seed(7).build();
-        List<Generation> generations = scheduler.submit(new GenerationRequest(new int[] {1, 2, 3}, sampling), 3);
+        List<Generation> generations = scheduler.submitCopies(new GenerationRequest(new int[] {1, 2, 3}, sampling), 3);
         assertEquals(
                 List.of(7L, 8L, 9L),
                 generations.stream().map(generation -> generation.join().seed()).toList());
         assertEquals(
                 "n must be >= 1, got 0",
-                assertThrows(IllegalArgumentException.class, () -> scheduler.submit(request(1, 1), 0))
+                assertThrows(IllegalArgumentException.class, () -> scheduler.submitCopies(request(1, 1), 0))
                         .getMessage());
     }
 

@@ -13,6 +13,8 @@ import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.Generation;
+import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
 import io.github.loomtorch.testing.FakeTokenizer;
@@ -55,13 +57,9 @@ class ReplicaPoolTest {
                                 return lost;
                             }
                         };
-                        return new Engine(
-                                mayBeLost,
-                                new FakeTokenizer(),
-                                EngineOptions.builder().clock(clock).build());
+                        return new Engine(mayBeLost, new FakeTokenizer(), EngineOptions.defaults(), clock);
                     },
-                    queue,
-                    Thread.ofPlatform().name("engine-test").factory());
+                    queue);
         }
     }
 
@@ -112,7 +110,7 @@ class ReplicaPoolTest {
 
     @Test
     void fullReplicaPassesRequestToTheNext() throws Exception {
-        start(new QueueOptions(1, Long.MAX_VALUE, QueueOptions.WhenFull.REJECT));
+        start(QueueOptions.builder().maxQueuedRequests(1).build());
         for (int i = 0; i < 2; i++) {
             pool.submit(request(3 + i, 2)); // a, then b
         }
@@ -130,7 +128,10 @@ class ReplicaPoolTest {
 
     /** One runs and one waits in each replica, and no more may wait; b has more to do. */
     private void startFull() throws Exception {
-        start(new QueueOptions(1, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK));
+        start(QueueOptions.builder()
+                .maxQueuedRequests(1)
+                .whenFull(QueueOptions.WhenFull.BLOCK)
+                .build());
         pool.submit(request(3, 2)); // a
         a.gate.awaitStep();
         pool.submit(request(4, 2)); // b
@@ -226,7 +227,7 @@ class ReplicaPoolTest {
         b.failure = cause;
         b.gate.open();
         b.thread.join();
-        assertEquals(1, pool.liveReplicas());
+        assertEquals(new SchedulerState.Running(1, 2), pool.state());
         cancelled.cancel();
         a.gate.open();
 
@@ -251,7 +252,7 @@ class ReplicaPoolTest {
         start();
         a.failure = cause;
         b.failure = cause;
-        List<Generation> generations = pool.submit(request(3, 4), 40);
+        List<Generation> generations = pool.submitCopies(request(3, 4), 40);
         a.gate.open();
         b.gate.open();
         for (Generation generation : generations) {
@@ -261,7 +262,7 @@ class ReplicaPoolTest {
         }
         a.thread.join();
         b.thread.join();
-        assertEquals(0, pool.liveReplicas());
+        assertEquals(new SchedulerState.Lost(cause), pool.state());
         assertEquals(
                 "engine is lost: device lost",
                 assertThrows(IllegalStateException.class, () -> pool.submit(request(3, 4)))
@@ -283,7 +284,7 @@ class ReplicaPoolTest {
             }
             a.clock.awaitParked();
         }
-        assertEquals(2, pool.liveReplicas());
+        assertEquals(new SchedulerState.Running(2, 2), pool.state());
     }
 
     @Test

@@ -9,6 +9,7 @@ import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.testing.FakeCausalLm;
@@ -54,15 +55,12 @@ class SchedulerStressTest {
                                     throw STEP_FAILURE;
                                 }
                             });
-                    EngineOptions config = EngineOptions.builder()
-                            .maxPrefillTokensPerStep(64)
-                            .ageingInterval(Duration.ofMillis(20))
-                            .build();
+                    EngineOptions config =
+                            EngineOptions.builder().maxPrefillTokensPerStep(64).build();
                     engine = new Engine(lm, new FakeTokenizer(), config);
                     return engine;
                 },
-                queue,
-                Thread.ofPlatform().name("engine-stress").factory());
+                queue);
     }
 
     @Test
@@ -77,7 +75,13 @@ class SchedulerStressTest {
         AtomicInteger ends = new AtomicInteger();
         AtomicReference<Throwable> wrong = new AtomicReference<>();
         CountDownLatch done = new CountDownLatch(requests);
-        ContinuousScheduler scheduler = start(new QueueOptions(500, Long.MAX_VALUE, QueueOptions.WhenFull.BLOCK), 400);
+        ContinuousScheduler scheduler = start(
+                QueueOptions.builder()
+                        .ageingInterval(Duration.ofMillis(20))
+                        .maxQueuedRequests(500)
+                        .whenFull(QueueOptions.WhenFull.BLOCK)
+                        .build(),
+                400);
         for (int i = 0; i < requests; i++) {
             int number = i;
             Thread.startVirtualThread(() -> {

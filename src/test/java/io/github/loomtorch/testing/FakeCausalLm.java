@@ -3,6 +3,7 @@ package io.github.loomtorch.testing;
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
@@ -20,8 +21,8 @@ import java.util.function.Function;
 
 /**
  * A model whose next token is a function of all tokens before it, as it reads them from its pages: each row holds a
- * hash of its token and of the row before, so any mix-up of slots, pages or shared beginnings changes the ids. It
- * checks what the engine promises to a {@link CausalLm}; tests compare what comes out with {@link #expected}.
+ * hash of its token and of the row before, so any mix-up of slots, pages or shared prefixes changes the ids. It checks
+ * what the engine promises to a {@link CausalLm}; tests compare what comes out with {@link #expected}.
  */
 public final class FakeCausalLm implements CausalLm {
     public static final int VOCAB_SIZE = 100;
@@ -163,6 +164,11 @@ public final class FakeCausalLm implements CausalLm {
     }
 
     @Override
+    public String device() {
+        return "fake:0";
+    }
+
+    @Override
     public int contextLength() {
         return contextLength;
     }
@@ -202,7 +208,7 @@ public final class FakeCausalLm implements CausalLm {
         List<Sampled> tokens = new ArrayList<>();
         for (Chunk chunk : chunks) {
             write(chunk);
-            tokens.add(chunk.samples() ? sample(chunk) : null);
+            tokens.add(chunk.wantedPositions().isEmpty() ? null : sample(chunk));
             computedTokens += chunk.count();
         }
         inFlight.add(new Step(
@@ -224,17 +230,19 @@ public final class FakeCausalLm implements CausalLm {
             Sequence sequence = chunk.sequence();
             int grown = sequence.length() - step.lengths()[i];
             check(grown == 0 || grown == 1 && chunk.isPending(), "a sequence grew by " + grown + " before await");
-            if (!chunk.samples()) {
+            RuntimeException failure = failures.apply(sequence);
+            if (failure != null && !chunk.wantedPositions().isEmpty()) {
+                chunk.failed(failure);
                 continue;
             }
-            RuntimeException failure = failures.apply(sequence);
-            int id = step.sampled().get(i).id();
-            if (failure != null) {
-                chunk.failed(failure);
-            } else if (sequence.sampling().topLogprobs() >= 0) {
-                chunk.sampled(id, new TokenLogprobs(-id, List.of()));
-            } else {
-                chunk.sampled(id);
+            for (WantedPosition wanted : chunk.wantedPositions()) {
+                check(wanted.position() == chunk.end() - 1, "position " + wanted.position() + " is wanted");
+                int id = step.sampled().get(i).id();
+                if (sequence.sampling().topLogprobs() >= 0) {
+                    wanted.sampled(id, new TokenLogprobs(-id, List.of()));
+                } else {
+                    wanted.sampled(id);
+                }
             }
         }
     }
@@ -255,6 +263,7 @@ public final class FakeCausalLm implements CausalLm {
             int slot = sequence.slot();
             check(slot >= 0 && slot < maxBatchSize && slots.add(slot), "slot " + slot);
             check(chunk.count() == 1 ? !longer : (longer = true), "a chunk of one token after a longer one");
+            check(chunk.mayRunAhead() == runsAhead, "a chunk that may run ahead: " + chunk.mayRunAhead());
             if (chunk.isPending()) {
                 Sampled before = sampled[slot];
                 check(

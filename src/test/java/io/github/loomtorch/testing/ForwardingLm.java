@@ -18,6 +18,11 @@ public abstract class ForwardingLm implements CausalLm {
     }
 
     @Override
+    public String device() {
+        return lm.device();
+    }
+
+    @Override
     public int contextLength() {
         return lm.contextLength();
     }

@@ -4,8 +4,8 @@ import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
-import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import java.util.List;
 

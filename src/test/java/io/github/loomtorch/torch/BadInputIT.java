@@ -16,10 +16,11 @@ import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TorchException;
-import io.github.loomtorch.scheduler.Generation;
+import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
@@ -147,7 +148,7 @@ class BadInputIT {
                 if (hasPoison(healthyRun)) {
                     failed++;
                     CompletionException e = assertThrows(CompletionException.class, generations.get(i)::join);
-                    ArithmeticException cause = assertInstanceOf(ArithmeticException.class, e.getCause());
+                    UnusableLogitsException cause = assertInstanceOf(UnusableLogitsException.class, e.getCause());
                     assertTrue(cause.getMessage().contains("NaN"), cause.getMessage());
                 } else {
                     assertArrayEquals(

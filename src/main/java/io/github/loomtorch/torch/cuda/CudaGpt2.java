@@ -1,6 +1,7 @@
 package io.github.loomtorch.torch.cuda;
 
 import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
@@ -433,8 +434,9 @@ public final class CudaGpt2 extends Gpt2 {
     private void launchPrefill(Step step) {
         try (TensorScope scope = new TensorScope()) {
             Tensor logits = options.deterministic() ? prefillEach(step.prefilling) : prefill(step.prefilling);
-            List<Chunk> sampling =
-                    step.prefilling.stream().filter(Chunk::samples).toList();
+            List<Chunk> sampling = step.prefilling.stream()
+                    .filter(chunk -> !chunk.wantedPositions().isEmpty())
+                    .toList();
             if (!sampling.isEmpty()) {
                 step.prefillRows.fillLast(sampling, sampler::prepare);
                 step.prefillRows.upload(sampling.size(), false);
@@ -455,7 +457,9 @@ public final class CudaGpt2 extends Gpt2 {
         if (!layers.isFused()) {
             return program.prefill(chunks);
         }
-        int sampling = (int) chunks.stream().filter(Chunk::samples).count();
+        int sampling = chunks.stream()
+                .mapToInt(chunk -> chunk.wantedPositions().size())
+                .sum();
         return prefill(PrefillShape.of(chunks), sampling, (shape, buffer) -> shape.put(buffer, chunks, pageSize()));
     }
 
@@ -500,17 +504,17 @@ public final class CudaGpt2 extends Gpt2 {
         try {
             Cuda.check(cudart.cudaEventSynchronize(step.done), "cudaEventSynchronize");
             finished = step;
-            int row = 0;
+            int firstRow = 0;
             for (Chunk chunk : step.stepping) {
-                row += chunk.count();
-                if (chunk.samples()) {
-                    sampler.take(chunk, step.rows, row - 1);
+                for (WantedPosition wanted : chunk.wantedPositions()) {
+                    sampler.take(chunk, wanted, step.rows, firstRow + wanted.position() - chunk.start());
                 }
+                firstRow += chunk.count();
             }
-            row = 0;
+            int row = 0;
             for (Chunk chunk : step.prefilling) {
-                if (chunk.samples()) {
-                    sampler.take(chunk, step.prefillRows, row++);
+                for (WantedPosition wanted : chunk.wantedPositions()) {
+                    sampler.take(chunk, wanted, step.prefillRows, row++);
                 }
             }
         } catch (RuntimeException e) {

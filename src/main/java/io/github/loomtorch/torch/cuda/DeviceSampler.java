@@ -2,6 +2,7 @@ package io.github.loomtorch.torch.cuda;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.request.TorchException;
@@ -96,9 +97,12 @@ final class DeviceSampler implements AutoCloseable {
         return tokens.data_ptr().address();
     }
 
-    /** Brings the tables of a chunk's slot up to date if it samples; returns the flags that say which of them apply. */
+    /**
+     * Brings the tables of a chunk's slot up to date if a token is sampled; returns the flags that say which of them
+     * apply.
+     */
     int prepare(Chunk chunk) {
-        if (!chunk.samples()) {
+        if (chunk.wantedPositions().isEmpty()) {
             return 0;
         }
         Sequence sequence = chunk.sequence();
@@ -155,8 +159,8 @@ final class DeviceSampler implements AutoCloseable {
                         tokensAddress());
     }
 
-    /** Gives a chunk what was sampled for its row, once the results are on the host. */
-    void take(Chunk chunk, StepRows.Host rows, int row) {
+    /** Takes the token sampled after a wanted position of a chunk from its row, once the results are on the host. */
+    void take(Chunk chunk, WantedPosition wanted, StepRows.Host rows, int row) {
         int token = rows.result(row, 0);
         if (token < 0) {
             Sampler.Unusable why = Sampler.Unusable.values()[rows.result(row, 1)];
@@ -165,9 +169,9 @@ final class DeviceSampler implements AutoCloseable {
         }
         int top = chunk.sequence().sampling().topLogprobs();
         if (top < 0) {
-            chunk.sampled(token);
+            wanted.sampled(token);
         } else {
-            chunk.sampled(token, logprobs(rows, row, top));
+            wanted.sampled(token, logprobs(rows, row, top));
         }
     }
 

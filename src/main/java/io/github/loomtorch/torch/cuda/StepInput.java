@@ -121,7 +121,7 @@ final class StepInput {
         for (int i = 0; i < pages; i++) {
             buffer.put(row + PAGES + i, sequence.page(i));
         }
-        if (!chunk.samples() || position < chunk.end() - 1) {
+        if (!chunk.wants(position)) {
             buffer.put(row + FLAGS, 0);
             return;
         }

@@ -2,6 +2,8 @@ package io.github.loomtorch.torch.program;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.WantedPosition;
+import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.sampling.Sampler;
 import org.bytedeco.javacpp.FloatPointer;
 
@@ -15,8 +17,11 @@ final class HostSampler {
         row = new float[vocabSize];
     }
 
-    /** Gives the chunk its token; or its failure, if the logits are unusable. {@code logits} [V] float32. */
-    void sample(Chunk chunk, FloatPointer logits) {
+    /**
+     * Samples the token after a wanted position; fails the chunk if the logits are unusable. {@code logits} [V]
+     * float32.
+     */
+    void sample(Chunk chunk, WantedPosition wanted, FloatPointer logits) {
         logits.get(row);
         Sequence sequence = chunk.sequence();
         try {
@@ -29,11 +34,11 @@ final class HostSampler {
                     sequence.length());
             int top = sequence.sampling().topLogprobs();
             if (top < 0) {
-                chunk.sampled(token);
+                wanted.sampled(token);
             } else {
-                chunk.sampled(token, sampler.logprobs(row, token, top));
+                wanted.sampled(token, sampler.logprobs(row, token, top));
             }
-        } catch (ArithmeticException e) {
+        } catch (UnusableLogitsException e) {
             chunk.failed(e);
         }
     }

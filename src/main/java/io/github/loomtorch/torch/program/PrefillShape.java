@@ -2,6 +2,7 @@ package io.github.loomtorch.torch.program;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.WantedPosition;
 import java.nio.IntBuffer;
 import java.util.ArrayList;
 import java.util.List;
@@ -125,8 +126,8 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
             }
             read += end;
             putEnds(buffer, i, token, read);
-            if (chunk.samples()) {
-                buffer.put(lastAt() + sampling++, token - 1);
+            for (WantedPosition wanted : chunk.wantedPositions()) {
+                buffer.put(lastAt() + sampling++, token - end + wanted.position());
             }
         }
         pad(buffer, token, chunks.size());

@@ -1,6 +1,7 @@
 package io.github.loomtorch.torch.program;
 
 import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.TensorScope;
@@ -65,10 +66,10 @@ public final class TorchScriptGpt2 extends Gpt2 {
             FloatPointer values = logits.data_ptr_float();
             int row = 0;
             for (Chunk chunk : chunks) {
-                if (chunk.samples()) {
-                    sampler.sample(chunk, values.position(row * logits.size(1)));
+                for (WantedPosition wanted : chunk.wantedPositions()) {
+                    sampler.sample(chunk, wanted, values.position(row * logits.size(1)));
                 }
-                if (chunk.samples() || rows == chunks.size()) {
+                if (!chunk.wantedPositions().isEmpty() || rows == chunks.size()) {
                     row++;
                 }
             }

@@ -274,7 +274,10 @@ public final class TorchScriptProgram implements AutoCloseable {
                         new IValue(told.narrow(
                                 0,
                                 shape.lastAt(),
-                                chunks.stream().filter(Chunk::samples).count())),
+                                chunks.stream()
+                                        .mapToInt(
+                                                chunk -> chunk.wantedPositions().size())
+                                        .sum())),
                         new IValue(cache.tensor()),
                         new IValue(flash)))
                 .toTensor();

@@ -4,14 +4,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
-import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.TensorScope;
 import io.github.loomtorch.torch.program.Gpt2;
@@ -291,7 +292,7 @@ class CudaLayersIT {
             boolean everyChunk = expected.size(0) == chunks.size();
             for (Chunk chunk : chunks) {
                 row += chunk.count();
-                if (chunk.samples()) {
+                for (WantedPosition position : chunk.wantedPositions()) {
                     float[] logits = new float[vocabSize()];
                     values.position(line * expected.size(1)).get(logits);
                     int best = 0;
@@ -299,9 +300,9 @@ class CudaLayersIT {
                         best = logits[id] > logits[best] ? id : best;
                     }
                     wanted.add(new Wanted(row - 1, logits));
-                    chunk.sampled(best);
+                    position.sampled(best);
                 }
-                line += everyChunk || chunk.samples() ? 1 : 0;
+                line += everyChunk || !chunk.wantedPositions().isEmpty() ? 1 : 0;
             }
             return wanted;
         }

@@ -8,11 +8,12 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.sampling.Sampler;
-import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.Libtorch;
@@ -196,13 +197,20 @@ class DeviceSamplerIT {
         }
 
         @Override
+        public String device() {
+            return "cuda:0";
+        }
+
+        @Override
         public boolean runsAhead() {
             return ahead;
         }
 
         @Override
         public void launch(List<Chunk> all) {
-            List<Chunk> chunks = all.stream().filter(Chunk::samples).toList();
+            List<Chunk> chunks = all.stream()
+                    .filter(chunk -> !chunk.wantedPositions().isEmpty())
+                    .toList();
             StepRows.Host host = step.host(steps++ % 2);
             try (TensorScope scope = new TensorScope()) {
                 torch_cuda.setCurrentCUDAStream(stream);
@@ -225,7 +233,7 @@ class DeviceSamplerIT {
                 for (int i = 0; i < chunks.size(); i++) {
                     rounded.position((long) i * PADDED).get(row);
                     compare(chunks.get(i), host, i, row);
-                    sampler.take(chunks.get(i), host, i);
+                    sampler.take(chunks.get(i), chunks.get(i).wantedPositions().getFirst(), host, i);
                 }
             }
         }
@@ -245,7 +253,7 @@ class DeviceSamplerIT {
             try {
                 expected =
                         reference.sample(logits, params, sequence.seed(), tokens, sequence.promptLength(), chunk.end());
-            } catch (ArithmeticException e) {
+            } catch (UnusableLogitsException e) {
                 failures.put(sequence.request().promptTokenIds()[0], e.getMessage());
                 return;
             }

@@ -10,17 +10,19 @@ import io.github.loomtorch.Demo;
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.StepFailedException;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
-import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.ReplicaPool;
 import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.RecordingListener;
@@ -188,7 +190,7 @@ class GpuIT {
                                 engine.newSequence(new GenerationRequest(prompt, params), listeners.getLast())));
             }
             while (!engine.isIdle()) {
-                engine.step();
+                step(engine);
             }
         }
         // From 132 rows on, at four heads, blocks have several heads on an H100: more than a few steps must be such.
@@ -301,7 +303,7 @@ class GpuIT {
                     engine.tryAdmit(engine.newSequence(
                             new GenerationRequest(new int[] {464, 300}, longer), listeners.getLast()));
                     for (int step = 0; step < 3; step++) {
-                        engine.step();
+                        step(engine);
                     }
                 }
                 for (int[] prompt : prompts) {
@@ -312,11 +314,19 @@ class GpuIT {
                     while (!waiting.isEmpty() && engine.tryAdmit(waiting.peek()) == Engine.Admission.ADMITTED) {
                         waiting.remove();
                     }
-                    engine.step().forEach(waiting::addFirst);
+                    step(engine);
                 }
             }
         }
         return listeners.stream().map(RecordingListener::completion).toList();
+    }
+
+    private static void step(Engine engine) {
+        try {
+            engine.step();
+        } catch (StepFailedException e) {
+            throw e.failure();
+        }
     }
 
     private static List<int[]> mixedBatch(ModelOptions options) throws IOException {
@@ -700,7 +710,8 @@ class GpuIT {
                             java.util.concurrent.CompletionException.class, bad::join)
                     .getCause();
             assertTrue(
-                    cause instanceof ArithmeticException && cause.getMessage().contains("after logitBias"),
+                    cause instanceof UnusableLogitsException
+                            && cause.getMessage().contains("after logitBias"),
                     String.valueOf(cause));
         }
     }

@@ -1,0 +1,148 @@
+package io.github.loomtorch.engine;
+
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.RequestTimings;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.TokenEvent;
+import io.github.loomtorch.request.TokenLogprobs;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.IntStream;
+
+/**
+ * What a sequence produces: its output tokens and their text, log-probabilities and times, and how it ends. Confined to
+ * the engine thread.
+ */
+final class SequenceOutput {
+    private final GenerationRequest request;
+    private final long seed;
+    private final SequenceListener listener;
+    private final OutputText text;
+    private final int[] stopIds; // ascending
+    private final int[] ids;
+    private int count;
+    private int published; // tokens that the listener was told of
+    private final List<TokenLogprobs> logprobs = new ArrayList<>();
+
+    private final long submittedNanos;
+    private boolean started;
+    private long startedNanos;
+    private long firstTokenNanos;
+    private long endedNanos;
+
+    private boolean ended;
+    private FinishReason finishReason; // null until it completes
+    private RuntimeException failure; // null unless it fails
+
+    SequenceOutput(
+            GenerationRequest request,
+            long seed,
+            SequenceListener listener,
+            OutputText text,
+            int[] endOfTextIds,
+            long submittedNanos) {
+        this.request = request;
+        this.seed = seed;
+        this.listener = listener;
+        this.text = text;
+        this.submittedNanos = submittedNanos;
+        SamplingParams sampling = request.sampling();
+        ids = new int[sampling.maxNewTokens()];
+        stopIds = IntStream.concat(
+                        sampling.stopTokenIds().stream().mapToInt(Integer::intValue),
+                        Arrays.stream(sampling.ignoreEos() ? new int[0] : endOfTextIds))
+                .sorted()
+                .toArray();
+    }
+
+    /** The sequence was admitted; only the first time counts, whatever preempts it later. */
+    void started(long now) {
+        if (!started) {
+            started = true;
+            startedNanos = now;
+        }
+    }
+
+    /** Adds a sampled token, which may end the sequence. */
+    void append(int id, Optional<TokenLogprobs> tokenLogprobs, long now) {
+        if (count == 0) {
+            firstTokenNanos = now;
+        }
+        ids[count++] = id;
+        tokenLogprobs.ifPresent(logprobs::add);
+        boolean atStopString = hasStopStrings() && text.append(id);
+        if (atStopString || Arrays.binarySearch(stopIds, id) >= 0) {
+            finish(FinishReason.STOP, now);
+        } else if (count == ids.length) {
+            finish(FinishReason.LENGTH, now);
+        }
+    }
+
+    boolean hasEnded() {
+        return ended;
+    }
+
+    void finish(FinishReason reason, long now) {
+        finishReason = reason;
+        end(now);
+    }
+
+    void fail(RuntimeException cause, long now) {
+        failure = cause;
+        end(now);
+    }
+
+    private void end(long now) {
+        assert !ended;
+        ended = true;
+        endedNanos = now;
+    }
+
+    /** Tells the listener of new tokens. Text without stop strings is decoded here, while the device works. */
+    void publishTokens() {
+        while (published < count) {
+            int index = published++;
+            if (!hasStopStrings()) {
+                text.append(ids[index]);
+            }
+            boolean isLast = ended && published == count;
+            listener.onToken(new TokenEvent(index, ids[index], text.take(isLast)));
+        }
+    }
+
+    /** Tells the listener of the end, after the last token. Called once. */
+    void publishEnd() {
+        publishTokens();
+        if (failure != null) {
+            listener.onFailed(failure);
+        } else {
+            listener.onFinished(completion());
+        }
+    }
+
+    private boolean hasStopStrings() {
+        return !request.sampling().stopStrings().isEmpty();
+    }
+
+    private Completion completion() {
+        text.take(true); // the text that is still held back, if no token ended the sequence
+        RequestTimings timings = new RequestTimings(
+                submittedNanos,
+                started ? startedNanos : endedNanos,
+                count > 0 ? firstTokenNanos : endedNanos,
+                endedNanos);
+        return new Completion(
+                request.promptTokenIds(),
+                Arrays.copyOf(ids, count),
+                text.taken(),
+                finishReason,
+                seed,
+                logprobs,
+                timings,
+                0);
+    }
+}

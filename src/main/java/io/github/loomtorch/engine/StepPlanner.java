@@ -1,0 +1,74 @@
+package io.github.loomtorch.engine;
+
+import io.github.loomtorch.options.EngineOptions;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Decides what the next step computes: the last token of each decoding sequence, and as many prompt tokens as the
+ * budget allows. It changes nothing. Confined to the engine thread.
+ */
+final class StepPlanner {
+    private final int maxPrefillTokens;
+    private final int maxPrefillTokensBesideDecode;
+    private final boolean deterministic;
+    private final boolean runsAhead;
+
+    StepPlanner(CausalLm lm, EngineOptions options) {
+        maxPrefillTokens = options.maxPrefillTokensPerStep();
+        deterministic = lm.deterministic();
+        maxPrefillTokensBesideDecode =
+                deterministic ? maxPrefillTokens : Math.min(maxPrefillTokens, options.maxPrefillTokensBesideDecode());
+        runsAhead = lm.runsAhead();
+    }
+
+    /** The chunks of the next step, those of one token first; none if there is nothing to compute. */
+    List<Chunk> next(List<Sequence> running) {
+        List<Chunk> chunks = new ArrayList<>();
+        for (Sequence sequence : running) {
+            if (tokensToCompute(sequence) == 1) {
+                chunks.add(chunk(sequence, 1));
+            }
+        }
+        int budget = chunks.isEmpty() ? maxPrefillTokens : maxPrefillTokensBesideDecode;
+        boolean untouched = true;
+        for (int i = 0; i < running.size() && budget > 0; i++) {
+            Sequence sequence = running.get(i);
+            int wanted = tokensToCompute(sequence);
+            if (wanted > 1) {
+                int count = Math.min(wanted, budget);
+                boolean isCutElsewhere = deterministic && count < wanted;
+                boolean wouldFollowLongerOnes = count == 1 && !untouched;
+                if (isCutElsewhere || wouldFollowLongerOnes) {
+                    break;
+                }
+                chunks.add(chunk(sequence, count));
+                budget -= count;
+                untouched = false;
+            }
+        }
+        return chunks;
+    }
+
+    private Chunk chunk(Sequence sequence, int count) {
+        return new Chunk(sequence, sequence.launched(), count, runsAhead);
+    }
+
+    /**
+     * How many tokens of a sequence could be computed next: 0 if the steps in flight complete it, or their results must
+     * be known first. With a deterministic model the number depends on the sequence alone: a prompt is cut at multiples
+     * of the budget, and output that a preempted sequence has lost is computed token by token, as it was before.
+     */
+    private int tokensToCompute(Sequence sequence) {
+        int length = sequence.foreseenLength();
+        int launched = sequence.launched();
+        if (length == sequence.maxLength() || sequence.awaitsResult()) {
+            return 0;
+        }
+        if (!deterministic) {
+            return length - launched;
+        }
+        int promptLeft = sequence.promptLength() - launched;
+        return promptLeft <= 0 ? 1 : Math.min(promptLeft, maxPrefillTokens - launched % maxPrefillTokens);
+    }
+}

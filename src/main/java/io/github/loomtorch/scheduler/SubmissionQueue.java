@@ -1,0 +1,237 @@
+package io.github.loomtorch.scheduler;
+
+import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.request.SchedulerState;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * Where submitters hand requests to an engine thread, and the limits of what waits. The engine thread takes the
+ * requests once per step and tells how many still wait then. Thread-safe.
+ */
+final class SubmissionQueue {
+    private final QueueOptions limits;
+    private final Runnable wake;
+
+    private final ReentrantLock lock = new ReentrantLock();
+
+    // Guarded by the lock.
+    private List<QueuedRequest> inbox = new ArrayList<>();
+    private long arrivals;
+    private int queuedRequests;
+    private long queuedTokens;
+    private long runningTokens;
+    private boolean closed;
+    private boolean cancelsAll;
+    private boolean ended; // nothing is ever taken out again
+    private RuntimeException failure; // null unless the engine is lost
+
+    private volatile Room room = new Room();
+
+    /**
+     * An empty queue.
+     *
+     * @param wake called, with the lock held, when the engine thread has something to do
+     */
+    SubmissionQueue(QueueOptions limits, Runnable wake) {
+        this.limits = limits;
+        this.wake = wake;
+    }
+
+    /** Where submitters wait for room. */
+    Room room() {
+        return room;
+    }
+
+    /** Has submitters wait for room in any of several queues. Called before the first request. */
+    void share(Room shared) {
+        room = shared;
+    }
+
+    /**
+     * Queues a new request if there is room; false if there is none and the limits say to wait.
+     *
+     * @throws IllegalStateException if the queue is closed or the engine is lost
+     * @throws RejectedExecutionException if the queue is full and rejects
+     */
+    boolean offer(QueuedRequest request) {
+        lock.lock();
+        try {
+            requireOpen();
+            int tokens = request.sequence().maxLength();
+            if (!isFullFor(tokens)) {
+                add(request);
+                return true;
+            }
+            if (limits.whenFull() == QueueOptions.WhenFull.REJECT) {
+                throw new RejectedExecutionException(whyFull(tokens));
+            }
+            return false;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Queues a request that another engine can no longer run, whatever the limits; false if it is too late for that.
+     */
+    boolean adopt(QueuedRequest request) {
+        lock.lock();
+        try {
+            if (!ended) {
+                add(request);
+            }
+            return !ended;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void requireOpen() {
+        if (failure != null) {
+            throw new IllegalStateException("engine is lost: " + failure.getMessage(), failure);
+        }
+        if (closed) {
+            throw new IllegalStateException("scheduler is closed");
+        }
+    }
+
+    private boolean isFullFor(int tokens) {
+        return queuedRequests >= limits.maxQueuedRequests()
+                || queuedRequests > 0 && queuedTokens > limits.maxQueuedTokens() - tokens;
+    }
+
+    private String whyFull(int tokens) {
+        return queuedRequests >= limits.maxQueuedRequests()
+                ? "queue is full: " + queuedRequests + " requests waiting (maxQueuedRequests="
+                        + limits.maxQueuedRequests() + ")"
+                : "queue is full: " + queuedTokens + " tokens waiting and " + tokens
+                        + " more asked for (maxQueuedTokens=" + limits.maxQueuedTokens() + ")";
+    }
+
+    private void add(QueuedRequest request) {
+        request.arrival(++arrivals);
+        inbox.add(request);
+        queuedRequests++;
+        queuedTokens += request.sequence().maxLength();
+        if (inbox.size() == 1) {
+            wake.run();
+        }
+    }
+
+    /** Takes no more requests. */
+    void close(boolean cancel) {
+        lock.lock();
+        try {
+            closed = true;
+            cancelsAll |= cancel;
+            wake.run();
+        } finally {
+            lock.unlock();
+        }
+        room.signal();
+    }
+
+    /** Requests that wait. */
+    int queuedRequests() {
+        lock.lock();
+        try {
+            return queuedRequests;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Tokens that all that waits or runs has at most in the end; {@link Long#MAX_VALUE} if no requests are taken. */
+    long outstandingTokens() {
+        lock.lock();
+        try {
+            return closed || failure != null ? Long.MAX_VALUE : queuedTokens + runningTokens;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    SchedulerState state() {
+        lock.lock();
+        try {
+            if (failure != null) {
+                return new SchedulerState.Lost(failure);
+            }
+            return closed ? new SchedulerState.Draining() : new SchedulerState.Running(1, 1);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    // The engine thread calls what follows.
+
+    /** What the engine thread finds. */
+    record News(List<QueuedRequest> requests, boolean closing, boolean cancelsAll) {}
+
+    /** Takes the new requests. */
+    News take() {
+        lock.lock();
+        try {
+            List<QueuedRequest> taken = inbox.isEmpty() ? List.of() : inbox;
+            if (!taken.isEmpty()) {
+                inbox = new ArrayList<>();
+            }
+            return new News(taken, closed, cancelsAll);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Ends the queue if it is closed and no request is left in it; the caller has none either. */
+    boolean endIfDrained() {
+        lock.lock();
+        try {
+            ended = closed && inbox.isEmpty();
+            return ended;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Tells submitters what the engine thread has now, beside the new requests. */
+    void updateLoad(WaitingQueue waiting, long tokensRunning) {
+        boolean hasRoom;
+        lock.lock();
+        try {
+            queuedRequests = waiting.size() + inbox.size();
+            queuedTokens = waiting.tokens();
+            for (QueuedRequest request : inbox) {
+                queuedTokens += request.sequence().maxLength();
+            }
+            runningTokens = tokensRunning;
+            hasRoom = !isFullFor(1);
+        } finally {
+            lock.unlock();
+        }
+        if (hasRoom) {
+            room.signal();
+        }
+    }
+
+    /** Refuses all requests from now on, because the engine is lost; returns those not taken. */
+    List<QueuedRequest> lose(RuntimeException cause) {
+        List<QueuedRequest> left;
+        lock.lock();
+        try {
+            failure = cause;
+            ended = true;
+            left = inbox;
+            inbox = new ArrayList<>();
+            queuedRequests = 0;
+            queuedTokens = 0;
+            runningTokens = 0;
+        } finally {
+            lock.unlock();
+        }
+        room.signal();
+        return left;
+    }
+}
