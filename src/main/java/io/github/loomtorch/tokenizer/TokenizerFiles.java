@@ -20,7 +20,7 @@ final class TokenizerFiles {
     private static final List<String> BESIDE =
             List.of(TokenizerConfig.CONFIG, TokenizerConfig.SPECIAL_TOKENS, TokenizerConfig.ADDED_TOKENS);
 
-    /** Files of tokenizers of other kinds: WordPiece, SentencePiece, tiktoken. */
+    /** Files of tokenizers of other kinds: WordPiece, SentencePiece, tiktoken, nanoGPT's characters. */
     private static final List<String> OTHER = List.of(
             "vocab.txt",
             "spiece.model",
@@ -30,7 +30,8 @@ final class TokenizerFiles {
             "source.spm",
             "tekken.json",
             "tiktoken.model",
-            "bpe.codes");
+            "bpe.codes",
+            "meta.pkl");
 
     /** Classes whose vocabulary and merges mean what GPT-2's do. */
     private static final Set<String> GPT2_CLASSES =

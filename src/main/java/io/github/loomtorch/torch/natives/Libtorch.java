@@ -18,19 +18,23 @@ public final class Libtorch {
     private Libtorch() {}
 
     /**
-     * Loads libtorch; does nothing when it is loaded.
+     * Loads libtorch; does nothing when it is loaded. JavaCPP, which loads it, takes its options from system properties
+     * only. Those that are not set are set here, for the whole process:
+     *
+     * <ul>
+     *   <li>{@code org.bytedeco.javacpp.maxBytes} and {@code maxPhysicalBytes} to 0, no limit. The defaults limit
+     *       native memory to a multiple of the Java heap, and at the limit stop all threads for garbage collections.
+     *   <li>{@code org.bytedeco.javacpp.platform.extension} to a blank, only where libtorch's CUDA build is not on the
+     *       class path. JavaCPP would search for the CUDA libraries for half a second.
+     * </ul>
      *
      * @throws TorchException if the natives are missing or do not load
      */
     public static void load() {
-        // JavaCPP otherwise caps native memory at a multiple of the heap, and stalls all threads in garbage collections
-        // at the cap.
         setDefault("org.bytedeco.javacpp.maxBytes", "0");
         setDefault("org.bytedeco.javacpp.maxPhysicalBytes", "0");
         String gpuBuild = "/org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/" + System.mapLibraryName("jnitorch");
         if (Libtorch.class.getResource(gpuBuild) == null) {
-            // JavaCPP otherwise looks everywhere for the CUDA libraries of the build that is not there, which takes
-            // half a second.
             setDefault("org.bytedeco.javacpp.platform.extension", " ");
         }
         try {

@@ -4,18 +4,16 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import org.bytedeco.javacpp.Pointer;
 
-/**
- * What its owner has to free: all of it, the last that was made first, also if the owner could not be made to its end.
- */
+/** A stack of things to free, closed in reverse order, also when the owner's constructor fails half-way. */
 public final class Resources implements AutoCloseable {
     private final Deque<Runnable> closers = new ArrayDeque<>();
 
-    /** Has something done at the end. */
+    /** Runs an action when this is closed. */
     public void onClose(Runnable closer) {
         closers.push(closer);
     }
 
-    /** Lets a native object outlive the scope that it was made in, until the end. */
+    /** Keeps a native object alive beyond the scope that it was made in, until this is closed. */
     public <P extends Pointer> P keep(P pointer) {
         pointer.retainReference();
         closers.push(pointer::releaseReference);

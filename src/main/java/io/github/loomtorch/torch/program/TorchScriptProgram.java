@@ -6,16 +6,13 @@ import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.Cuda;
+import io.github.loomtorch.torch.natives.CudaStreams;
 import io.github.loomtorch.torch.natives.Libtorch;
 import io.github.loomtorch.torch.natives.Resources;
 import io.github.loomtorch.torch.natives.TensorScope;
 import java.io.IOException;
 import java.nio.IntBuffer;
-import java.util.Deque;
 import java.util.List;
-import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.stream.LongStream;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.IntPointer;
@@ -44,12 +41,6 @@ public final class TorchScriptProgram implements AutoCloseable {
     public interface Loader {
         JitModule load(Device device, ScalarType dtype) throws IOException;
     }
-
-    /**
-     * By GPU, streams of closed models: libtorch keeps cuBLAS's workspace of each stream for ever, so the next model
-     * takes one of them.
-     */
-    private static final Map<Byte, Deque<CUDAStream>> IDLE_STREAMS = new ConcurrentHashMap<>();
 
     private final Gpt2Config config;
     private final Resources resources = new Resources();
@@ -80,7 +71,7 @@ public final class TorchScriptProgram implements AutoCloseable {
             device = resources.keep(device(options.device()));
             deviceName = device.str().getString();
             dtype = Libtorch.scalarType(options.dtype(), device.is_cuda());
-            stream = device.is_cuda() ? takeStream(device.index()) : null;
+            stream = device.is_cuda() ? CudaStreams.take(device.index()) : null;
             configureThread();
             module = resources.keep(loader.load(device, dtype));
             decode = method("decode");
@@ -96,15 +87,6 @@ public final class TorchScriptProgram implements AutoCloseable {
             close();
             throw e;
         }
-    }
-
-    private static Deque<CUDAStream> idleStreams(byte device) {
-        return IDLE_STREAMS.computeIfAbsent(device, any -> new ConcurrentLinkedDeque<>());
-    }
-
-    private static CUDAStream takeStream(byte device) {
-        CUDAStream idle = idleStreams(device).poll();
-        return idle != null ? idle : torch_cuda.getStreamFromPool(true, device).retainReference();
     }
 
     private static Device device(String name) {
@@ -308,10 +290,7 @@ public final class TorchScriptProgram implements AutoCloseable {
         }
         if (cuda && stream != null && !streamReturned) {
             streamReturned = true;
-            try (TensorScope scope = new TensorScope()) {
-                torch_cuda.setCurrentCUDAStream(torch_cuda.getDefaultCUDAStream(index)); // this thread is done with it
-            }
-            idleStreams(index).add(stream);
+            CudaStreams.giveBack(index, stream);
         }
     }
 }
