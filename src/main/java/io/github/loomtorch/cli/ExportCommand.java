@@ -34,8 +34,7 @@ final class ExportCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         ModelDirectory directory = model.open();
         if (!directory.hasWeights()) {
-            throw new IOException(directory.path()
-                    + ": expected model.safetensors or model.safetensors.index.json, got model.ts only");
+            throw new IOException(directory.path() + ": expected weights, got model.ts only");
         }
         PrintWriter out = spec.commandLine().getOut();
         Path file = directory.torchScript();

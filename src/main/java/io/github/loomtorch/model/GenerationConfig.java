@@ -2,7 +2,6 @@ package io.github.loomtorch.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -51,7 +50,7 @@ public record GenerationConfig(List<Integer> endOfTextIds, Map<String, String> s
      * @throws IOException if the file cannot be read, is not a JSON object, or {@code eos_token_id} has another type
      */
     static GenerationConfig read(Path file) throws IOException {
-        Json json = Json.parse(file.toString(), Files.readAllBytes(file));
+        Json json = Json.read(file);
         Map<String, String> values = new LinkedHashMap<>();
         for (Map.Entry<String, JsonNode> field : json.node().properties()) {
             if (SAMPLING_KEYS.contains(field.getKey()) && !field.getValue().isNull()) {

@@ -1,25 +1,47 @@
 package io.github.loomtorch.model;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.core.json.JsonReadFeature;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /**
- * A JSON object whose fields are read by type; what is not as it should be is an {@link IOException} that says where.
- * Immutable.
+ * A JSON object whose fields are read by type. Any violation is an {@link IOException} that says where. The syntax is
+ * that of Python's {@code json} module: {@code NaN} and {@code Infinity} are numbers, and of a key that is there twice
+ * the last value counts. Immutable.
  */
 record Json(String where, JsonNode node) {
+    /** Maximum size of a JSON file: enough for any configuration or index, little enough to parse in a small heap. */
+    static final int MAX_BYTES = 4 << 20;
+
     private static final JsonMapper MAPPER = JsonMapper.builder()
-            .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+            .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
             .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
             .build();
     private static final int MAX_QUOTED_CHARS = 100;
+
+    /** Reads a file of at most {@link #MAX_BYTES}. */
+    static Json read(Path file) throws IOException {
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+            if (channel.size() > MAX_BYTES) {
+                throw new IOException(
+                        file + ": size must be <= " + MAX_BYTES + " bytes for a JSON file, got " + channel.size());
+            }
+            return parse(
+                    file.toString(),
+                    ModelFiles.read(file, channel, 0, (int) channel.size()).array());
+        }
+    }
 
     /**
      * Parses {@code bytes}, UTF-8, found at {@code where} (a file, and the part of it), which every message begins
@@ -31,8 +53,9 @@ record Json(String where, JsonNode node) {
         } catch (JsonProcessingException e) {
             String reason =
                     e.getOriginalMessage().lines().findFirst().orElse("").replaceFirst(" \\(start marker at .*", "");
-            int line = e.getLocation() == null ? 1 : e.getLocation().getLineNr();
-            throw new IOException(where + ": expected a JSON object, got bad JSON in line " + line + ": " + reason, e);
+            String line =
+                    e.getLocation() == null ? "" : " in line " + e.getLocation().getLineNr();
+            throw new IOException(where + ": expected a JSON object, got bad JSON" + line + ": " + shorten(reason), e);
         }
     }
 
@@ -43,8 +66,27 @@ record Json(String where, JsonNode node) {
         return new Json(where, node);
     }
 
+    /** An object of those entries whose values are integers, booleans or strings. */
+    static Json of(String where, Map<?, ?> entries) {
+        ObjectNode node = MAPPER.createObjectNode();
+        entries.forEach((key, value) -> {
+            switch (value) {
+                case Long integer -> node.put(String.valueOf(key), integer);
+                case Boolean bool -> node.put(String.valueOf(key), bool);
+                case String text -> node.put(String.valueOf(key), text);
+                default -> {} // of no use here
+            }
+        });
+        return new Json(where, node);
+    }
+
     boolean has(String key) {
         return node.has(key);
+    }
+
+    /** Whether the field has a value other than null. */
+    boolean hasValue(String key) {
+        return node.hasNonNull(key);
     }
 
     /** The field's value, a {@link MissingNode} if there is no such field. */
@@ -52,54 +94,59 @@ record Json(String where, JsonNode node) {
         return node.path(key);
     }
 
-    int integer(String key, int absent) throws IOException {
+    /** The field is required. */
+    int integer(String key) throws IOException {
         JsonNode value = get(key);
-        if (value.isMissingNode()) {
-            return absent;
-        }
         if (!value.isIntegralNumber() || !value.canConvertToInt()) {
             throw must(key, "be a 32-bit integer");
         }
         return value.intValue();
     }
 
+    /** The field may be absent or null. */
+    int integer(String key, int absent) throws IOException {
+        return hasValue(key) ? integer(key) : absent;
+    }
+
+    /** The field may be absent or null. */
     double number(String key, double absent) throws IOException {
-        JsonNode value = get(key);
-        if (value.isMissingNode()) {
+        if (!hasValue(key)) {
             return absent;
         }
-        if (!value.isNumber()) {
+        if (!get(key).isNumber()) {
             throw must(key, "be a number");
         }
-        return value.doubleValue();
+        return get(key).doubleValue();
     }
 
+    /** The field may be absent or null. */
     boolean bool(String key, boolean absent) throws IOException {
-        JsonNode value = get(key);
-        if (value.isMissingNode()) {
+        if (!hasValue(key)) {
             return absent;
         }
-        if (!value.isBoolean()) {
+        if (!get(key).isBoolean()) {
             throw must(key, "be true or false");
         }
-        return value.booleanValue();
+        return get(key).booleanValue();
     }
 
-    String string(String key, String absent) throws IOException {
-        JsonNode value = get(key);
-        if (value.isMissingNode()) {
-            return absent;
-        }
-        if (!value.isTextual()) {
+    /** The field is required. */
+    String string(String key) throws IOException {
+        if (!get(key).isTextual()) {
             throw must(key, "be a string");
         }
-        return value.textValue();
+        return get(key).textValue();
+    }
+
+    /** The field may be absent or null. */
+    String string(String key, String absent) throws IOException {
+        return hasValue(key) ? string(key) : absent;
     }
 
     /** Token ids: one, or an array of them; none where the field is absent or null. */
     List<Integer> ids(String key) throws IOException {
         JsonNode value = get(key);
-        if (value.isMissingNode() || value.isNull()) {
+        if (!hasValue(key)) {
             return List.of();
         }
         List<Integer> ids = new ArrayList<>();
@@ -129,11 +176,15 @@ record Json(String where, JsonNode node) {
 
     /** The failure of a field that does not follow its rule. */
     IOException must(String key, String rule) {
-        return new IOException(where + ": " + key + " must " + rule + ", got " + quote(get(key)));
+        return new IOException(where + ": " + shorten(key) + " must " + rule + ", got " + quote(get(key)));
     }
 
     private static String quote(JsonNode value) {
-        String text = value.isMissingNode() ? "nothing" : value.toString();
+        return value.isMissingNode() ? "nothing" : shorten(value.toString());
+    }
+
+    /** Text from a file, short enough for a message. */
+    static String shorten(String text) {
         return text.length() <= MAX_QUOTED_CHARS ? text : text.substring(0, MAX_QUOTED_CHARS) + "...";
     }
 }

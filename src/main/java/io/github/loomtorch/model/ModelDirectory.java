@@ -9,26 +9,41 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 import java.util.List;
-import java.util.stream.Stream;
 
 /**
- * A directory that holds a model: {@code config.json}, and its weights ({@code model.safetensors}, or the shards of a
- * {@code model.safetensors.index.json}) or the {@code model.ts} exported from them, or both; maybe a tokenizer too.
- * Immutable and thread-safe.
+ * A directory that holds a model: {@code config.json} and weights (see {@link Checkpoint#open}), or the
+ * {@code model.ts} exported from them, or both; maybe {@code generation_config.json}; maybe a tokenizer too. A
+ * directory with nanoGPT's {@code ckpt.pt} needs no {@code config.json}. A file may be a link within the directory or
+ * into the {@code blobs} of Hugging Face's cache; links to other places are refused. Immutable and thread-safe.
  */
 public final class ModelDirectory {
     private static final String CONFIG = "config.json";
     private static final String GENERATION_CONFIG = "generation_config.json";
     private static final String TORCH_SCRIPT = "model.ts";
-    /** The files of a GPT-2 tokenizer in the layouts it is published in; each layout is complete in itself. */
-    private static final List<List<String>> TOKENIZERS = List.of(
-            List.of("tokenizer.json"), List.of("vocab.json", "merges.txt"), List.of("encoder.json", "vocab.bpe"));
+    /** Files that only a directory with a tokenizer has, of any kind of tokenizer. */
+    private static final List<String> TOKENIZER_FILES = List.of(
+            "tokenizer.json",
+            "vocab.json",
+            "merges.txt",
+            "encoder.json",
+            "vocab.bpe",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "added_tokens.json",
+            "vocab.txt",
+            "spiece.model",
+            "sentencepiece.bpe.model",
+            "sentencepiece.model",
+            "tokenizer.model",
+            "meta.pkl"); // of nanoGPT's vocabularies of characters
 
     private final Path path;
     private final Gpt2Config config;
     private final GenerationConfig generationConfig;
+    private final boolean nanoGpt; // the weights are those of ckpt.pt
 
-    private ModelDirectory(Path path, Gpt2Config config, GenerationConfig generationConfig) {
+    private ModelDirectory(Path path, Gpt2Config config, GenerationConfig generationConfig, boolean nanoGpt) {
+        this.nanoGpt = nanoGpt;
         this.path = path;
         this.config = config;
         this.generationConfig = generationConfig;
@@ -47,23 +62,23 @@ public final class ModelDirectory {
             throw new IOException(
                     path + ": expected a model directory, got " + (Files.exists(path) ? "a file" : "nothing"));
         }
-        if (!Files.isRegularFile(path.resolve(CONFIG))) {
+        boolean nanoGpt = !ModelFiles.has(path, CONFIG) && ModelFiles.has(path, NanoGpt.NAME);
+        if (!nanoGpt && !ModelFiles.has(path, CONFIG)) {
             throw new IOException(path + ": expected config.json, got a directory without it");
         }
-        Gpt2Config config = Gpt2Config.read(path.resolve(CONFIG));
-        Path generation = path.resolve(GENERATION_CONFIG);
-        GenerationConfig generationConfig =
-                Files.isRegularFile(generation) ? GenerationConfig.read(generation) : GenerationConfig.NONE;
+        Gpt2Config config = nanoGpt
+                ? NanoGpt.readConfig(ModelFiles.require(path.toString(), path, NanoGpt.NAME))
+                : Gpt2Config.read(ModelFiles.require(path.toString(), path, CONFIG));
+        GenerationConfig generationConfig = ModelFiles.has(path, GENERATION_CONFIG)
+                ? GenerationConfig.read(ModelFiles.require(path.toString(), path, GENERATION_CONFIG))
+                : GenerationConfig.NONE;
         if (!generationConfig.endOfTextIds().isEmpty()) {
             config = config.withEndOfTextIds(generationConfig.endOfTextIds());
         }
-        ModelDirectory directory = new ModelDirectory(path, config, generationConfig);
+        ModelDirectory directory = new ModelDirectory(path, config, generationConfig, nanoGpt);
         if (!directory.hasWeights() && !Files.isRegularFile(directory.torchScript())) {
-            throw new IOException(path
-                    + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them"
-                    + (Files.exists(path.resolve("pytorch_model.bin"))
-                            ? "; convert its pytorch_model.bin to safetensors"
-                            : ""));
+            throw new IOException(path + ": expected one of " + Checkpoint.NAMES + " or " + TORCH_SCRIPT
+                    + ", got a directory without them");
         }
         return directory;
     }
@@ -78,7 +93,8 @@ public final class ModelDirectory {
     }
 
     /**
-     * The model's configuration. Where {@code generation_config.json} names end-of-text tokens, those count.
+     * The model's configuration. Where {@code generation_config.json} names end-of-text tokens, those count. Whether
+     * the head is tied is only known from the weights: {@link Gpt2Weights#config()}.
      *
      * @return as read by {@link #open}
      */
@@ -105,46 +121,55 @@ public final class ModelDirectory {
     }
 
     /**
-     * Whether there are weights to export the model from.
+     * Whether there are weights.
      *
-     * @return true if the directory has a safetensors checkpoint
+     * @return true if the directory has a checkpoint in any format
      */
     public boolean hasWeights() {
-        return Stream.of(Safetensors.SINGLE, Safetensors.INDEX).anyMatch(this::has);
+        return nanoGpt || Checkpoint.NAMES.stream().anyMatch(name -> ModelFiles.has(path, name));
     }
 
     /**
-     * Opens the checkpoint.
+     * Opens the checkpoint and finds the model's weights in it.
      *
-     * @return its tensors
-     * @throws IOException if there is none or it is bad (see {@link Safetensors#open})
+     * @return the weights and the configuration that fits them
+     * @throws IOException if there is no checkpoint, or it is bad or is not of this model (see {@link Checkpoint#open}
+     *     and {@link Gpt2Weights#of})
      */
-    public Safetensors openWeights() throws IOException {
-        return Safetensors.open(path);
+    public Gpt2Weights weights() throws IOException {
+        return Gpt2Weights.of(config, checkpoint());
+    }
+
+    private Checkpoint checkpoint() throws IOException {
+        return nanoGpt ? NanoGpt.open(ModelFiles.require(path.toString(), path, NanoGpt.NAME)) : Checkpoint.open(path);
     }
 
     /**
      * Tells whether something made from this model, such as its {@code model.ts}, is still good: covers all of
-     * {@code config.json} and, for each file of the weights, its name, size, time of last modification and header. The
-     * weights' data is not read, so it takes milliseconds for a model of any size.
+     * {@code config.json} and, for each file of the weights, its name, size, time of last modification and, of
+     * safetensors, header. The weights' data is not read, so it takes milliseconds for a model of any size.
      *
      * @return 64 hexadecimal digits
      * @throws IOException if a file cannot be read or the checkpoint is bad
      */
     public String fingerprint() throws IOException {
         MessageDigest digest = sha256();
-        digest.update(sha256().digest(Files.readAllBytes(path.resolve(CONFIG))));
+        if (!nanoGpt) {
+            digest.update(sha256().digest(Files.readAllBytes(path.resolve(CONFIG))));
+        }
         if (hasWeights()) {
-            Safetensors weights = openWeights();
-            if (!weights.files().contains(weights.path())) {
-                digest.update(sha256().digest(Files.readAllBytes(weights.path())));
+            Checkpoint checkpoint = checkpoint();
+            if (!checkpoint.files().contains(checkpoint.path())) {
+                digest.update(sha256().digest(Files.readAllBytes(checkpoint.path())));
             }
-            for (Path file : weights.files()) {
+            for (Path file : checkpoint.files()) {
                 BasicFileAttributes attributes = Files.readAttributes(file, BasicFileAttributes.class);
                 String facts =
                         file.getFileName() + "\n" + attributes.size() + "\n" + attributes.lastModifiedTime() + "\n";
                 digest.update(facts.getBytes(StandardCharsets.UTF_8));
-                digest.update(sha256().digest(Safetensors.readHeader(file)));
+                if (file.toString().endsWith(".safetensors")) {
+                    digest.update(sha256().digest(Safetensors.readHeader(file)));
+                }
             }
         }
         return HexFormat.of().formatHex(digest.digest());
@@ -154,15 +179,11 @@ public final class ModelDirectory {
      * Where to read the tokenizer from.
      *
      * @param fallback the directory to take if this one has no tokenizer
-     * @return this directory if it has {@code tokenizer.json}, {@code vocab.json} and {@code merges.txt}, or
-     *     {@code encoder.json} and {@code vocab.bpe}; else the fallback
+     * @return this directory if it has any file of a tokenizer, even one of another kind or a part of one, so that the
+     *     model never gets the fallback silently; else the fallback
      */
     public Path tokenizerDirectory(Path fallback) {
-        return TOKENIZERS.stream().anyMatch(files -> files.stream().allMatch(this::has)) ? path : fallback;
-    }
-
-    private boolean has(String file) {
-        return Files.isRegularFile(path.resolve(file));
+        return TOKENIZER_FILES.stream().anyMatch(name -> ModelFiles.has(path, name)) ? path : fallback;
     }
 
     private static MessageDigest sha256() {

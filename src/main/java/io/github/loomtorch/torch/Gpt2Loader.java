@@ -32,7 +32,9 @@ public final class Gpt2Loader {
      */
     public static Gpt2 load(ModelDirectory directory, ModelOptions options) throws IOException {
         return create(
-                directory.config(), options, (device, dtype) -> TorchScriptExporter.load(directory, device, dtype));
+                TorchScriptExporter.config(directory),
+                options,
+                (device, dtype) -> TorchScriptExporter.load(directory, device, dtype));
     }
 
     /**

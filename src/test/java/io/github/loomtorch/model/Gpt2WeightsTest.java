@@ -4,7 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
-import io.github.loomtorch.model.Safetensors.DType;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.testing.SafetensorsWriter;
 import java.io.ByteArrayOutputStream;
@@ -39,7 +38,7 @@ class Gpt2WeightsTest {
                         50257, 1024, 256, 8, 4, 1024, Activation.GELU_TANH, 1e-5, true, false, true, List.of(50256)),
                 config);
         assertEquals(19_446_528, config.parameterCount());
-        Gpt2Weights weights = Gpt2Weights.of(config, tales.openWeights());
+        Gpt2Weights weights = tales.weights();
         assertEquals(4 + 8 * 12, weights.names().size());
         assertArrayEquals(new long[] {50257, 256}, weights.get("wte.weight").shape());
         assertArrayEquals(
@@ -72,7 +71,7 @@ class Gpt2WeightsTest {
     @EnumSource(names = {"F32", "F16", "BF16"})
     void takesEveryFloatTypeOfWeights(DType dtype) throws IOException {
         Path directory = RandomCheckpoint.write(dir, RandomCheckpoint.tinyConfig(), dtype, 1);
-        Gpt2Weights weights = Gpt2Weights.of(RandomCheckpoint.tinyConfig(), Safetensors.open(directory));
+        Gpt2Weights weights = Gpt2Weights.of(RandomCheckpoint.tinyConfig(), Checkpoint.open(directory));
         assertEquals(dtype, weights.get("wpe.weight").dtype());
         assertEquals(
                 32 * 16 * dtype.sizeBytes(), weights.get("wpe.weight").data().remaining());
@@ -84,7 +83,7 @@ class Gpt2WeightsTest {
         tensors.put("h.0.attn.bias", new long[] {1, 1, 4, 4});
         tensors.put("transformer.h.1.attn.masked_bias", new long[] {});
         tensors.put("lm_head.weight", new long[] {5, 2});
-        Safetensors checkpoint = checkpoint(tensors, DType.F32);
+        Checkpoint checkpoint = checkpoint(tensors, DType.F32);
         assertEquals(
                 "",
                 logOf(() -> assertEquals(
@@ -97,7 +96,7 @@ class Gpt2WeightsTest {
         Map<String, long[]> tensors = Gpt2Weights.shapes(TIED);
         tensors.put("score.weight", new long[] {2});
         tensors.put("h.2.ln_1.bias", new long[] {2});
-        Safetensors checkpoint = checkpoint(tensors, DType.F32);
+        Checkpoint checkpoint = checkpoint(tensors, DType.F32);
         String log = logOf(() -> Gpt2Weights.of(TIED, checkpoint));
         assertEquals(
                 checkpoint.path() + ": 2 tensors are not part of the model and ignored: [h.2.ln_1.bias, score.weight]",
@@ -138,7 +137,7 @@ class Gpt2WeightsTest {
     @Test
     void refusesADtypeThatIsNotOfWeights() {
         assertFails(
-                ": tensor wte.weight: dtype must be one of [F32, F16, BF16], got I8",
+                ": tensor wte.weight: dtype must be one of [F32, F16, BF16, F64], got I8",
                 TIED,
                 Gpt2Weights.shapes(TIED),
                 DType.I8);
@@ -151,7 +150,7 @@ class Gpt2WeightsTest {
         assertEquals("name must be one of the model's 28 weights, got lm_head.weight", e.getMessage());
     }
 
-    private Safetensors checkpoint(Map<String, long[]> tensors, DType dtype) throws IOException {
+    private Checkpoint checkpoint(Map<String, long[]> tensors, DType dtype) throws IOException {
         SafetensorsWriter writer = new SafetensorsWriter();
         for (Map.Entry<String, long[]> tensor : tensors.entrySet()) {
             int size = dtype.sizeBytes();
@@ -160,7 +159,7 @@ class Gpt2WeightsTest {
             }
             writer.add(tensor.getKey(), dtype.name(), tensor.getValue(), new byte[size]);
         }
-        return Safetensors.open(writer.write(dir.resolve("model.safetensors")));
+        return Checkpoint.open(writer.write(dir.resolve("model.safetensors")));
     }
 
     private void assertFails(String message, Gpt2Config config, Map<String, long[]> tensors, DType dtype) {

@@ -6,7 +6,6 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.loomtorch.model.Safetensors.DType;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -36,7 +35,7 @@ class ModelDirectoryTest {
         assertEquals(dir, model.path());
         assertEquals(RandomCheckpoint.tinyConfig(), model.config());
         assertTrue(model.hasWeights());
-        assertEquals(28, model.openWeights().names().size());
+        assertEquals(28, model.weights().names().size());
         assertEquals(dir.resolve("model.ts"), model.torchScript());
     }
 
@@ -46,9 +45,12 @@ class ModelDirectoryTest {
         ModelDirectory model = ModelDirectory.open(dir);
         assertFalse(model.hasWeights());
         assertEquals(64, model.fingerprint().length());
-        IOException e = assertThrows(IOException.class, model::openWeights);
+        IOException e = assertThrows(IOException.class, model::weights);
         assertEquals(
-                dir.resolve("model.safetensors") + ": expected a file model.safetensors, got nothing", e.getMessage());
+                dir
+                        + ": expected one of [model.safetensors, model.safetensors.index.json, pytorch_model.bin,"
+                        + " pytorch_model.bin.index.json], got a directory without them",
+                e.getMessage());
     }
 
     @Test
@@ -84,11 +86,11 @@ class ModelDirectoryTest {
         assertFails(
                 dir.resolve("config.json") + ": expected a model directory, got a file", dir.resolve("config.json"));
         Files.delete(dir.resolve("model.safetensors"));
-        String weights = dir
-                + ": expected model.safetensors, model.safetensors.index.json or model.ts, got a directory without them";
-        assertFails(weights, dir);
-        Files.createFile(dir.resolve("pytorch_model.bin"));
-        assertFails(weights + "; convert its pytorch_model.bin to safetensors", dir);
+        assertFails(
+                dir
+                        + ": expected one of [model.safetensors, model.safetensors.index.json, pytorch_model.bin,"
+                        + " pytorch_model.bin.index.json] or model.ts, got a directory without them",
+                dir);
         Files.delete(dir.resolve("config.json"));
         assertFails(dir + ": expected config.json, got a directory without it", dir);
     }
@@ -143,13 +145,23 @@ class ModelDirectoryTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"tokenizer.json", "vocab.json merges.txt", "encoder.json vocab.bpe"})
-    void itsOwnTokenizerComesBeforeTheFallback(String files) throws IOException {
+    @ValueSource(
+            strings = {
+                "tokenizer.json",
+                "vocab.json",
+                "merges.txt",
+                "encoder.json",
+                "vocab.bpe",
+                "tokenizer_config.json",
+                "vocab.txt",
+                "spiece.model",
+                "sentencepiece.bpe.model",
+                "meta.pkl"
+            })
+    void aDirectoryWithAnyPartOfATokenizerDoesNotGetTheFallback(String file) throws IOException {
         Path fallback = Path.of("tokenizer");
-        for (String file : files.split(" ")) {
-            assertEquals(fallback, ModelDirectory.open(dir).tokenizerDirectory(fallback));
-            Files.createFile(dir.resolve(file));
-        }
+        assertEquals(fallback, ModelDirectory.open(dir).tokenizerDirectory(fallback));
+        Files.createFile(dir.resolve(file));
         assertEquals(dir, ModelDirectory.open(dir).tokenizerDirectory(fallback));
     }
 

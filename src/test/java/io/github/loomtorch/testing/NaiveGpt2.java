@@ -1,7 +1,9 @@
 package io.github.loomtorch.testing;
 
+import io.github.loomtorch.model.CheckpointTensor;
 import io.github.loomtorch.model.Gpt2Config;
-import io.github.loomtorch.model.Safetensors;
+import io.github.loomtorch.model.Gpt2Weights;
+import io.github.loomtorch.model.ModelDirectory;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
@@ -11,11 +13,11 @@ import java.util.function.DoubleUnaryOperator;
 /** GPT-2's forward pass by its definition: plain loops in double precision over a checkpoint as it is stored. */
 public final class NaiveGpt2 {
     private final Gpt2Config config;
-    private final Safetensors checkpoint;
+    private final Gpt2Weights weights;
 
-    public NaiveGpt2(Gpt2Config config, Path directory) throws IOException {
-        this.config = config;
-        this.checkpoint = Safetensors.open(directory);
+    public NaiveGpt2(Path directory) throws IOException {
+        weights = ModelDirectory.open(directory).weights();
+        config = weights.config();
     }
 
     /** Logits after each token: [T, V]. */
@@ -120,6 +122,9 @@ public final class NaiveGpt2 {
 
     private DoubleUnaryOperator activation() {
         return switch (config.activation()) {
+            case QUICK_GELU -> x -> x / (1 + Math.exp(-1.702 * x));
+            case SILU -> x -> x / (1 + Math.exp(-x));
+            case TANH -> Math::tanh;
             case RELU -> x -> Math.max(0, x);
             case GELU -> x -> 0.5 * x * (1 + erf(x / Math.sqrt(2)));
             case GELU_TANH -> x -> 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
@@ -169,15 +174,16 @@ public final class NaiveGpt2 {
     }
 
     private double[] vector(String name) throws IOException {
-        Safetensors.Tensor tensor = checkpoint.tensor(checkpoint.names().contains(name) ? name : "transformer." + name);
+        CheckpointTensor tensor = weights.get(name);
         ByteBuffer data = tensor.data();
         double[] values = new double[data.remaining() / tensor.dtype().sizeBytes()];
         for (int i = 0; i < values.length; i++) {
             values[i] = switch (tensor.dtype()) {
+                case F64 -> data.getDouble();
                 case F32 -> data.getFloat();
                 case F16 -> Float.float16ToFloat(data.getShort());
                 case BF16 -> Float.intBitsToFloat(data.getShort() << 16);
-                default -> throw new IOException("expected F32, F16 or BF16, got " + tensor.dtype());
+                default -> throw new IOException("expected F64, F32, F16 or BF16, got " + tensor.dtype());
             };
         }
         return values;

@@ -1,14 +1,12 @@
 package io.github.loomtorch.testing;
 
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.DType;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
-import io.github.loomtorch.model.Safetensors.DType;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -33,7 +31,7 @@ public final class RandomCheckpoint {
     public static Path write(Path directory, Gpt2Config config, DType dtype, long seed, float deviation)
             throws IOException {
         Files.createDirectories(directory);
-        writeConfig(directory.resolve("config.json"), config);
+        config.write(directory.resolve("config.json"));
         Random random = new Random(seed);
         SafetensorsWriter writer = new SafetensorsWriter().metadata(Map.of("format", "pt"));
         for (Map.Entry<String, long[]> tensor : Gpt2Weights.shapes(config).entrySet()) {
@@ -50,30 +48,5 @@ public final class RandomCheckpoint {
         }
         writer.write(directory.resolve("model.safetensors"));
         return directory;
-    }
-
-    /** Writes a {@code config.json} that reads back as {@code config}. */
-    public static void writeConfig(Path file, Gpt2Config config) throws IOException {
-        Map<String, Object> json = new HashMap<>();
-        json.put("model_type", "gpt2");
-        json.put("vocab_size", config.vocabSize());
-        json.put("n_positions", config.contextLength());
-        json.put("n_embd", config.hiddenSize());
-        json.put("n_layer", config.layerCount());
-        json.put("n_head", config.headCount());
-        json.put("n_inner", config.innerSize());
-        json.put(
-                "activation_function",
-                switch (config.activation()) {
-                    case GELU_TANH -> "gelu_new";
-                    case GELU -> "gelu";
-                    case RELU -> "relu";
-                });
-        json.put("layer_norm_epsilon", config.layerNormEpsilon());
-        json.put("scale_attn_weights", config.scaleAttnWeights());
-        json.put("scale_attn_by_inverse_layer_idx", config.scaleAttnByInverseLayerIdx());
-        json.put("tie_word_embeddings", config.tieWordEmbeddings());
-        json.put("eos_token_id", config.endOfTextIds());
-        JsonMapper.builder().build().writeValue(file.toFile(), json);
     }
 }

@@ -1,7 +1,7 @@
 package io.github.loomtorch.testing;
 
 import com.fasterxml.jackson.databind.json.JsonMapper;
-import io.github.loomtorch.model.Safetensors.DType;
+import io.github.loomtorch.model.DType;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;

@@ -8,10 +8,10 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.model.DType;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.model.Safetensors.DType;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
@@ -80,13 +80,13 @@ class BadInputIT {
     @Test
     void aTensorOfAnotherType() throws IOException {
         writeCheckpoint("ln_f.bias", DType.I32, 16);
-        assertRefused("tensor ln_f.bias: dtype must be one of [F32, F16, BF16], got I32");
+        assertRefused("tensor ln_f.bias: dtype must be one of [F32, F16, BF16, F64], got I32");
     }
 
     @Test
     void aTensorTooFew() throws IOException {
         Path file = writeCheckpoint().resolve("config.json");
-        Files.writeString(file, Files.readString(file).replace("\"n_layer\":2", "\"n_layer\":3"));
+        Files.writeString(file, Files.readString(file).replace("\"n_layer\" : 2", "\"n_layer\" : 3"));
         String message = assertThrows(IOException.class, () -> load("cpu")).getMessage();
         assertEquals(
                 directory.resolve("model.safetensors")
@@ -206,7 +206,7 @@ class BadInputIT {
 
     /** A checkpoint of zeros in which one tensor has another type or shape. */
     private void writeCheckpoint(String wrong, DType dtype, long... shape) throws IOException {
-        RandomCheckpoint.writeConfig(directory.resolve("config.json"), CONFIG);
+        CONFIG.write(directory.resolve("config.json"));
         SafetensorsWriter writer = new SafetensorsWriter();
         for (Map.Entry<String, long[]> tensor : Gpt2Weights.shapes(CONFIG).entrySet()) {
             boolean isWrong = tensor.getKey().equals(wrong);

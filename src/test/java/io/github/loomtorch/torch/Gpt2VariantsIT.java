@@ -4,10 +4,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.loomtorch.model.Checkpoint;
+import io.github.loomtorch.model.CheckpointTensor;
+import io.github.loomtorch.model.DType;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.model.Safetensors;
-import io.github.loomtorch.model.Safetensors.DType;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
@@ -61,6 +62,9 @@ class Gpt2VariantsIT {
                         "{'activation_function': 'gelu'}",
                         "{'activation_function': 'gelu_pytorch_tanh'}",
                         "{'activation_function': 'relu'}",
+                        "{'activation_function': 'quick_gelu'}",
+                        "{'activation_function': 'silu'}",
+                        "{'activation_function': 'tanh'}",
                         "{'n_inner': 40}",
                         "{'n_inner': 7}",
                         "{'tie_word_embeddings': false}",
@@ -97,7 +101,7 @@ class Gpt2VariantsIT {
     @Test
     void namesMayHaveThePrefixTransformer() throws IOException {
         Path model = write(directory, JSON.readTree(BASE), DType.F32);
-        Safetensors weights = Safetensors.open(model);
+        Checkpoint weights = Checkpoint.open(model);
         SafetensorsWriter prefixed = new SafetensorsWriter();
         for (String name : weights.names()) {
             add(prefixed, "transformer." + name, weights.tensor(name));
@@ -109,7 +113,7 @@ class Gpt2VariantsIT {
     @Test
     void shardedCheckpointsAreReadWhole() throws IOException {
         Path model = write(directory, JSON.readTree(BASE), DType.F32);
-        Safetensors weights = Safetensors.open(model);
+        Checkpoint weights = Checkpoint.open(model);
         SafetensorsWriter[] shards = {new SafetensorsWriter(), new SafetensorsWriter(), new SafetensorsWriter()};
         Map<String, String> weightMap = new TreeMap<>();
         for (String name : weights.names()) {
@@ -132,7 +136,7 @@ class Gpt2VariantsIT {
         return RandomCheckpoint.write(model, Gpt2Config.read(file), dtype, /* seed= */ 5, /* deviation= */ 0.3f);
     }
 
-    private static void add(SafetensorsWriter writer, String name, Safetensors.Tensor tensor) {
+    private static void add(SafetensorsWriter writer, String name, CheckpointTensor tensor) throws IOException {
         byte[] bytes = new byte[tensor.data().remaining()];
         tensor.data().get(bytes);
         writer.add(name, tensor.dtype().name(), tensor.shape(), bytes);
@@ -146,7 +150,7 @@ class Gpt2VariantsIT {
         List<GenerationRequest> requests = Arrays.stream(PROMPT_LENGTHS)
                 .mapToObj(length -> request(length, model.config()))
                 .toList();
-        NaiveGpt2 naive = new NaiveGpt2(model.config(), path);
+        NaiveGpt2 naive = new NaiveGpt2(path);
         EngineOptions whole = EngineOptions.defaults();
         EngineOptions chunked =
                 EngineOptions.builder().maxPrefillTokensPerStep(7).build();

@@ -6,17 +6,16 @@ import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.DType;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.model.Safetensors.DType;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.testing.Generations;
-import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.testing.SafetensorsWriter;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.TorchScriptExporter;
@@ -122,7 +121,7 @@ class MemoryIT {
     void aLoadThatFailsFreesEverything() throws IOException {
         writeZeros(MEDIUM, DType.F32);
         TorchScriptExporter.export(open());
-        RandomCheckpoint.writeConfig(directory.resolve("config.json"), config(31_000 + 64, 512, 8));
+        config(31_000 + 64, 512, 8).write(directory.resolve("config.json"));
         Files.delete(directory.resolve("model.safetensors"));
         collectGarbage();
         long count = Pointer.totalCount();
@@ -227,7 +226,7 @@ class MemoryIT {
 
     /** A checkpoint of zeros that no byte of passes through the Java heap. */
     private void writeZeros(Gpt2Config config, DType dtype) throws IOException {
-        RandomCheckpoint.writeConfig(directory.resolve("config.json"), config);
+        config.write(directory.resolve("config.json"));
         Map<String, String> header = new LinkedHashMap<>();
         long end = 0;
         for (Map.Entry<String, long[]> tensor : Gpt2Weights.shapes(config).entrySet()) {

@@ -1,9 +1,10 @@
 package io.github.loomtorch.torch.program;
 
+import io.github.loomtorch.model.CheckpointTensor;
+import io.github.loomtorch.model.DType;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.model.Safetensors;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.Failures;
 import io.github.loomtorch.torch.natives.Libtorch;
@@ -45,12 +46,11 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Makes {@code model.ts}, the TorchScript form of a GPT-2, from its {@code config.json} and safetensors weights, and
- * keeps it beside them: written again when they or the program change, and only ever whole (a temporary file, then a
- * rename).
+ * Makes {@code model.ts}, the TorchScript form of a GPT-2, from its {@code config.json} and weights, and keeps it
+ * beside them: written again when they or the program change, and only ever whole (a temporary file, then a rename).
  *
  * <p>The weights of all layers are stacked, so that one parameter holds one kind of weight for the whole model, in the
- * checkpoint's dtype. Matrices are stored {@code [out, in]}, and the token embedding's rows are padded with zeros to a
+ * weights' dtype. Matrices are stored {@code [out, in]}, and the token embedding's rows are padded with zeros to a
  * multiple of 64.
  */
 public final class TorchScriptExporter {
@@ -112,13 +112,14 @@ public final class TorchScriptExporter {
             return module;
         }
         String stamp = readStamp(file);
-        if (!stamp.startsWith(version(directory.config()) + " ")) {
+        Gpt2Config config = config(directory);
+        if (!stamp.startsWith(version(config) + " ")) {
             throw new IOException(
                     file + ": expected a model that this version of the program exported for config.json as it is, got "
                             + (stamp.isEmpty()
                                     ? "a file that it did not export"
                                     : "one exported by another version or for another config.json")
-                            + "; put the model's safetensors weights beside it, then it is exported again");
+                            + "; put the model's weights beside it, then it is exported again");
         }
         JitModule module;
         try {
@@ -129,10 +130,10 @@ public final class TorchScriptExporter {
             }
             throw new IOException(
                     file + ": expected a TorchScript archive, got: " + Libtorch.firstLine(e)
-                            + "; delete it, then it is exported again from the safetensors weights",
+                            + "; delete it, then it is exported again from the weights",
                     e);
         }
-        requireShapes(file, module, directory.config());
+        requireShapes(file, module, config);
         module.to(dtype, false);
         return module;
     }
@@ -222,9 +223,9 @@ public final class TorchScriptExporter {
             Map.entry("lm_head", "lm_head.weight"));
 
     private static JitModule build(ModelDirectory directory) throws IOException {
-        Gpt2Config config = directory.config();
-        Gpt2Weights weights = Gpt2Weights.of(config, directory.openWeights());
-        ScalarType dtype = scalarType(weights.get("wte.weight").dtype());
+        Gpt2Weights weights = directory.weights();
+        Gpt2Config config = weights.config();
+        ScalarType dtype = scalarType(weights.dtype());
         JitModule module = new JitModule(new QualifiedName("Gpt2"));
         for (Map.Entry<String, long[]> parameter : parameters(config).entrySet()) {
             String checkpointName = CHECKPOINT_NAMES.get(parameter.getKey());
@@ -234,7 +235,7 @@ public final class TorchScriptExporter {
                     copy(weights.get(checkpointName.formatted(layer)), value.select(0, layer));
                 }
             } else {
-                Safetensors.Tensor source = weights.get(checkpointName);
+                CheckpointTensor source = weights.get(checkpointName);
                 copy(source, value.narrow(0, 0, source.shape()[0]));
             }
             module.register_parameter(parameter.getKey(), value, false);
@@ -244,7 +245,7 @@ public final class TorchScriptExporter {
     }
 
     /** Copies a checkpoint's tensor; one whose shape is the other way round, as Conv1D weights are, is transposed. */
-    private static void copy(Safetensors.Tensor source, Tensor target) {
+    private static void copy(CheckpointTensor source, Tensor target) throws IOException {
         try (PointerScope scope = new PointerScope()) {
             Tensor mapped = torch.from_blob(
                     new BytePointer(source.data()), source.shape(), new TensorOptions(scalarType(source.dtype())));
@@ -253,10 +254,11 @@ public final class TorchScriptExporter {
         }
     }
 
-    private static ScalarType scalarType(Safetensors.DType dtype) {
+    private static ScalarType scalarType(DType dtype) {
         return switch (dtype) {
             case F16 -> ScalarType.Half;
             case BF16 -> ScalarType.BFloat16;
+            case F64 -> ScalarType.Double;
             default -> ScalarType.Float; // Gpt2Weights lets no other through
         };
     }
@@ -268,7 +270,7 @@ public final class TorchScriptExporter {
                 .path()
                 .resolve("model.ts." + UUID.randomUUID() + ".tmp"); // others may export at the same time
         try (ExtraFilesMap extra = new ExtraFilesMap()) {
-            requireSpace(directory.path(), module, directory.config());
+            requireSpace(directory.path(), module, config(directory));
             Files.createFile(temporary); // libtorch's own failure would not say why
             extra.put(new BytePointer(STAMP), stamp);
             module.save(temporary.toString(), extra);
@@ -323,8 +325,19 @@ public final class TorchScriptExporter {
         return explained ? ((FileSystemException) e).getReason() : String.valueOf(e.getMessage());
     }
 
+    /**
+     * The configuration that fits the weights.
+     *
+     * @param directory with or without weights
+     * @return without weights, the directory's
+     * @throws IOException if the weights are bad
+     */
+    public static Gpt2Config config(ModelDirectory directory) throws IOException {
+        return directory.hasWeights() ? directory.weights().config() : directory.config();
+    }
+
     private static String stamp(ModelDirectory directory) throws IOException {
-        return version(directory.config()) + " " + directory.fingerprint();
+        return version(config(directory)) + " " + directory.fingerprint();
     }
 
     /** Of the weights' layout and of the program. */

@@ -1,6 +1,5 @@
 package io.github.loomtorch.torch.program;
 
-import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.Gpt2Config;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -19,12 +18,17 @@ final class TorchScriptSource {
             case GELU -> "torch.gelu(x)";
             case RELU -> "torch.relu(x)";
             case GELU_TANH -> "torch.gelu(x, approximate=\"tanh\")";
+            case QUICK_GELU -> "x * torch.sigmoid(1.702 * x)";
+            case SILU -> "torch.silu(x)";
+            case TANH -> "torch.tanh(x)";
         };
-        // The activation in the product's epilogue, which ATen has for two of the three.
-        String inner = config.activation() == Activation.GELU
-                ? "return self.activation(torch.linear(normed, self.fc_w[l], self.fc_b[l]))"
-                : "return torch._addmm_activation(self.fc_b[l], normed, self.fc_w[l].t(), use_gelu="
-                        + (config.activation() == Activation.GELU_TANH ? "True" : "False") + ")";
+        // ATen fuses two of the activations with the product.
+        String inner = switch (config.activation()) {
+            case GELU_TANH -> fused(/* gelu= */ "True");
+            case RELU -> fused(/* gelu= */ "False");
+            case GELU, QUICK_GELU, SILU, TANH ->
+                "return self.activation(torch.linear(normed, self.fc_w[l], self.fc_b[l]))";
+        };
         int headSize = config.hiddenSize() / config.headCount();
         String scale = String.valueOf(config.scaleAttnWeights() ? 1 / Math.sqrt(headSize) : 1.0);
         if (config.scaleAttnByInverseLayerIdx()) {
@@ -41,6 +45,10 @@ final class TorchScriptSource {
                 .replace("$L", String.valueOf(config.layerCount()))
                 .replace("$H", String.valueOf(config.headCount()))
                 .replace("$D", String.valueOf(headSize));
+    }
+
+    private static String fused(String gelu) {
+        return "return torch._addmm_activation(self.fc_b[l], normed, self.fc_w[l].t(), use_gelu=" + gelu + ")";
     }
 
     /*

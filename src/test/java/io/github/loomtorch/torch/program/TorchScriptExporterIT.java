@@ -7,9 +7,9 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.DType;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.ModelDirectory;
-import io.github.loomtorch.model.Safetensors.DType;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
@@ -110,7 +110,7 @@ class TorchScriptExporterIT {
     @Test
     void aChangedConfigurationIsExportedAgain() throws IOException {
         List<TokenLogprobs> old = run();
-        RandomCheckpoint.writeConfig(directory.resolve("config.json"), with(Activation.RELU, CONFIG.contextLength()));
+        with(Activation.RELU, CONFIG.contextLength()).write(directory.resolve("config.json"));
         assertFalse(isCurrent());
         assertNotEquals(old, run());
         assertTrue(isCurrent());
@@ -127,7 +127,7 @@ class TorchScriptExporterIT {
     void anExportOfAnotherProgramIsNotRun() throws IOException {
         run();
         deleteWeights();
-        RandomCheckpoint.writeConfig(directory.resolve("config.json"), with(Activation.RELU, CONFIG.contextLength()));
+        with(Activation.RELU, CONFIG.contextLength()).write(directory.resolve("config.json"));
         assertRefused("one exported by another version or for another config.json");
     }
 
@@ -135,7 +135,7 @@ class TorchScriptExporterIT {
     void anExportOfAnotherShapeIsNotRun() throws IOException {
         run();
         deleteWeights();
-        RandomCheckpoint.writeConfig(directory.resolve("config.json"), with(CONFIG.activation(), 48));
+        with(CONFIG.activation(), 48).write(directory.resolve("config.json"));
         assertEquals(
                 exported + ": expected parameter wpe of shape [48, 16] from config.json, got [32, 16]",
                 assertThrows(IOException.class, this::run).getMessage());
@@ -177,7 +177,7 @@ class TorchScriptExporterIT {
         assertTrue(isCurrent());
         String message = assertThrows(IOException.class, this::run).getMessage();
         assertTrue(message.matches("\\Q" + exported + "\\E: expected a TorchScript archive, got: \\w.*"), message);
-        assertTrue(message.endsWith("; delete it, then it is exported again from the safetensors weights"), message);
+        assertTrue(message.endsWith("; delete it, then it is exported again from the weights"), message);
         assertEquals(1, message.lines().count(), message);
     }
 
@@ -322,7 +322,7 @@ class TorchScriptExporterIT {
     private void assertRefused(String got) {
         assertEquals(
                 exported + ": expected a model that this version of the program exported for config.json as it is, got "
-                        + got + "; put the model's safetensors weights beside it, then it is exported again",
+                        + got + "; put the model's weights beside it, then it is exported again",
                 assertThrows(IOException.class, this::run).getMessage());
     }
 }
