@@ -140,6 +140,20 @@ public final class ModelDirectory {
         return Gpt2Weights.of(config, checkpoint());
     }
 
+    /** The weights in PyTorch's format, even if there are others, which come first elsewhere. */
+    Gpt2Weights torchWeights() throws IOException {
+        for (String name : Checkpoint.TORCH_NAMES) {
+            if (ModelFiles.has(path, name)) {
+                return Gpt2Weights.of(config, Checkpoint.open(ModelFiles.require(path.toString(), path, name)));
+            }
+        }
+        if (ModelFiles.has(path, NanoGpt.NAME)) {
+            return Gpt2Weights.of(config, NanoGpt.open(ModelFiles.require(path.toString(), path, NanoGpt.NAME)));
+        }
+        throw new IOException(path + ": expected one of " + Checkpoint.TORCH_NAMES + " or " + NanoGpt.NAME
+                + ", got a directory without them");
+    }
+
     private Checkpoint checkpoint() throws IOException {
         return nanoGpt ? NanoGpt.open(ModelFiles.require(path.toString(), path, NanoGpt.NAME)) : Checkpoint.open(path);
     }
