@@ -28,6 +28,7 @@ import picocli.CommandLine.ScopeType;
             GenerateCommand.class,
             TokenizeCommand.class,
             ExportCommand.class,
+            ConvertCommand.class,
             BenchCommand.class,
             DemoCommand.class
         },

@@ -9,6 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /**
  * The named tensors of a checkpoint, of any format: safetensors, PyTorch's {@code .bin} (both its zip archives and its
@@ -17,9 +18,13 @@ import java.util.Set;
  * Nothing in a file is executed. Immutable and thread-safe.
  */
 public final class Checkpoint {
-    /** The checkpoints that a directory may have, in the order in which they are looked for. */
-    static final List<String> NAMES = List.of(
-            "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json");
+    /** The checkpoints in PyTorch's format that a directory may have. */
+    static final List<String> TORCH_NAMES = List.of("pytorch_model.bin", "pytorch_model.bin.index.json");
+
+    /** All checkpoints that a directory may have, in the order in which they are looked for. */
+    static final List<String> NAMES = Stream.concat(
+                    Stream.of("model.safetensors", "model.safetensors.index.json"), TORCH_NAMES.stream())
+            .toList();
 
     private final Path path;
     private final Map<String, CheckpointTensor> tensors;

@@ -79,9 +79,9 @@ public final class CheckpointTensor {
         return last < available;
     }
 
-    /** A tensor of F32 zeros, which no file holds. */
-    static CheckpointTensor zeros(String name, long[] shape) throws IOException {
-        return new CheckpointTensor(name, DType.F32, shape, rowMajor(shape), ZEROS, 0);
+    /** A tensor of zeros, which no file holds. */
+    static CheckpointTensor zeros(String name, DType dtype, long[] shape) throws IOException {
+        return new CheckpointTensor(name, dtype, shape, rowMajor(shape), ZEROS, 0);
     }
 
     /** A tensor whose elements follow each other in row-major order and fill the storage. */
@@ -129,11 +129,6 @@ public final class CheckpointTensor {
     /** The file that holds the elements. */
     Path file() {
         return storage.file;
-    }
-
-    /** Whether no file holds the elements, which are zeros. */
-    boolean isZeros() {
-        return storage == ZEROS;
     }
 
     /** The size of all elements. */
@@ -187,7 +182,7 @@ public final class CheckpointTensor {
         if (bytes > Integer.MAX_VALUE) {
             throw new IOException(where() + ": size must be <= 2147483647 bytes, got " + bytes);
         }
-        if (bytes == 0 || isZeros()) {
+        if (bytes == 0 || storage == ZEROS) {
             return ByteBuffer.allocateDirect((int) bytes).asReadOnlyBuffer().order(ByteOrder.LITTLE_ENDIAN);
         }
         long last = 0;

@@ -115,7 +115,7 @@ public final class Gpt2Weights {
             String name = expected.getKey();
             CheckpointTensor tensor = stored.get(name);
             if (tensor == null && (isNormBias(name) && !normBiases || isMatrixBias(name) && !matrixBiases)) {
-                tensor = CheckpointTensor.zeros(name, expected.getValue());
+                tensor = CheckpointTensor.zeros(name, tensors.get(EMBEDDING).dtype(), expected.getValue());
             }
             if (tensor == null) {
                 throw new IOException(checkpoint.path() + ": expected tensor " + name + " of shape "
@@ -206,7 +206,6 @@ public final class Gpt2Weights {
      */
     public DType dtype() {
         List<DType> stored = tensors.values().stream()
-                .filter(tensor -> !tensor.isZeros())
                 .map(CheckpointTensor::dtype)
                 .distinct()
                 .toList();

@@ -11,16 +11,14 @@ import java.util.HexFormat;
 
 /**
  * A directory that holds a model: {@code config.json} and weights (see {@link Checkpoint#open}), or the
- * {@code model.ts} exported from them, or both; maybe {@code generation_config.json}; maybe a tokenizer too, which is
- * not read here. A directory with nanoGPT's {@code ckpt.pt} needs no {@code config.json}. A file may be a link within
- * the directory or into the {@code blobs} of Hugging Face's cache; links to other places are refused. Immutable and
- * thread-safe.
+ * {@code model.ts} exported from them, or both; maybe {@code generation_config.json}; maybe a tokenizer too. A
+ * directory with nanoGPT's {@code ckpt.pt} needs no {@code config.json}. A file may be a link within the directory or
+ * into the {@code blobs} of Hugging Face's cache; links to other places are refused. Immutable and thread-safe.
  */
 public final class ModelDirectory {
     private static final String CONFIG = "config.json";
     private static final String GENERATION_CONFIG = "generation_config.json";
     private static final String TORCH_SCRIPT = "model.ts";
-
     private final Path path;
     private final Gpt2Config config;
     private final GenerationConfig generationConfig;
@@ -122,6 +120,20 @@ public final class ModelDirectory {
      */
     public Gpt2Weights weights() throws IOException {
         return Gpt2Weights.of(config, checkpoint());
+    }
+
+    /** The weights in PyTorch's format, even if there are others, which come first elsewhere. */
+    Gpt2Weights torchWeights() throws IOException {
+        for (String name : Checkpoint.TORCH_NAMES) {
+            if (ModelFiles.has(path, name)) {
+                return Gpt2Weights.of(config, Checkpoint.open(ModelFiles.require(path.toString(), path, name)));
+            }
+        }
+        if (ModelFiles.has(path, NanoGpt.NAME)) {
+            return Gpt2Weights.of(config, NanoGpt.open(ModelFiles.require(path.toString(), path, NanoGpt.NAME)));
+        }
+        throw new IOException(path + ": expected one of " + Checkpoint.TORCH_NAMES + " or " + NanoGpt.NAME
+                + ", got a directory without them");
     }
 
     private Checkpoint checkpoint() throws IOException {

@@ -9,17 +9,22 @@ import io.github.loomtorch.testing.SafetensorsWriter;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
+@Timeout(30)
 class Gpt2WeightsTest {
     private static final Gpt2Config TIED =
             new Gpt2Config(5, 4, 2, 2, 1, 8, Activation.GELU, 1e-5, true, false, true, List.of());
@@ -51,7 +56,7 @@ class Gpt2WeightsTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"", "transformer."})
+    @ValueSource(strings = {"", "transformer.", "module.", "_orig_mod.transformer.", "module._orig_mod.transformer."})
     void findsTensorsWithOrWithoutPrefix(String prefix) throws IOException {
         Map<String, long[]> tensors = new LinkedHashMap<>();
         Gpt2Weights.shapes(UNTIED)
@@ -101,6 +106,79 @@ class Gpt2WeightsTest {
         assertEquals(
                 checkpoint.path() + ": 2 tensors are not part of the model and ignored: [h.2.ln_1.bias, score.weight]",
                 log.substring(log.indexOf(checkpoint.path().toString())).strip());
+    }
+
+    @Test
+    void absentBiasesAreZero() throws IOException {
+        Map<String, long[]> tensors = Gpt2Weights.shapes(TIED);
+        tensors.keySet().removeIf(name -> name.endsWith(".bias"));
+        Gpt2Weights weights = Gpt2Weights.of(TIED, checkpoint(tensors, DType.F16));
+        assertEquals(Gpt2Weights.shapes(TIED).keySet(), weights.names());
+        assertArrayEquals(new long[] {6}, weights.get("h.1.attn.c_attn.bias").shape());
+        assertEquals(
+                ByteBuffer.allocate(12), weights.get("h.1.attn.c_attn.bias").data());
+        assertEquals(DType.F16, weights.dtype());
+    }
+
+    @Test
+    void biasesOfLayerNormsAloneMayBeAbsent() throws IOException {
+        Map<String, long[]> tensors = Gpt2Weights.shapes(TIED);
+        tensors.keySet().removeIf(name -> name.endsWith(".bias") && name.contains("ln_"));
+        assertEquals(
+                28, Gpt2Weights.of(TIED, checkpoint(tensors, DType.F32)).names().size());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"h.1.attn.c_proj.bias", "h.0.ln_2.bias", "ln_f.bias"})
+    void oneAbsentBiasIsAnError(String name) throws IOException {
+        Map<String, long[]> tensors = Gpt2Weights.shapes(TIED);
+        tensors.remove(name);
+        assertFails(": expected tensor " + name + " of shape [2], got none of that name", TIED, tensors, DType.F32);
+    }
+
+    @Test
+    void refusesTwoTensorsOfOneName() throws IOException {
+        Map<String, long[]> tensors = Gpt2Weights.shapes(TIED);
+        tensors.put("transformer.wte.weight", new long[] {5, 2});
+        assertFails(
+                ": expected one tensor wte.weight, got wte.weight and transformer.wte.weight",
+                TIED,
+                tensors,
+                DType.F32);
+    }
+
+    @ParameterizedTest
+    @CsvSource({"8, true", "16, true", "1024, true", "7, false", "4, false", "1032, false"})
+    void rowsOfPaddingAreCutOff(int rows, boolean good) throws IOException {
+        Map<String, long[]> tensors = Gpt2Weights.shapes(TIED);
+        tensors.put("wte.weight", new long[] {rows, 2});
+        if (good) {
+            Gpt2Weights weights = Gpt2Weights.of(TIED, checkpoint(tensors, DType.F32));
+            assertArrayEquals(new long[] {5, 2}, weights.get("wte.weight").shape());
+            assertEquals(40, weights.get("wte.weight").data().remaining());
+        } else {
+            assertFails(
+                    ": tensor wte.weight: expected shape [5, 2] from the configuration, got [" + rows + ", 2]",
+                    TIED,
+                    tensors,
+                    DType.F32);
+        }
+    }
+
+    @Test
+    void mixedTypesAreHeldInF32() throws IOException {
+        SafetensorsWriter writer = new SafetensorsWriter();
+        for (Map.Entry<String, long[]> tensor : Gpt2Weights.shapes(TIED).entrySet()) {
+            boolean half = tensor.getKey().equals("wte.weight");
+            int elements = (int) Arrays.stream(tensor.getValue()).reduce(1, (x, y) -> x * y);
+            writer.add(tensor.getKey(), half ? "F16" : "F32", tensor.getValue(), new byte[elements * (half ? 2 : 4)]);
+        }
+        Checkpoint checkpoint = Checkpoint.open(writer.write(dir.resolve("model.safetensors")));
+        assertEquals(DType.F32, Gpt2Weights.of(TIED, checkpoint).dtype());
+        assertEquals(
+                DType.F32,
+                Gpt2Weights.of(TIED, checkpoint(Gpt2Weights.shapes(TIED), DType.F64))
+                        .dtype());
     }
 
     @Test
