@@ -30,7 +30,6 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "naive",
         header = "Measures the asynchronous naive scheduler on texts, request by request.",
-        description = "Temperature, top-k and top-p are 0.7, 50 and 0.95 unless given.",
         footer = {
             "  loomtorch bench naive",
             "  loomtorch bench naive --shape gpt2 --dtype float32 --runs 1",
@@ -74,7 +73,7 @@ final class BenchNaiveCommand implements Callable<Integer> {
         Checks.atLeast(1, prompts, "prompts");
         Checks.atLeast(1, inFlight, "inFlight");
         Duration batchTimeout = timeout.timeout();
-        SamplingParams params = sampling.over(SamplingParams.creative()).build();
+        SamplingParams params = sampling.builder().build();
         ModelOptions options = model.torch(batchSize);
         Tokenizer tokenizer = model.load(tokenizerOptions);
         PrintWriter out = spec.commandLine().getOut();

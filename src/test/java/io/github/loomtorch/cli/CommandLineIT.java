@@ -8,8 +8,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.Demo;
+import io.github.loomtorch.model.Safetensors;
 import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.CommandProcess.Result;
+import io.github.loomtorch.testing.RandomCheckpoint;
 import java.io.IOException;
 import java.io.Reader;
 import java.nio.file.Files;
@@ -23,6 +25,10 @@ import java.util.stream.IntStream;
 import org.apache.commons.csv.CSVFormat;
 import org.apache.commons.csv.CSVRecord;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -31,6 +37,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /**
  * The command line as other programs see it: a process with two streams and an exit status, in a locale without UTF-8.
  */
+@Timeout(300)
 class CommandLineIT {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String MODEL = Path.of("models/tales").toAbsolutePath().toString();
@@ -120,6 +127,109 @@ class CommandLineIT {
 
     private static String names(JsonNode object) {
         return object.properties().stream().map(Map.Entry::getKey).toList().toString();
+    }
+
+    /** Octal escapes, as this JVM may not be able to pass these bytes itself. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                "LANG=C",
+                "LC_ALL=POSIX",
+                "LC_ALL=C.UTF-8",
+                "JAVA_TOOL_OPTIONS=-Xshare:auto JDK_JAVA_OPTIONS=-Da=b"
+            })
+    @DisabledOnOs(OS.WINDOWS)
+    void argumentsAreUtf8WhateverTheLocale(String locale) throws Exception {
+        Result ids = CommandProcess.inShell(Main.class, locale, "tokenize -- \"$(printf 'caf\\303\\251')\" ''")
+                .run();
+        assertEquals("66 1878 2634 220\n", ids.out());
+        assertEquals(0, ids.status());
+    }
+
+    @Test
+    @DisabledOnOs(OS.WINDOWS)
+    void argumentsThatAreNotUtf8AreRefused() throws Exception {
+        Result result = CommandProcess.inShell(Main.class, "", "tokenize \"$(printf 'caf\\351')\"")
+                .run();
+        assertEquals("error: argument 2 must be UTF-8, got malformed bytes\n", result.err());
+        assertEquals("", result.out());
+        assertEquals(2, result.status());
+    }
+
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void aPathThatTheLocaleCannotNameIsRefused() throws Exception {
+        Result result = CommandProcess.inShell(Main.class, "", "tokenize --tokenizer \"$(printf 'caf\\303\\251')\" x")
+                .run();
+        assertEquals(
+                "error: Invalid value for option '--tokenizer': expected a path in this locale's encoding, which is US-ASCII,"
+                        + " got 'café'; set LC_ALL=C.UTF-8; see loomtorch tokenize --help\n",
+                result.err());
+        assertEquals(2, result.status());
+    }
+
+    @Test
+    @DisabledOnOs(OS.WINDOWS)
+    void outputIsUtf8WhateverTheLocale() throws Exception {
+        Result text = CommandProcess.inShell(Main.class, "", "tokenize --decode 66 1878 2634")
+                .run();
+        assertEquals("café", text.out());
+        Result error = CommandProcess.inShell(Main.class, "", "\"$(printf 'caf\\303\\251')\"")
+                .run();
+        assertEquals("error: unknown command 'café'; see loomtorch --help\n", error.err());
+    }
+
+    @Test
+    void aPromptIsTheTextItselfAndNoFileOfArguments() throws Exception {
+        Files.writeString(directory.resolve("note.txt"), "--max-new-tokens 7");
+        Result result = command(
+                        "generate",
+                        "--model",
+                        MODEL,
+                        "--tokenizer",
+                        Path.of("tokenizer").toAbsolutePath().toString(),
+                        "--temperature",
+                        "0",
+                        "--max-new-tokens",
+                        "3",
+                        "--json",
+                        "--prompt",
+                        "@note.txt")
+                .in(directory)
+                .run();
+        assertSuccess(result);
+        JsonNode json = JSON.readTree(result.out());
+        assertArrayEquals(new int[] {31, 11295, 13, 14116}, ints(json.get("promptTokenIds")));
+        assertEquals(3, json.get("outputTokenIds").size());
+    }
+
+    @Test
+    void specialTokensInAPromptAreTextUnlessAskedFor() throws Exception {
+        String[] generate = {"generate", "--prompt", "Hi<|endoftext|>", "--max-new-tokens", "1", "--json"};
+        Result text = command(generate).run();
+        assertSuccess(text);
+        assertArrayEquals(
+                new int[] {17250, 27, 91, 437, 1659, 5239, 91, 29},
+                ints(JSON.readTree(text.out()).get("promptTokenIds")));
+        String[] special = Arrays.copyOf(generate, generate.length + 1);
+        special[generate.length] = "--special";
+        Result token = command(special).run();
+        assertSuccess(token);
+        assertArrayEquals(
+                new int[] {17250, 50256}, ints(JSON.readTree(token.out()).get("promptTokenIds")));
+    }
+
+    @Test
+    void aTokenizerOfAnotherModelIsBlamedAndNotThePrompt() throws Exception {
+        RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), Safetensors.DType.F32, 1);
+        Result result = command("generate", "--model", directory.toString(), "--prompt", "Hello")
+                .run();
+        assertEquals(
+                "error: the tokenizer must be the model's: it has 50257 ids, and the prompt has id 15496, but the model has"
+                        + " only 50 ids; name the model's own tokenizer with --tokenizer\n",
+                result.err());
+        assertEquals(1, result.status());
     }
 
     @Test
@@ -230,7 +340,7 @@ class CommandLineIT {
                 command("generate", "--prompt", "x", "--device", "cuda:99").run();
         assertTrue(
                 result.err()
-                        .matches("error: (CUDA is not available: .* set device=cpu|device must be .*, got cuda:99)\n"),
+                        .matches("error: (CUDA is not available: .* set --device cpu|--device must be .*, got cuda:99)\n"),
                 result.err());
         assertEquals("", result.out());
         assertEquals(1, result.status());

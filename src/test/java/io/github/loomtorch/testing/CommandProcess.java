@@ -38,6 +38,13 @@ public final class CommandProcess {
         command.addAll(List.of(arguments));
     }
 
+    /** Runs it as {@code words} of a POSIX shell say, with an empty environment but for {@code assignments}. */
+    public static CommandProcess inShell(Class<?> mainClass, String assignments, String words) {
+        CommandProcess process = new CommandProcess(mainClass);
+        process.command.addAll(0, List.of("/bin/sh", "-c", "exec env -i " + assignments + " \"$@\" " + words, "sh"));
+        return process;
+    }
+
     public CommandProcess in(Path directory) {
         this.directory = directory;
         return this;
