@@ -340,7 +340,8 @@ class CommandLineIT {
                 command("generate", "--prompt", "x", "--device", "cuda:99").run();
         assertTrue(
                 result.err()
-                        .matches("error: (CUDA is not available: .* set --device cpu|--device must be .*, got cuda:99)\n"),
+                        .matches(
+                                "error: (CUDA is not available: .* set --device cpu|--device must be .*, got cuda:99)\n"),
                 result.err());
         assertEquals("", result.out());
         assertEquals(1, result.status());

@@ -45,6 +45,14 @@ public final class CommandProcess {
         return process;
     }
 
+    /** Runs it on another Java, without options that an old one does not know. */
+    public static CommandProcess of(Path javaHome, Class<?> mainClass, String... arguments) {
+        CommandProcess process = new CommandProcess(mainClass, arguments);
+        process.command.set(0, javaHome.resolve("bin/java").toString());
+        process.command.remove("--enable-native-access=ALL-UNNAMED");
+        return process;
+    }
+
     public CommandProcess in(Path directory) {
         this.directory = directory;
         return this;
