@@ -7,7 +7,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.github.loomtorch.Demo;
 import io.github.loomtorch.model.Safetensors;
 import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.CommandProcess.Result;
@@ -20,6 +19,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.apache.commons.csv.CSVFormat;
@@ -416,38 +416,55 @@ class CommandLineIT {
     }
 
     @Test
-    void demoShowsBothActsWithoutColoursInAPipe() throws Exception {
-        Result result = new CommandProcess(Demo.class).run();
+    void demoPrintsWhatTheOriginalPrintsAndThenTwoActsMore() throws Exception {
+        Result result = command("demo").run();
         assertSuccess(result);
         assertFalse(result.out().contains("\033"), result.out());
         List<String> lines = result.out().lines().toList();
         assertTrue(
                 lines.get(0).matches("Loomtorch demo: models/tales, 19.4M parameters, on .* in .*, loaded in .* s"),
                 lines.get(0));
-        assertEquals(2, lines.stream().filter(line -> line.startsWith("batch ")).count());
-        for (String prompt : List.of(
-                "1 The future of AI is",
-                "2 Once upon a time",
-                "3 In a galaxy far away",
-                "4 Python is great because",
-                "5 Data science is")) {
-            // In the first act, as it streams, and in the table.
-            assertEquals(
-                    3,
-                    lines.stream()
-                            .filter(line -> line.startsWith("  " + prompt))
-                            .count(),
-                    result.out());
-        }
-        assertTrue(lines.get(lines.size() - 1).matches("  all +\\d+ +[\\d.]+ s +\\d+"), result.out());
+        String text = "Generated: .*\n\n";
+        assertTrue(
+                Pattern.compile("\n\nBatch completed:\n"
+                                + ("Prompt: The future of AI is\n" + text)
+                                + ("Prompt: Once upon a time\n" + text)
+                                + ("Prompt: In a galaxy far away\n" + text)
+                                + "Processing remaining prompts\\.\\.\\.\n"
+                                + ("Prompt: Python is great because\n" + text)
+                                + ("Prompt: Data science is\n" + text)
+                                + "2\\. AsyncNaiveScheduler")
+                        .matcher(result.out())
+                        .find(),
+                result.out());
+        assertEquals(
+                1,
+                lines.stream()
+                        .filter(line -> line.startsWith("3. ContinuousScheduler"))
+                        .count());
+        // In both acts that stream: as it streams, and in the table.
+        assertEquals(
+                4,
+                lines.stream()
+                        .filter(line -> line.startsWith("  2 Once upon a time"))
+                        .count(),
+                result.out());
+        assertEquals(
+                2,
+                lines.stream()
+                        .filter(line -> line.matches("  all +180 +[\\d.]+ s +\\d+"))
+                        .count(),
+                result.out());
     }
 
     @Test
-    void benchNaiveWritesARowForEachRequest() throws Exception {
+    void benchNaivePrintsWhatTheOriginalPrintsAndWritesARowForEachRequest() throws Exception {
         Path csv = directory.resolve("results.csv");
         Result result = command(
                         "bench",
                         "naive",
+                        "--device",
+                        "cpu",
                         "--runs",
                         "2",
                         "--prompts",
@@ -465,18 +482,78 @@ class CommandLineIT {
                         csv.toString())
                 .run();
         assertSuccess(result);
-        assertTrue(result.out().contains("run 2: 3 requests (0 failed) in "), result.out());
-        assertTrue(result.out().contains("all 2 runs: 6 requests (0 failed) in "), result.out());
+        String doubleLine = "=".repeat(60) + "\n";
+        assertTrue(
+                result.out()
+                        .contains("\n" + doubleLine + "STARTING RUN #2/2\n" + doubleLine
+                                + """
+
+                                Configuration:
+                                  Prompts: 3
+                                  Batch size: 2
+                                  Device: cpu
+                                  Max concurrent: 2
+                                  Timeout: 0.01s
+                                """
+                                + "-".repeat(60) + "\n\nRun #2 Results:\n" + doubleLine + "METRICS\n" + doubleLine
+                                + """
+
+                                Total requests: 3
+                                Successful: 3
+                                Errors: 0
+
+                                Average latency: """),
+                result.out());
+        assertTrue(
+                result.out()
+                        .matches("(?s).*\nAverage latency: \\d+\\.\\d{3}s\nAverage tokens/sec: \\d+\\.\\d\\d\n"
+                                + "Total batches: [23]\n.*\nDetailed metrics:\n.*"),
+                result.out());
+        assertTrue(result.out().contains("SUMMARY OF 2 RUNS"), result.out());
+        assertTrue(result.out().endsWith("\n\nResults saved to " + csv + "\n"), result.out());
+        List<CSVRecord> records = records(csv);
+        assertEquals(6, records.size());
+        assertTrue(records.stream().allMatch(record -> record.get("status").equals("ok")));
+        assertTrue(
+                records.stream().allMatch(record -> record.get("output_tokens").equals("4")));
+        assertEquals(7, Files.readAllLines(csv).size());
+        assertEquals("2", records.get(5).get("run_num"));
+        assertEquals("3", records.get(5).get("seq"));
+    }
+
+    private static List<CSVRecord> records(Path csv) throws IOException {
         try (Reader reader = Files.newBufferedReader(csv)) {
-            List<CSVRecord> records =
-                    CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
-            assertEquals(6, records.size());
-            assertTrue(records.stream().allMatch(record -> record.get("status").equals("success")));
-            assertTrue(records.stream()
-                    .allMatch(record -> record.get("output_tokens").equals("4")));
-            assertEquals("2", records.get(5).get("run_num"));
-            assertEquals("3", records.get(5).get("seq"));
+            return CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
         }
+    }
+
+    @Test
+    @DisabledOnOs(OS.WINDOWS) // no SIGINT
+    void anInterruptedBenchNaiveKeepsWhatHasEnded() throws Exception {
+        Path csv = directory.resolve("results.csv");
+        CommandProcess.Result result = command(
+                        "bench",
+                        "naive",
+                        "--runs",
+                        "1000000",
+                        "--prompts",
+                        "4",
+                        "--max-new-tokens",
+                        "2",
+                        "--output",
+                        csv.toString())
+                .interruptAfter("Run #2 Results:");
+        assertEquals(130, result.status());
+        List<CSVRecord> records = records(csv);
+        assertTrue(records.size() >= 8, "got " + records.size());
+        assertEquals(
+                8,
+                records.stream()
+                        .filter(record -> Integer.parseInt(record.get("run_num")) <= 2)
+                        .filter(record -> record.get("status").equals("ok"))
+                        .map(record -> record.get("run_num") + " " + record.get("seq"))
+                        .distinct()
+                        .count());
     }
 
     @Test

@@ -1,5 +1,6 @@
 package io.github.loomtorch.testing;
 
+import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
@@ -81,6 +82,26 @@ public final class CommandProcess {
         process.getInputStream().read();
         process.getInputStream().close();
         return finish(process, CompletableFuture.completedFuture(""));
+    }
+
+    /** Sends SIGINT when a line of its output begins so. */
+    public Result interruptAfter(String line) throws IOException, InterruptedException {
+        Process process = start();
+        process.getOutputStream().close();
+        StringBuilder out = new StringBuilder();
+        try (BufferedReader lines = process.inputReader(StandardCharsets.UTF_8)) {
+            boolean isInterrupted = false;
+            for (String read; (read = lines.readLine()) != null; ) {
+                out.append(read).append('\n');
+                if (!isInterrupted && read.startsWith(line)) {
+                    isInterrupted = true;
+                    new ProcessBuilder("kill", "-INT", "" + process.pid())
+                            .start()
+                            .waitFor();
+                }
+            }
+        }
+        return finish(process, CompletableFuture.completedFuture(out.toString()));
     }
 
     private Process start() throws IOException {
