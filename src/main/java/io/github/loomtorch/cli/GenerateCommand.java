@@ -2,6 +2,7 @@ package io.github.loomtorch.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.model.GenerationConfig;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
@@ -25,6 +26,8 @@ import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -99,6 +102,7 @@ final class GenerateCommand implements Callable<Integer> {
         SamplingParams params = sampling.builder().topLogprobs(logprobs()).build();
         ModelOptions options = device.torch(1);
         ModelDirectory directory = model.open();
+        logSuggestions(directory.generationConfig());
         // While it is read, the engine's thread loads the model.
         CompletableFuture<Optional<Tokenizer>> loading = CompletableFuture.supplyAsync(() -> loadTokenizer(directory));
         try (Scheduler scheduler = new ContinuousScheduler(() -> engine(directory, options, loading))) {
@@ -143,6 +147,15 @@ final class GenerateCommand implements Callable<Integer> {
         } catch (IOException e) {
             throw new CompletionException(e);
         }
+    }
+
+    /** Shown by {@code --verbose}: what a model's author suggests is not applied, as the options say how to sample. */
+    private static void logSuggestions(GenerationConfig suggested) {
+        Logger log = LoggerFactory.getLogger(GenerateCommand.class); // not static: --verbose sets the level first
+        suggested
+                .samplingValues()
+                .forEach((name, value) ->
+                        log.info("generation_config.json suggests {} {}, which is not applied", name, value));
     }
 
     private void checkPrompt() {

@@ -221,6 +221,32 @@ class CommandLineIT {
     }
 
     @Test
+    void verboseShowsTheModelsSamplingValuesWhichAreNotApplied() throws Exception {
+        RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), Safetensors.DType.F32, 1);
+        Files.writeString(directory.resolve("generation_config.json"), "{\"temperature\": 0.3, \"top_k\": 7}");
+        String[] generate = {
+            "generate",
+            "--model",
+            directory.toString(),
+            "--prompt-ids",
+            "1",
+            "--max-new-tokens",
+            "1",
+            "--json",
+            "--verbose"
+        };
+        Result verbose = command(generate).run();
+        assertTrue(
+                verbose.err().contains("generation_config.json suggests temperature 0.3, which is not applied\n"),
+                verbose.err());
+        assertTrue(
+                verbose.err().contains("generation_config.json suggests top_k 7, which is not applied\n"),
+                verbose.err());
+        assertEquals(0, verbose.status());
+        assertSuccess(command(Arrays.copyOf(generate, generate.length - 1)).run());
+    }
+
+    @Test
     void aTokenizerOfAnotherModelIsBlamedAndNotThePrompt() throws Exception {
         RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), Safetensors.DType.F32, 1);
         Result result = command("generate", "--model", directory.toString(), "--prompt", "Hello")
