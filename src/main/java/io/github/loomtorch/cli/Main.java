@@ -99,9 +99,12 @@ public final class Main {
                 .execute(args);
     }
 
-    /** Takes each argument as it is: none names a file to read arguments from. */
+    /** Takes arguments as data: none names a file of arguments, and an option's value may look like an option. */
     static CommandLine commandLine(Main main) {
-        return new CommandLine(main).setExpandAtFiles(false).registerConverter(Path.class, new PathConverter());
+        return new CommandLine(main)
+                .setExpandAtFiles(false)
+                .setAllowOptionsAsOptionParameters(true)
+                .registerConverter(Path.class, new PathConverter());
     }
 
     private int execute(ParseResult parsed) {

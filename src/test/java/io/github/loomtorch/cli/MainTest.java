@@ -74,6 +74,8 @@ class MainTest {
                 "generate | one of --prompt and --prompt-ids must be given, got neither",
                 "generate --prompt x --prompt-ids 1 | one of --prompt and --prompt-ids must be given, got both",
                 "generate --prompt= | --prompt must not be empty",
+                "generate --prompt --json --top-k -1 | --top-k must be >= 0, got -1",
+                "generate --prompt -- | Expected parameter for option '--prompt' but found '--'",
                 "generate --prompt-ids 1 --special | --special must be given together with --prompt",
                 "generate --prompt x --typo 1 | unknown option '--typo'",
                 "generate --prompt x --tempurature=1 | unknown option '--tempurature=1'; did you mean --temperature?",
