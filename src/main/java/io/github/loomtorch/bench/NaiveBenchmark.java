@@ -11,13 +11,14 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Semaphore;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 
 /**
- * Prompts through an {@link AsyncNaiveScheduler}, each from a virtual thread of its own, and only so many at once.
- * Immutable.
+ * Sends prompts to an {@link AsyncNaiveScheduler}, each from a virtual thread of its own, with a bound on how many are
+ * in flight. Immutable.
  *
- * @param scheduler with nothing else to do
+ * @param scheduler a new one, which counts batches from 1
  * @param tokenizer of its model
  * @param sampling of all requests
  * @param maxInFlight &gt;= 1; most requests between submit and completion
@@ -26,12 +27,13 @@ public record NaiveBenchmark(
         AsyncNaiveScheduler scheduler, Tokenizer tokenizer, SamplingParams sampling, int maxInFlight) {
 
     /**
-     * One pass over the prompts. Immutable.
+     * What came of one pass over the prompts. Immutable.
      *
      * @param results in the order of the prompts
+     * @param batches how many the scheduler ran
      * @param durationSeconds of all together
      */
-    public record Run(List<NaiveResult> results, double durationSeconds) {}
+    public record Run(List<NaiveResult> results, int batches, double durationSeconds) {}
 
     /**
      * Validates.
@@ -45,15 +47,15 @@ public record NaiveBenchmark(
     }
 
     /**
-     * Runs all prompts. A request that fails is a result too.
+     * Sends all prompts at once and waits for all. A request that fails is a result too.
      *
      * @param number of the run
      * @param prompts texts
-     * @param onFinished called for each prompt, on any thread
+     * @param onResult called for each prompt as its request ends, on any thread
      * @return what happened
+     * @throws CompletionException if {@code onResult} throws; its cause is what was thrown
      */
-    public Run run(int number, List<String> prompts, Runnable onFinished) {
-        int batchesBefore = scheduler.batches();
+    public Run run(int number, List<String> prompts, Consumer<NaiveResult> onResult) {
         Semaphore inFlight = new Semaphore(maxInFlight);
         long startNanos = System.nanoTime();
         try (ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {
@@ -61,22 +63,24 @@ public record NaiveBenchmark(
                     .mapToObj(i -> CompletableFuture.supplyAsync(
                             () -> {
                                 inFlight.acquireUninterruptibly();
+                                NaiveResult result;
                                 try {
-                                    return call(number, i + 1, prompts.get(i), batchesBefore);
+                                    result = call(number, i + 1, prompts.get(i));
                                 } finally {
                                     inFlight.release();
-                                    onFinished.run();
                                 }
+                                onResult.accept(result);
+                                return result;
                             },
                             callers))
                     .toList();
             List<NaiveResult> results =
                     calls.stream().map(CompletableFuture::join).toList();
-            return new Run(results, (System.nanoTime() - startNanos) / 1e9);
+            return new Run(results, scheduler.batches(), (System.nanoTime() - startNanos) / 1e9);
         }
     }
 
-    private NaiveResult call(int run, int seq, String prompt, int batchesBefore) {
+    private NaiveResult call(int run, int seq, String prompt) {
         int[] ids = tokenizer.encode(prompt);
         try {
             Completion completion =
@@ -84,7 +88,7 @@ public record NaiveBenchmark(
             return new NaiveResult(
                     run,
                     seq,
-                    completion.batchNumber() - batchesBefore,
+                    completion.batchNumber(),
                     ids.length,
                     completion.outputTokenIds().length,
                     completion.timings().e2elNanos() / 1e9,
@@ -94,8 +98,9 @@ public record NaiveBenchmark(
                     "");
         } catch (RuntimeException e) {
             Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
-            return NaiveResult.failed(
-                    run, seq, ids.length, prompt, cause.getMessage() == null ? cause.toString() : cause.getMessage());
+            String message =
+                    cause.getMessage() == null || cause.getMessage().isBlank() ? cause.toString() : cause.getMessage();
+            return NaiveResult.failed(run, seq, ids.length, prompt, message);
         }
     }
 }

@@ -1,12 +1,7 @@
 package io.github.loomtorch.bench;
 
-import java.io.IOException;
-import java.io.Writer;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.List;
-import org.apache.commons.csv.CSVFormat;
+import java.util.regex.Pattern;
 
 /**
  * One request of a {@link NaiveBenchmark}. Immutable.
@@ -19,7 +14,7 @@ import org.apache.commons.csv.CSVFormat;
  * @param latencySeconds from submit to completion; 0 if it failed
  * @param ttftSeconds from submit to the first token; 0 if it failed
  * @param prompt text
- * @param output text; empty if it failed
+ * @param output text, with each run of white space as one space; empty if it failed
  * @param error why it failed; empty if it did not
  */
 public record NaiveResult(
@@ -34,8 +29,33 @@ public record NaiveResult(
         String output,
         String error) {
 
-    private static final CSVFormat CSV =
-            CSVFormat.RFC4180.builder().setRecordSeparator("\n").get();
+    /** Names of {@link #columns()}, in order. */
+    static final List<String> COLUMN_NAMES = List.of(
+            "run_num",
+            "seq",
+            "status",
+            "batch_num",
+            "input_tokens",
+            "output_tokens",
+            "total_tokens",
+            "latency",
+            "ttft",
+            "tokens_per_sec",
+            "prompt",
+            "output_prompt",
+            "error");
+
+    private static final Pattern WHITE_SPACE = Pattern.compile("\\s+", Pattern.UNICODE_CHARACTER_CLASS);
+
+    /** Normalises the white space of the output and of the error, so that each is one line. */
+    public NaiveResult {
+        output = oneLine(output);
+        error = oneLine(error);
+    }
+
+    private static String oneLine(String text) {
+        return WHITE_SPACE.matcher(text).replaceAll(" ").strip();
+    }
 
     /**
      * A request that failed.
@@ -44,7 +64,7 @@ public record NaiveResult(
      * @param seq number of the prompt, from 1
      * @param inputTokens of the prompt
      * @param prompt text
-     * @param error why
+     * @param error why, at least one character
      * @return its result
      */
     public static NaiveResult failed(int runNum, int seq, int inputTokens, String prompt, String error) {
@@ -61,6 +81,15 @@ public record NaiveResult(
     }
 
     /**
+     * How it ended.
+     *
+     * @return {@code ok} or {@code error}
+     */
+    public String status() {
+        return isSuccess() ? "ok" : "error";
+    }
+
+    /**
      * Output tokens per second of latency.
      *
      * @return 0 if it failed
@@ -69,47 +98,21 @@ public record NaiveResult(
         return isSuccess() ? outputTokens / latencySeconds : 0;
     }
 
-    /**
-     * Writes a file of comma-separated values, times in seconds.
-     *
-     * @param results a line each
-     * @param file written anew
-     * @throws IOException if it cannot be written
-     */
-    public static void writeCsv(List<NaiveResult> results, Path file) throws IOException {
-        try (Writer csv = Files.newBufferedWriter(file, StandardCharsets.UTF_8)) {
-            CSV.printRecord(
-                    csv,
-                    "run_num",
-                    "seq",
-                    "status",
-                    "batch_num",
-                    "input_tokens",
-                    "output_tokens",
-                    "total_tokens",
-                    "latency",
-                    "ttft",
-                    "tokens_per_sec",
-                    "prompt",
-                    "output_prompt",
-                    "error");
-            for (NaiveResult result : results) {
-                CSV.printRecord(
-                        csv,
-                        result.runNum,
-                        result.seq,
-                        result.isSuccess() ? "success" : "error",
-                        result.batchNum,
-                        result.inputTokens,
-                        result.outputTokens,
-                        result.inputTokens + result.outputTokens,
-                        result.latencySeconds,
-                        result.ttftSeconds,
-                        result.tokensPerSecond(),
-                        result.prompt,
-                        result.output,
-                        result.error);
-            }
-        }
+    /** Values of a line of CSV, times in seconds. */
+    List<Object> columns() {
+        return List.of(
+                runNum,
+                seq,
+                status(),
+                batchNum,
+                inputTokens,
+                outputTokens,
+                inputTokens + outputTokens,
+                latencySeconds,
+                ttftSeconds,
+                tokensPerSecond(),
+                prompt,
+                output,
+                error);
     }
 }

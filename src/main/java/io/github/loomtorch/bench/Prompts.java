@@ -3,7 +3,7 @@ package io.github.loomtorch.bench;
 import java.util.List;
 import java.util.stream.IntStream;
 
-/** Texts to continue, of different lengths and kinds. */
+/** Texts to continue, of different lengths and kinds, one line each. */
 public final class Prompts {
     private static final List<String> ALL = List.of(
             "The future of AI is",
@@ -22,13 +22,13 @@ public final class Prompts {
             "Water boils when",
             "My grandmother always said that",
             "The train left the station at",
-            "Q: Why is the sky blue?\nA:",
+            "Q: Why is the sky blue? A:",
             "Scientists have discovered a new species of",
             "public static void main(String[] args) {",
             "The recipe calls for two cups of flour, one egg and",
             "Nobody had told the captain that",
             "Breaking news: the city council has voted to",
-            "Roses are red,\nviolets are blue,\n",
+            "Roses are red, violets are blue,",
             "The difference between a virtual thread and a platform thread is",
             "In 1969, for the first time,",
             "He opened the letter slowly. It said:",
@@ -41,9 +41,9 @@ public final class Prompts {
     private Prompts() {}
 
     /**
-     * So many prompts, from the first again when they run out.
+     * The first prompts, and again from the first when they run out.
      *
-     * @param count &gt;= 0
+     * @param count how many, &gt;= 0
      * @return texts; the first 30 are different
      */
     public static List<String> of(int count) {

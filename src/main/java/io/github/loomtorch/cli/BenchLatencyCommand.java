@@ -12,12 +12,9 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "latency",
         header = "Measures schedulers side by side on one batch at a time.",
-        description =
-                "Without --temperature, --top-k, --top-p and --min-p it is greedy; with any of them the others are off, and the"
-                        + " temperature is 1.",
         footer = {
             "  loomtorch bench latency --batch-size 1 --input-len 12 --output-len 128",
-            "  loomtorch bench latency --shape gpt2 --batch-size 8 --temperature 0.7 --top-k 50 --top-p 0.95"
+            "  loomtorch bench latency --shape gpt2 --batch-size 8 --temperature 0.7"
         })
 final class BenchLatencyCommand implements Callable<Integer> {
     @Spec

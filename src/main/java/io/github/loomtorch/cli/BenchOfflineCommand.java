@@ -11,9 +11,7 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "offline",
         header = "Measures schedulers side by side on many requests.",
-        description =
-                "All requests come at once, or at a rate. Without --temperature, --top-k, --top-p and --min-p it is greedy; with"
-                        + " any of them the others are off, and the temperature is 1.",
+        description = "All requests come at once, or at a rate.",
         footer = {
             "  loomtorch bench offline --requests 64 --max-batch-size 8 --output-len-min 16",
             "  loomtorch bench offline --shape gpt2 --requests 1024 --max-batch-size 256 --scheduler continuous --json r.json",

@@ -1,5 +1,6 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.PrefillProfile;
 import java.io.IOException;
@@ -39,10 +40,11 @@ final class BenchPrefillCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         Checks.atLeast(1, prompts, "prompts");
         Checks.atLeast(1, promptLen, "promptLen");
+        ModelOptions options = model.torch(prompts);
         PrintWriter out = spec.commandLine().getOut();
         Report report = new Report("prefill of " + prompts + " prompts of " + promptLen + " tokens", out);
         report.setting("model", model.describe());
-        try (Gpt2 loaded = model.load(model.torch(prompts))) {
+        try (Gpt2 loaded = model.load(options)) {
             report.environment(loaded);
             PrefillProfile prefill = loaded.profilePrefill(prompts, promptLen);
             out.printf(

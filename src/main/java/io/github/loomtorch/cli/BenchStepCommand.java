@@ -1,5 +1,6 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.StepProfile;
 import java.io.IOException;
@@ -47,10 +48,12 @@ final class BenchStepCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         batchSizes.forEach(batchSize -> Checks.atLeast(1, batchSize, "batchSize"));
+        Checks.atLeast(1, context, "context");
+        ModelOptions options = model.torch(Collections.max(batchSizes));
         PrintWriter out = spec.commandLine().getOut();
         Report report = new Report("decode steps at a context of " + context + " tokens", out);
         report.setting("model", model.describe());
-        try (Gpt2 loaded = model.load(model.torch(Collections.max(batchSizes)))) {
+        try (Gpt2 loaded = model.load(options)) {
             report.environment(loaded);
             for (int batchSize : batchSizes) {
                 StepProfile step = loaded.profileStep(batchSize, context);

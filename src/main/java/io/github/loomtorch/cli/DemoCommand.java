@@ -1,9 +1,9 @@
 package io.github.loomtorch.cli;
 
-import io.github.loomtorch.Demo;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.ModelOptions;
 import java.io.IOException;
+import java.io.PrintWriter;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Help;
@@ -13,8 +13,9 @@ import picocli.CommandLine.Spec;
 
 @Command(
         name = "demo",
-        header = "Shows the batching schedulers on five prompts.",
-        description = "First the synchronous one, then the asynchronous one, whose texts stream.",
+        header = "Shows the three schedulers on five prompts.",
+        description =
+                "First the naive scheduler, then the asynchronous naive one and the continuous one, whose texts stream.",
         footer = {"  loomtorch demo", "  loomtorch demo --model gpt2 --device cuda"})
 final class DemoCommand implements Callable<Integer> {
     @Spec
@@ -33,8 +34,8 @@ final class DemoCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         ModelOptions options = device.torch(Demo.BATCH_SIZE);
         ModelDirectory directory = model.open();
-        new Demo(directory, tokenizer.load(directory), options)
-                .run(spec.commandLine().getOut(), Help.Ansi.AUTO.enabled());
+        PrintWriter out = spec.commandLine().getOut();
+        new Demo(directory, tokenizer.load(directory), options, out, Help.Ansi.AUTO.enabled()).run();
         return 0;
     }
 }

@@ -2,6 +2,7 @@ package io.github.loomtorch.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.model.GenerationConfig;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
@@ -26,7 +27,8 @@ import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
-import picocli.CommandLine.ArgGroup;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -36,9 +38,6 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "generate",
         header = "Continues a prompt, and prints the new text as it comes.",
-        description =
-                "Without --temperature, --top-k, --top-p and --min-p, these are 0.7, 50, 0.95 and 0. With any of them the others are"
-                        + " off, and the temperature is 1.",
         footer = {
             "  loomtorch generate --prompt \"Once upon a time\"",
             "  loomtorch generate --prompt \"Dear Sir,\" --max-new-tokens 200 --stop Yours --seed 1",
@@ -48,8 +47,20 @@ final class GenerateCommand implements Callable<Integer> {
     @Spec
     private CommandSpec spec;
 
-    @ArgGroup(multiplicity = "1")
-    private Prompt prompt;
+    @Option(names = "--prompt", paramLabel = "TEXT", description = "Text to continue.")
+    private String prompt;
+
+    @Option(
+            names = "--prompt-ids",
+            converter = TokenIds.Converter.class,
+            paramLabel = "IDS",
+            description = "Token ids to continue instead, separated by commas. Needs no tokenizer.")
+    private TokenIds promptIds;
+
+    @Option(
+            names = "--special",
+            description = "Take special tokens such as <|endoftext|> in --prompt as tokens, not as plain text.")
+    private boolean special;
 
     @Mixin
     private ModelFolderOptions model;
@@ -72,21 +83,6 @@ final class GenerateCommand implements Callable<Integer> {
             description = "With --json, report the N most probable tokens at each place (default: 0).")
     private Integer topLogprobs;
 
-    private static final class Prompt {
-        @Option(
-                names = "--prompt",
-                paramLabel = "TEXT",
-                description = "Text to continue. Special tokens in it are plain text.")
-        private String text;
-
-        @Option(
-                names = "--prompt-ids",
-                converter = TokenIds.Converter.class,
-                paramLabel = "IDS",
-                description = "Token ids to continue, separated by commas. Needs no tokenizer.")
-        private TokenIds ids;
-    }
-
     /** What --json prints. */
     private record Output(
             int[] promptTokenIds,
@@ -103,16 +99,19 @@ final class GenerateCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         long startNanos = System.nanoTime();
-        SamplingParams params = sampling.orElse(SamplingParams.creative())
-                .topLogprobs(logprobs())
-                .build();
+        checkPrompt();
+        SamplingParams params = sampling.builder().topLogprobs(logprobs()).build();
         ModelOptions options = device.torch(1);
         ModelDirectory directory = model.open();
+        logSuggestions(directory.generationConfig());
         // While it is read, the engine's thread loads the model.
         CompletableFuture<Optional<Tokenizer>> loading = CompletableFuture.supplyAsync(() -> loadTokenizer(directory));
         try (Scheduler scheduler = new ContinuousScheduler(() -> engine(directory, options, loading))) {
             double loadMillis = (System.nanoTime() - startNanos) / 1e6;
-            Generation generation = scheduler.submit(new GenerationRequest(promptIds(loading.join()), params));
+            int[] ids = promptIds != null
+                    ? promptIds.values()
+                    : encode(loading.join().orElseThrow(), directory);
+            Generation generation = scheduler.submit(new GenerationRequest(ids, params));
             PrintWriter out = spec.commandLine().getOut();
             if (json) {
                 out.println(new ObjectMapper().writeValueAsString(output(generation.join(), loadMillis)));
@@ -138,7 +137,7 @@ final class GenerateCommand implements Callable<Integer> {
 
     /** Empty if token ids are all that is asked for, and no tokenizer of their vocabulary is there. */
     private Optional<Tokenizer> loadTokenizer(ModelDirectory directory) {
-        boolean isOptional = prompt.ids != null && !tokenizer.isOwn(directory);
+        boolean isOptional = promptIds != null && !tokenizer.isOwn(directory);
         if (isOptional && directory.config().vocabSize() != BpeTokenizer.gpt2().vocabSize()) {
             return Optional.empty();
         }
@@ -149,14 +148,32 @@ final class GenerateCommand implements Callable<Integer> {
         }
     }
 
-    private int[] promptIds(Optional<Tokenizer> tokenizer) {
-        if (prompt.ids != null) {
-            return prompt.ids.values();
+    /** Shown by {@code --verbose}: what a model's author suggests is not applied, as the options say how to sample. */
+    private static void logSuggestions(GenerationConfig suggested) {
+        Logger log = LoggerFactory.getLogger(GenerateCommand.class); // not static: --verbose sets the level first
+        suggested
+                .samplingValues()
+                .forEach((name, value) ->
+                        log.info("generation_config.json suggests {} {}, which is not applied", name, value));
+    }
+
+    private void checkPrompt() {
+        if ((prompt == null) == (promptIds == null)) {
+            throw new IllegalArgumentException(
+                    "one of --prompt and --prompt-ids must be given, got " + (prompt == null ? "neither" : "both"));
         }
-        if (prompt.text.isEmpty()) {
+        if (prompt != null && prompt.isEmpty()) {
             throw new IllegalArgumentException("prompt must not be empty");
         }
-        return tokenizer.orElseThrow().encode(prompt.text);
+        if (special && prompt == null) {
+            throw new IllegalArgumentException("special must be given together with --prompt");
+        }
+    }
+
+    private int[] encode(Tokenizer tokenizer, ModelDirectory directory) throws IOException {
+        int[] ids = special ? tokenizer.encodeWithSpecialTokens(prompt) : tokenizer.encode(prompt);
+        Checks.fits(ids, tokenizer, directory.config());
+        return ids;
     }
 
     private static Engine engine(

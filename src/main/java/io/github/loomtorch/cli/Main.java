@@ -1,21 +1,17 @@
 package io.github.loomtorch.cli;
 
-import io.github.loomtorch.request.TorchException;
-import io.github.loomtorch.request.UnusableLogitsException;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
-import java.io.IOException;
 import java.io.OutputStreamWriter;
+import java.io.PrintStream;
 import java.io.PrintWriter;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileSystemException;
-import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
 import java.util.concurrent.CompletionException;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.ScopeType;
 
@@ -73,9 +69,16 @@ public final class Main {
     public static void main(String[] args) {
         StandardOutput stdout = new StandardOutput(new FileOutputStream(FileDescriptor.out));
         PrintWriter out = new PrintWriter(new OutputStreamWriter(stdout, StandardCharsets.UTF_8));
-        PrintWriter err = new PrintWriter(
-                new OutputStreamWriter(new FileOutputStream(FileDescriptor.err), StandardCharsets.UTF_8), true);
-        int status = run(out, err, args);
+        // The log goes there too.
+        System.setErr(new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8));
+        PrintWriter err = new PrintWriter(System.err, true, StandardCharsets.UTF_8);
+        int status;
+        try {
+            status = run(out, err, Arguments.exact(args));
+        } catch (IllegalArgumentException e) { // of Arguments; run reports its own
+            err.println("error: " + e.getMessage());
+            status = CommandLine.ExitCode.USAGE;
+        }
         if (out.checkError()) {
             status = CommandLine.ExitCode.SOFTWARE;
             if (!stdout.isClosedByReader()) {
@@ -88,13 +91,21 @@ public final class Main {
     /** Runs a command; its output is not flushed at the end. */
     static int run(PrintWriter out, PrintWriter err, String... args) {
         Main main = new Main();
-        return new CommandLine(main)
+        return commandLine(main)
                 .setOut(out)
                 .setErr(err)
                 .setExecutionStrategy(main::execute)
-                .setParameterExceptionHandler((e, arguments) -> report(e, e.getCommandLine(), main.verbose))
-                .setExecutionExceptionHandler((e, command, parsed) -> report(e, command, main.verbose))
+                .setParameterExceptionHandler((e, arguments) -> main.report(e, e.getCommandLine(), args))
+                .setExecutionExceptionHandler((e, command, parsed) -> main.report(e, command, args))
                 .execute(args);
+    }
+
+    /** Takes arguments as data: none names a file of arguments, and an option's value may look like an option. */
+    static CommandLine commandLine(Main main) {
+        return new CommandLine(main)
+                .setExpandAtFiles(false)
+                .setAllowOptionsAsOptionParameters(true)
+                .registerConverter(Path.class, new PathConverter());
     }
 
     private int execute(ParseResult parsed) {
@@ -105,36 +116,19 @@ public final class Main {
         return new CommandLine.RunLast().execute(parsed);
     }
 
-    private static int report(Exception thrown, CommandLine command, boolean verbose) {
+    private int report(Exception thrown, CommandLine command, String... args) {
         Throwable cause = thrown;
-        while (cause instanceof CompletionException && cause.getCause() != null) {
+        while ((cause instanceof CompletionException || cause instanceof UncheckedIOException)
+                && cause.getCause() != null) {
             cause = cause.getCause();
         }
-        boolean usage = cause instanceof ParameterException || cause instanceof IllegalArgumentException;
-        String message = usage
-                ? OptionNames.inMessage(cause.getMessage(), command.getCommandSpec())
-                                .replaceFirst("^Error: ", "") + "; see "
-                        + command.getCommandSpec().qualifiedName() + " --help"
-                : describe(cause);
         command.getOut().flush();
         PrintWriter err = command.getErr();
-        err.println(command.getColorScheme().errorText("error: " + message));
+        err.println(command.getColorScheme().errorText("error: " + ErrorText.of(cause, command, args)));
         if (verbose) {
             cause.printStackTrace(err);
         }
-        return usage ? CommandLine.ExitCode.USAGE : CommandLine.ExitCode.SOFTWARE;
-    }
-
-    private static String describe(Throwable cause) {
-        return switch (cause) {
-            case NoSuchFileException e -> e.getFile() + ": no such file or directory";
-            case AccessDeniedException e -> e.getFile() + ": access denied";
-            case FileSystemException e -> e.getFile() + ": " + e.getReason();
-            case IOException e -> e.getMessage();
-            case TorchException e -> e.getMessage();
-            case UnusableLogitsException e -> e.getMessage();
-            default -> "unexpected failure: " + cause + "; --verbose shows where";
-        };
+        return ErrorText.isUsage(cause) ? CommandLine.ExitCode.USAGE : CommandLine.ExitCode.SOFTWARE;
     }
 
     /** Version of this program and of what it runs on. */

@@ -11,10 +11,10 @@ final class SamplingOptions {
             names = "--max-new-tokens",
             paramLabel = "N",
             description = "Most tokens to generate (default: ${DEFAULT-VALUE}).")
-    private int maxNewTokens = 50;
+    private int maxNewTokens = SamplingParams.creative().maxNewTokens();
 
     @Mixin
-    private DistributionOptions distribution;
+    private DistributionOptions distribution = DistributionOptions.creative();
 
     @Option(
             names = "--seed",
@@ -31,20 +31,13 @@ final class SamplingOptions {
     @Option(names = "--ignore-eos", description = "Go on after an end-of-text token.")
     private boolean ignoreEos;
 
-    /** As {@link DistributionOptions#orElse}. */
-    SamplingParams.Builder orElse(SamplingParams preset) {
-        return complete(distribution.orElse(preset));
-    }
-
-    /** As {@link DistributionOptions#over}. */
-    SamplingParams.Builder over(SamplingParams defaults) {
-        return complete(distribution.over(defaults));
-    }
-
-    private SamplingParams.Builder complete(SamplingParams.Builder sampling) {
-        if (seed != null) {
-            sampling.seed(seed);
-        }
-        return sampling.maxNewTokens(maxNewTokens).stopStrings(stop).ignoreEos(ignoreEos);
+    /** The ranges are checked when it is built. */
+    SamplingParams.Builder builder() {
+        SamplingParams.Builder sampling = distribution
+                .builder()
+                .maxNewTokens(maxNewTokens)
+                .stopStrings(stop)
+                .ignoreEos(ignoreEos);
+        return seed == null ? sampling : sampling.seed(seed);
     }
 }

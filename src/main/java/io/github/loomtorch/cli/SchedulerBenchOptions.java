@@ -55,7 +55,7 @@ final class SchedulerBenchOptions {
     private int maxPrefillTokensBesideDecode = EngineOptions.defaults().maxPrefillTokensBesideDecode();
 
     @Mixin
-    private DistributionOptions distribution;
+    private DistributionOptions distribution = DistributionOptions.greedy();
 
     @Option(
             names = "--goodput-ttft-ms",
@@ -79,10 +79,12 @@ final class SchedulerBenchOptions {
     record Load(int requests, int minOutputLen, double requestsPerSecond) {}
 
     int inputLen() {
+        Checks.atLeast(1, inputLen, "inputLen");
         return inputLen;
     }
 
     int outputLen() {
+        Checks.atLeast(1, outputLen, "outputLen");
         return outputLen;
     }
 
@@ -93,20 +95,15 @@ final class SchedulerBenchOptions {
     int measure(
             String title, Load load, int warmUpRuns, int runs, int batchSize, Duration batchTimeout, PrintWriter out)
             throws IOException {
-        Checks.atLeast(1, inputLen, "inputLen");
-        Checks.atLeast(1, outputLen, "outputLen");
-        SamplingParams sampling = distribution
-                .orElse(SamplingParams.greedy(1))
-                .maxNewTokens(outputLen)
-                .build();
+        Summary.Limits limits =
+                new Summary.Limits(limit(goodputTtftMs, "goodputTtftMs"), limit(goodputTpotMs, "goodputTpotMs"));
+        SamplingParams sampling = distribution.builder().maxNewTokens(outputLen).build();
         ModelOptions options = model.torch(batchSize);
         Gpt2Config config = model.config();
-        if (inputLen + outputLen > config.contextLength()) {
+        if (inputLen() + outputLen() > config.contextLength()) {
             throw new IllegalArgumentException("inputLen (" + inputLen + ") + outputLen (" + outputLen
                     + ") must be <= contextLength (" + config.contextLength() + "), got " + (inputLen + outputLen));
         }
-        Summary.Limits limits = new Summary.Limits(optional(goodputTtftMs), optional(goodputTpotMs));
-
         AtomicLong deviceNanos = new AtomicLong();
         EngineOptions engine = EngineOptions.builder()
                 .maxPrefillTokensBesideDecode(maxPrefillTokensBesideDecode)
@@ -180,7 +177,10 @@ final class SchedulerBenchOptions {
                 random);
     }
 
-    private static OptionalDouble optional(Double value) {
-        return value == null ? OptionalDouble.empty() : OptionalDouble.of(value);
+    private static OptionalDouble limit(Double millis, String name) {
+        if (millis != null && !(millis > 0)) {
+            throw new IllegalArgumentException(name + " must be > 0, got " + millis);
+        }
+        return millis == null ? OptionalDouble.empty() : OptionalDouble.of(millis);
     }
 }

@@ -22,4 +22,8 @@ final class TimeoutOptions {
         }
         return Duration.ofNanos((long) (timeout * 1e9));
     }
+
+    double seconds() {
+        return timeout;
+    }
 }

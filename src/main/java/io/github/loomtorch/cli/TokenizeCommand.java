@@ -54,7 +54,7 @@ final class TokenizeCommand implements Callable<Integer> {
 
     @Option(
             names = "--special",
-            description = "Take <|endoftext|> in the text as the special token, not as plain text.")
+            description = "Take special tokens such as <|endoftext|> in the text as tokens, not as plain text.")
     private boolean special;
 
     @Mixin
@@ -100,7 +100,8 @@ final class TokenizeCommand implements Callable<Integer> {
                     try {
                         return Integer.parseInt(word);
                     } catch (NumberFormatException e) {
-                        throw new IllegalArgumentException("token id must be an integer, got '" + word + "'", e);
+                        throw new IllegalArgumentException(
+                                ErrorText.cut("token id must be an integer, got '" + word + "'", word), e);
                     }
                 })
                 .toArray();
@@ -118,7 +119,10 @@ final class TokenizeCommand implements Callable<Integer> {
                 value = json.readTree(utf8(line, where));
             } catch (JsonProcessingException e) {
                 throw new IOException(
-                        where + ": expected " + wanted() + ", got bad JSON: " + e.getOriginalMessage(), e);
+                        ErrorText.cut(
+                                where + ": expected " + wanted() + ", got bad JSON: " + e.getOriginalMessage(),
+                                utf8(line, where)),
+                        e);
             }
             Object converted = decode ? tokenizer.decode(ids(value, where)) : encode(text(value, where));
             out.println(json.writeValueAsString(converted));
@@ -160,8 +164,7 @@ final class TokenizeCommand implements Callable<Integer> {
 
     private IOException mismatch(JsonNode value, String where) {
         String got = value.isMissingNode() ? "an empty line" : value.toString();
-        return new IOException(where + ": expected " + wanted() + ", got "
-                + (got.length() > 100 ? got.substring(0, 100) + "..." : got));
+        return new IOException(ErrorText.cut(where + ": expected " + wanted() + ", got " + got, got));
     }
 
     /** The bytes up to the next line feed or the end; null at the end. */

@@ -1,6 +1,7 @@
 package io.github.loomtorch.bench;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -11,18 +12,21 @@ import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
 import java.io.IOException;
-import java.io.Reader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicInteger;
-import org.apache.commons.csv.CSVFormat;
-import org.apache.commons.csv.CSVRecord;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 
+@Timeout(60)
 class NaiveBenchmarkTest {
     private static final SamplingParams SAMPLING =
             SamplingParams.builder().maxNewTokens(5).ignoreEos(true).build();
@@ -40,7 +44,8 @@ class NaiveBenchmarkTest {
         try (AsyncNaiveScheduler scheduler = scheduler()) {
             NaiveBenchmark benchmark = new NaiveBenchmark(scheduler, new FakeTokenizer(), SAMPLING, 3);
             AtomicInteger finished = new AtomicInteger();
-            NaiveBenchmark.Run run = benchmark.run(7, List.of("one", LONG, "three", "four"), finished::incrementAndGet);
+            NaiveBenchmark.Run run =
+                    benchmark.run(7, List.of("one", LONG, "three", "four"), result -> finished.incrementAndGet());
             assertEquals(4, finished.get());
             assertEquals(
                     List.of("one", LONG, "three", "four"),
@@ -63,17 +68,28 @@ class NaiveBenchmarkTest {
     }
 
     @Test
-    void batchesAreCountedFromOneInEachRun() throws IOException {
+    void batchesAreCountedFromOne() throws IOException {
         try (AsyncNaiveScheduler scheduler = scheduler()) {
             NaiveBenchmark benchmark = new NaiveBenchmark(scheduler, new FakeTokenizer(), SAMPLING, 1);
-            for (int run = 1; run <= 2; run++) {
-                List<NaiveResult> results =
-                        benchmark.run(run, List.of("a", "b", "c"), () -> {}).results();
-                // One in flight at a time: each is a batch of its own.
-                assertEquals(
-                        List.of(1, 2, 3),
-                        results.stream().map(NaiveResult::batchNum).sorted().toList());
-            }
+            NaiveBenchmark.Run run = benchmark.run(1, List.of("a", "b", "c"), result -> {});
+            // One in flight at a time: each is a batch of its own.
+            assertEquals(
+                    List.of(1, 2, 3),
+                    run.results().stream().map(NaiveResult::batchNum).sorted().toList());
+            assertEquals(3, run.batches());
+        }
+    }
+
+    @Test
+    void whatTheCallbackThrowsIsNotLost() throws IOException {
+        try (AsyncNaiveScheduler scheduler = scheduler()) {
+            NaiveBenchmark benchmark = new NaiveBenchmark(scheduler, new FakeTokenizer(), SAMPLING, 1);
+            CompletionException e = assertThrows(
+                    CompletionException.class,
+                    () -> benchmark.run(1, List.of("a", "b"), result -> {
+                        throw new IllegalStateException("disk full");
+                    }));
+            assertEquals("disk full", e.getCause().getMessage());
         }
     }
 
@@ -88,36 +104,59 @@ class NaiveBenchmarkTest {
     }
 
     @Test
-    void csvHasTheColumnsInOrderAndQuotesText(@TempDir Path directory) throws IOException {
+    void csvHasTheColumnsInOrderAndOneLineForEachResult(@TempDir Path directory) throws IOException {
         Path file = directory.resolve("results.csv");
-        NaiveResult result = new NaiveResult(1, 2, 3, 4, 5, 2.5, 0.5, "Roses, \"red\"\n", "é, 你", "");
-        NaiveResult.writeCsv(List.of(result, NaiveResult.failed(1, 3, 6, "p", "why")), file);
-        assertEquals(
-                "run_num,seq,status,batch_num,input_tokens,output_tokens,total_tokens,latency,ttft,tokens_per_sec,prompt,"
-                        + "output_prompt,error",
-                Files.readAllLines(file).get(0));
-        try (Reader reader = Files.newBufferedReader(file)) {
-            List<CSVRecord> records = CSVFormat.RFC4180.parse(reader).getRecords();
-            assertEquals(
-                    List.of(
-                            "1",
-                            "2",
-                            "success",
-                            "3",
-                            "4",
-                            "5",
-                            "9",
-                            "2.5",
-                            "0.5",
-                            "2.0",
-                            "Roses, \"red\"\n",
-                            "é, 你",
-                            ""),
-                    records.get(1).toList());
-            assertEquals(
-                    List.of("1", "3", "error", "0", "6", "0", "6", "0.0", "0.0", "0.0", "p", "", "why"),
-                    records.get(2).toList());
+        try (NaiveCsv csv = new NaiveCsv(file)) {
+            csv.add(new NaiveResult(1, 2, 3, 4, 5, 2.5, 0.5, "Roses, \"red\"", "\n é,\r\n\t\u00a0你 ", ""));
         }
+        assertEquals(
+                List.of(
+                        "run_num,seq,status,batch_num,input_tokens,output_tokens,total_tokens,latency,ttft,tokens_per_sec,prompt,"
+                                + "output_prompt,error",
+                        "1,2,ok,3,4,5,9,2.5,0.5,2.0,\"Roses, \"\"red\"\"\",\"é, 你\","),
+                Files.readAllLines(file));
+    }
+
+    @Test
+    void csvHasAResultAtOnceAndIsSortedAtTheEnd(@TempDir Path directory) throws IOException {
+        Path file = directory.resolve("results.csv");
+        try (NaiveCsv csv = new NaiveCsv(file)) {
+            csv.add(NaiveResult.failed(2, 1, 6, "p", "why\nnot"));
+            csv.add(NaiveResult.failed(1, 2, 6, "p", "why"));
+            csv.add(NaiveResult.failed(1, 1, 6, "p", "why"));
+            assertEquals(
+                    List.of("2,1,error,0,6,0,6,0.0,0.0,0.0,p,,why not", "1,2", "1,1"),
+                    List.of(
+                            Files.readAllLines(file).get(1),
+                            Files.readAllLines(file).get(2).substring(0, 3),
+                            Files.readAllLines(file).get(3).substring(0, 3)));
+        }
+        assertEquals(
+                List.of("1,1", "1,2", "2,1"),
+                Files.readAllLines(file).stream()
+                        .skip(1)
+                        .map(line -> line.substring(0, 3))
+                        .toList());
+        try (Stream<Path> files = Files.list(directory)) {
+            assertEquals(List.of(file), files.toList());
+        }
+    }
+
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void aDeviceIsNotReplaced() throws IOException {
+        try (NaiveCsv csv = new NaiveCsv(Path.of("/dev/null"))) {
+            csv.add(NaiveResult.failed(1, 1, 6, "p", "why"));
+        }
+        assertFalse(Files.isRegularFile(Path.of("/dev/null")));
+    }
+
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void aFullDiskIsNamed() throws IOException {
+        // Nothing fits into this device; the header is what fails.
+        IOException e = assertThrows(IOException.class, () -> new NaiveCsv(Path.of("/dev/full")));
+        assertEquals("/dev/full: could not be written: No space left on device", e.getMessage());
     }
 
     @Test

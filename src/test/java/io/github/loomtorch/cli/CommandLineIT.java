@@ -7,9 +7,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.github.loomtorch.Demo;
+import io.github.loomtorch.model.DType;
 import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.CommandProcess.Result;
+import io.github.loomtorch.testing.RandomCheckpoint;
 import java.io.IOException;
 import java.io.Reader;
 import java.nio.file.Files;
@@ -18,11 +19,16 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.apache.commons.csv.CSVFormat;
 import org.apache.commons.csv.CSVRecord;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -31,6 +37,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /**
  * The command line as other programs see it: a process with two streams and an exit status, in a locale without UTF-8.
  */
+@Timeout(300)
 class CommandLineIT {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String MODEL = Path.of("models/tales").toAbsolutePath().toString();
@@ -120,6 +127,135 @@ class CommandLineIT {
 
     private static String names(JsonNode object) {
         return object.properties().stream().map(Map.Entry::getKey).toList().toString();
+    }
+
+    /** Octal escapes, as this JVM may not be able to pass these bytes itself. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                "LANG=C",
+                "LC_ALL=POSIX",
+                "LC_ALL=C.UTF-8",
+                "JAVA_TOOL_OPTIONS=-Xshare:auto JDK_JAVA_OPTIONS=-Da=b"
+            })
+    @DisabledOnOs(OS.WINDOWS)
+    void argumentsAreUtf8WhateverTheLocale(String locale) throws Exception {
+        Result ids = CommandProcess.inShell(Main.class, locale, "tokenize -- \"$(printf 'caf\\303\\251')\" ''")
+                .run();
+        assertEquals("66 1878 2634 220\n", ids.out());
+        assertEquals(0, ids.status());
+    }
+
+    @Test
+    @DisabledOnOs(OS.WINDOWS)
+    void argumentsThatAreNotUtf8AreRefused() throws Exception {
+        Result result = CommandProcess.inShell(Main.class, "", "tokenize \"$(printf 'caf\\351')\"")
+                .run();
+        assertEquals("error: argument 2 must be UTF-8, got malformed bytes\n", result.err());
+        assertEquals("", result.out());
+        assertEquals(2, result.status());
+    }
+
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void aPathThatTheLocaleCannotNameIsRefused() throws Exception {
+        Result result = CommandProcess.inShell(Main.class, "", "tokenize --tokenizer \"$(printf 'caf\\303\\251')\" x")
+                .run();
+        assertEquals(
+                "error: Invalid value for option '--tokenizer': expected a path in this locale's encoding, which is US-ASCII,"
+                        + " got 'café'; set LC_ALL=C.UTF-8; see loomtorch tokenize --help\n",
+                result.err());
+        assertEquals(2, result.status());
+    }
+
+    @Test
+    @DisabledOnOs(OS.WINDOWS)
+    void outputIsUtf8WhateverTheLocale() throws Exception {
+        Result text = CommandProcess.inShell(Main.class, "", "tokenize --decode 66 1878 2634")
+                .run();
+        assertEquals("café", text.out());
+        Result error = CommandProcess.inShell(Main.class, "", "\"$(printf 'caf\\303\\251')\"")
+                .run();
+        assertEquals("error: unknown command 'café'; see loomtorch --help\n", error.err());
+    }
+
+    @Test
+    void aPromptIsTheTextItselfAndNoFileOfArguments() throws Exception {
+        Files.writeString(directory.resolve("note.txt"), "--max-new-tokens 7");
+        Result result = command(
+                        "generate",
+                        "--model",
+                        MODEL,
+                        "--tokenizer",
+                        Path.of("tokenizer").toAbsolutePath().toString(),
+                        "--temperature",
+                        "0",
+                        "--max-new-tokens",
+                        "3",
+                        "--json",
+                        "--prompt",
+                        "@note.txt")
+                .in(directory)
+                .run();
+        assertSuccess(result);
+        JsonNode json = JSON.readTree(result.out());
+        assertArrayEquals(new int[] {31, 11295, 13, 14116}, ints(json.get("promptTokenIds")));
+        assertEquals(3, json.get("outputTokenIds").size());
+    }
+
+    @Test
+    void specialTokensInAPromptAreTextUnlessAskedFor() throws Exception {
+        String[] generate = {"generate", "--prompt", "Hi<|endoftext|>", "--max-new-tokens", "1", "--json"};
+        Result text = command(generate).run();
+        assertSuccess(text);
+        assertArrayEquals(
+                new int[] {17250, 27, 91, 437, 1659, 5239, 91, 29},
+                ints(JSON.readTree(text.out()).get("promptTokenIds")));
+        String[] special = Arrays.copyOf(generate, generate.length + 1);
+        special[generate.length] = "--special";
+        Result token = command(special).run();
+        assertSuccess(token);
+        assertArrayEquals(
+                new int[] {17250, 50256}, ints(JSON.readTree(token.out()).get("promptTokenIds")));
+    }
+
+    @Test
+    void verboseShowsTheModelsSamplingValuesWhichAreNotApplied() throws Exception {
+        RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), DType.F32, 1);
+        Files.writeString(directory.resolve("generation_config.json"), "{\"temperature\": 0.3, \"top_k\": 7}");
+        String[] generate = {
+            "generate",
+            "--model",
+            directory.toString(),
+            "--prompt-ids",
+            "1",
+            "--max-new-tokens",
+            "1",
+            "--json",
+            "--verbose"
+        };
+        Result verbose = command(generate).run();
+        assertTrue(
+                verbose.err().contains("generation_config.json suggests temperature 0.3, which is not applied\n"),
+                verbose.err());
+        assertTrue(
+                verbose.err().contains("generation_config.json suggests top_k 7, which is not applied\n"),
+                verbose.err());
+        assertEquals(0, verbose.status());
+        assertSuccess(command(Arrays.copyOf(generate, generate.length - 1)).run());
+    }
+
+    @Test
+    void aTokenizerOfAnotherModelIsBlamedAndNotThePrompt() throws Exception {
+        RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), DType.F32, 1);
+        Result result = command("generate", "--model", directory.toString(), "--prompt", "Hello")
+                .run();
+        assertEquals(
+                "error: the tokenizer must be the model's: it has 50257 ids, and the prompt has id 15496, but the model has"
+                        + " only 50 ids; name the model's own tokenizer with --tokenizer\n",
+                result.err());
+        assertEquals(1, result.status());
     }
 
     @Test
@@ -217,7 +353,8 @@ class CommandLineIT {
                 command("generate", "--prompt", "x", "--device", "cuda:99").run();
         assertTrue(
                 result.err()
-                        .matches("error: (CUDA is not available: .* set device=cpu|device must be .*, got cuda:99)\n"),
+                        .matches(
+                                "error: (CUDA is not available: .* set --device cpu|--device must be .*, got cuda:99)\n"),
                 result.err());
         assertEquals("", result.out());
         assertEquals(1, result.status());
@@ -292,38 +429,55 @@ class CommandLineIT {
     }
 
     @Test
-    void demoShowsBothActsWithoutColoursInAPipe() throws Exception {
-        Result result = new CommandProcess(Demo.class).run();
+    void demoPrintsWhatTheOriginalPrintsAndThenTwoActsMore() throws Exception {
+        Result result = command("demo").run();
         assertSuccess(result);
         assertFalse(result.out().contains("\033"), result.out());
         List<String> lines = result.out().lines().toList();
         assertTrue(
                 lines.get(0).matches("Loomtorch demo: models/tales, 19.4M parameters, on .* in .*, loaded in .* s"),
                 lines.get(0));
-        assertEquals(2, lines.stream().filter(line -> line.startsWith("batch ")).count());
-        for (String prompt : List.of(
-                "1 The future of AI is",
-                "2 Once upon a time",
-                "3 In a galaxy far away",
-                "4 Python is great because",
-                "5 Data science is")) {
-            // In the first act, as it streams, and in the table.
-            assertEquals(
-                    3,
-                    lines.stream()
-                            .filter(line -> line.startsWith("  " + prompt))
-                            .count(),
-                    result.out());
-        }
-        assertTrue(lines.get(lines.size() - 1).matches("  all +\\d+ +[\\d.]+ s +\\d+"), result.out());
+        String text = "Generated: .*\n\n";
+        assertTrue(
+                Pattern.compile("\n\nBatch completed:\n"
+                                + ("Prompt: The future of AI is\n" + text)
+                                + ("Prompt: Once upon a time\n" + text)
+                                + ("Prompt: In a galaxy far away\n" + text)
+                                + "Processing remaining prompts\\.\\.\\.\n"
+                                + ("Prompt: Python is great because\n" + text)
+                                + ("Prompt: Data science is\n" + text)
+                                + "2\\. AsyncNaiveScheduler")
+                        .matcher(result.out())
+                        .find(),
+                result.out());
+        assertEquals(
+                1,
+                lines.stream()
+                        .filter(line -> line.startsWith("3. ContinuousScheduler"))
+                        .count());
+        // In both acts that stream: as it streams, and in the table.
+        assertEquals(
+                4,
+                lines.stream()
+                        .filter(line -> line.startsWith("  2 Once upon a time"))
+                        .count(),
+                result.out());
+        assertEquals(
+                2,
+                lines.stream()
+                        .filter(line -> line.matches("  all +180 +[\\d.]+ s +\\d+"))
+                        .count(),
+                result.out());
     }
 
     @Test
-    void benchNaiveWritesARowForEachRequest() throws Exception {
+    void benchNaivePrintsWhatTheOriginalPrintsAndWritesARowForEachRequest() throws Exception {
         Path csv = directory.resolve("results.csv");
         Result result = command(
                         "bench",
                         "naive",
+                        "--device",
+                        "cpu",
                         "--runs",
                         "2",
                         "--prompts",
@@ -341,18 +495,78 @@ class CommandLineIT {
                         csv.toString())
                 .run();
         assertSuccess(result);
-        assertTrue(result.out().contains("run 2: 3 requests (0 failed) in "), result.out());
-        assertTrue(result.out().contains("all 2 runs: 6 requests (0 failed) in "), result.out());
+        String doubleLine = "=".repeat(60) + "\n";
+        assertTrue(
+                result.out()
+                        .contains("\n" + doubleLine + "STARTING RUN #2/2\n" + doubleLine
+                                + """
+
+                                Configuration:
+                                  Prompts: 3
+                                  Batch size: 2
+                                  Device: cpu
+                                  Max concurrent: 2
+                                  Timeout: 0.01s
+                                """
+                                + "-".repeat(60) + "\n\nRun #2 Results:\n" + doubleLine + "METRICS\n" + doubleLine
+                                + """
+
+                                Total requests: 3
+                                Successful: 3
+                                Errors: 0
+
+                                Average latency: """),
+                result.out());
+        assertTrue(
+                result.out()
+                        .matches("(?s).*\nAverage latency: \\d+\\.\\d{3}s\nAverage tokens/sec: \\d+\\.\\d\\d\n"
+                                + "Total batches: [23]\n.*\nDetailed metrics:\n.*"),
+                result.out());
+        assertTrue(result.out().contains("SUMMARY OF 2 RUNS"), result.out());
+        assertTrue(result.out().endsWith("\n\nResults saved to " + csv + "\n"), result.out());
+        List<CSVRecord> records = records(csv);
+        assertEquals(6, records.size());
+        assertTrue(records.stream().allMatch(record -> record.get("status").equals("ok")));
+        assertTrue(
+                records.stream().allMatch(record -> record.get("output_tokens").equals("4")));
+        assertEquals(7, Files.readAllLines(csv).size());
+        assertEquals("2", records.get(5).get("run_num"));
+        assertEquals("3", records.get(5).get("seq"));
+    }
+
+    private static List<CSVRecord> records(Path csv) throws IOException {
         try (Reader reader = Files.newBufferedReader(csv)) {
-            List<CSVRecord> records =
-                    CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
-            assertEquals(6, records.size());
-            assertTrue(records.stream().allMatch(record -> record.get("status").equals("success")));
-            assertTrue(records.stream()
-                    .allMatch(record -> record.get("output_tokens").equals("4")));
-            assertEquals("2", records.get(5).get("run_num"));
-            assertEquals("3", records.get(5).get("seq"));
+            return CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
         }
+    }
+
+    @Test
+    @DisabledOnOs(OS.WINDOWS) // no SIGINT
+    void anInterruptedBenchNaiveKeepsWhatHasEnded() throws Exception {
+        Path csv = directory.resolve("results.csv");
+        CommandProcess.Result result = command(
+                        "bench",
+                        "naive",
+                        "--runs",
+                        "1000000",
+                        "--prompts",
+                        "4",
+                        "--max-new-tokens",
+                        "2",
+                        "--output",
+                        csv.toString())
+                .interruptAfter("Run #2 Results:");
+        assertEquals(130, result.status());
+        List<CSVRecord> records = records(csv);
+        assertTrue(records.size() >= 8, "got " + records.size());
+        assertEquals(
+                8,
+                records.stream()
+                        .filter(record -> Integer.parseInt(record.get("run_num")) <= 2)
+                        .filter(record -> record.get("status").equals("ok"))
+                        .map(record -> record.get("run_num") + " " + record.get("seq"))
+                        .distinct()
+                        .count());
     }
 
     @Test

@@ -5,12 +5,22 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.PrintWriter;
 import java.io.StringWriter;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 
 /** What the command line does before it needs a model. */
+@Timeout(60)
 class MainTest {
     private final StringWriter out = new StringWriter();
     private final StringWriter err = new StringWriter();
@@ -61,8 +71,22 @@ class MainTest {
                 "generate --prompt x --top-k many | Invalid value for option '--top-k': 'many' is not an int",
                 "generate --prompt-ids 1,x | Invalid value for option '--prompt-ids': expected integers separated by commas, got '1,x'",
                 "generate --prompt-ids= | Invalid value for option '--prompt-ids': expected integers separated by commas, got ''",
-                "generate | 'Missing required argument (specify one of these): (--prompt=TEXT | --prompt-ids=IDS)'",
-                "generate --prompt x --typo 1 | Unknown options: '--typo', '1'",
+                "generate | one of --prompt and --prompt-ids must be given, got neither",
+                "generate --prompt x --prompt-ids 1 | one of --prompt and --prompt-ids must be given, got both",
+                "generate --prompt= | --prompt must not be empty",
+                "generate --prompt --json --top-k -1 | --top-k must be >= 0, got -1",
+                "generate --prompt -- | Expected parameter for option '--prompt' but found '--'",
+                "generate --prompt-ids 1 --special | --special must be given together with --prompt",
+                "generate --prompt x --typo 1 | unknown option '--typo'",
+                "generate --prompt x --tempurature=1 | unknown option '--tempurature=1'; did you mean --temperature?",
+                "generate --prompt x --topk 1 | unknown option '--topk'; did you mean --top-k?",
+                "generate --prompt x --model= | Invalid value for option '--model': expected a path, got ''",
+                "tokenize -x | unknown option '-x'; text that begins with - must come after --",
+                "bench prefill --prompts 2000 | --prompts must be in [1, 1024], got 2000",
+                "bench naive --batch-size 2000 | --batch-size must be in [1, 1024], got 2000",
+                "bench naive --shape topK | --shape must be gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2, got \"topK\"",
+                "bench step --batch-size 1,2000 | --batch-size must be in [1, 1024], got 2000",
+                "bench offline --max-batch-size 2000 | --max-batch-size must be in [1, 1024], got 2000",
                 "bench naive --runs 0 | --runs must be >= 1, got 0",
                 "bench naive --prompts 0 | --prompts must be >= 1, got 0",
                 "bench naive --batch-size 0 | --batch-size must be >= 1, got 0",
@@ -71,9 +95,9 @@ class MainTest {
                 "bench naive --shape gpt3 | --shape must be gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2, got \"gpt3\"",
                 "bench naive --shape gpt2 --model m | --shape must not be given together with --model",
                 "bench latency --scheduler fast | Invalid value for option '--scheduler' (NAME): expected naive, async-naive, continuous, got 'fast'",
-                "bench latency --timeout 1 | Unknown options: '--timeout', '1'",
-                "bench latency --tokenizer t | Unknown options: '--tokenizer', 't'",
-                "bench offline --tokenizer t | Unknown options: '--tokenizer', 't'",
+                "bench latency --timeout 1 | unknown option '--timeout'",
+                "bench latency --tokenizer t | unknown option '--tokenizer'",
+                "bench offline --tokenizer t | unknown option '--tokenizer'",
                 "bench offline --timeout -1 | --timeout must be in [0, 1e9] seconds, got -1.0",
                 "bench latency --batch-size 0 | --batch-size must be >= 1, got 0",
                 "bench latency --runs 0 | --runs must be >= 1, got 0",
@@ -92,6 +116,117 @@ class MainTest {
         assertEquals(
                 "error: " + message + "; see loomtorch " + command.replaceFirst(" -.*", "") + " --help\n",
                 err.toString());
+    }
+
+    @ParameterizedTest
+    @CsvSource({"genrate x, genrate, generate", "tokenise, tokenise, tokenize", "gen, gen, generate"})
+    void aCommandThatDoesNotExistSuggestsTheNearest(String command, String word, String nearest) {
+        assertEquals(2, run(command.split(" ")));
+        assertEquals(
+                "error: unknown command '" + word + "'; did you mean " + nearest + "?; see loomtorch --help\n",
+                err.toString());
+    }
+
+    @Test
+    void anArgumentThatNoCommandTakesIsRefused() {
+        assertEquals(2, run("export", "models/tales"));
+        assertEquals("error: unexpected argument 'models/tales'; see loomtorch export --help\n", err.toString());
+    }
+
+    /** All options of all commands but those that take any text or path. */
+    @TestFactory
+    List<DynamicTest> everyOptionIsNamedByTheErrorOfItsBadValue() {
+        Set<String> free = Set.of(
+                "--model",
+                "--tokenizer",
+                "--prompt",
+                "--prompt-ids",
+                "--stop",
+                "--seed",
+                "--output",
+                "--json",
+                "--csv");
+        List<DynamicTest> tests = new ArrayList<>();
+        for (CommandSpec command : leaves(Main.commandLine(new Main()).getCommandSpec())) {
+            for (OptionSpec option : command.options()) {
+                if (option.arity().min() > 0 && !free.contains(option.longestName())) {
+                    for (String value : List.of("-7", "NaN", "x")) {
+                        tests.add(DynamicTest.dynamicTest(
+                                command.qualifiedName() + " " + option.longestName() + "=" + value,
+                                () -> assertNamed(command, option.longestName(), value)));
+                    }
+                }
+            }
+        }
+        assertTrue(tests.size() > 100, "got " + tests.size());
+        return tests;
+    }
+
+    private static List<CommandSpec> leaves(CommandSpec command) {
+        return command.subcommands().isEmpty()
+                ? List.of(command)
+                : command.subcommands().values().stream()
+                        .flatMap(child -> leaves(child.getCommandSpec()).stream())
+                        .toList();
+    }
+
+    private static void assertNamed(CommandSpec command, String option, String value) {
+        List<String> args = new ArrayList<>(
+                List.of(command.qualifiedName().substring("loomtorch ".length()).split(" ")));
+        args.add(option + "=" + value);
+        if (command.optionsMap().containsKey("--prompt")) {
+            args.addAll(List.of("--prompt", "x", "--json"));
+        }
+        StringWriter err = new StringWriter();
+        int status = Main.run(new PrintWriter(new StringWriter()), new PrintWriter(err), args.toArray(String[]::new));
+        assertEquals(2, status, err.toString());
+        assertTrue(
+                err.toString().contains(option + " must be ") || err.toString().contains("'" + option + "'"),
+                err.toString());
+    }
+
+    @Test
+    void argumentsAreData() {
+        for (String text : List.of(
+                "@note.txt",
+                "@@note.txt",
+                "\"quoted\"",
+                "'quoted'",
+                "_NULL_",
+                "${sys:user.home}",
+                "%n",
+                "a=b",
+                "",
+                " ")) {
+            out.getBuffer().setLength(0);
+            assertEquals(0, run("tokenize", "--", text), err.toString());
+            String[] ids = out.toString().strip().split(" ");
+            out.getBuffer().setLength(0);
+            assertEquals(
+                    0,
+                    run(Stream.concat(Stream.of("tokenize", "--decode"), Stream.of(ids))
+                            .toArray(String[]::new)));
+            assertEquals(text, out.toString());
+        }
+        assertEquals(0, run("tokenize", "--", "-x", "--decode"));
+        assertEquals("", err.toString());
+    }
+
+    @Test
+    void atMostTwoHundredCharactersOfAnArgumentAreRepeated() {
+        String text = "x".repeat(5000);
+        for (List<String> args : List.of(
+                List.of(text),
+                List.of("tokenize", "--" + text),
+                List.of("tokenize", "--decode", "1", text),
+                List.of("generate", "--prompt-ids=" + text),
+                List.of("generate", "--prompt", "y", "--top-k", text),
+                List.of("bench", "step", "--batch-size", "1," + text))) {
+            err.getBuffer().setLength(0);
+            assertEquals(2, run(args.toArray(String[]::new)));
+            assertTrue(err.toString().length() < 400, err.toString());
+            assertTrue(err.toString().contains("xxx..."), err.toString());
+        }
     }
 
     @ParameterizedTest

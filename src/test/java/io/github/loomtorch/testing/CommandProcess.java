@@ -1,5 +1,6 @@
 package io.github.loomtorch.testing;
 
+import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
@@ -38,6 +39,21 @@ public final class CommandProcess {
         command.addAll(List.of(arguments));
     }
 
+    /** Runs it as {@code words} of a POSIX shell say, with an empty environment but for {@code assignments}. */
+    public static CommandProcess inShell(Class<?> mainClass, String assignments, String words) {
+        CommandProcess process = new CommandProcess(mainClass);
+        process.command.addAll(0, List.of("/bin/sh", "-c", "exec env -i " + assignments + " \"$@\" " + words, "sh"));
+        return process;
+    }
+
+    /** Runs it on another Java, without options that an old one does not know. */
+    public static CommandProcess of(Path javaHome, Class<?> mainClass, String... arguments) {
+        CommandProcess process = new CommandProcess(mainClass, arguments);
+        process.command.set(0, javaHome.resolve("bin/java").toString());
+        process.command.remove("--enable-native-access=ALL-UNNAMED");
+        return process;
+    }
+
     public CommandProcess in(Path directory) {
         this.directory = directory;
         return this;
@@ -66,6 +82,26 @@ public final class CommandProcess {
         process.getInputStream().read();
         process.getInputStream().close();
         return finish(process, CompletableFuture.completedFuture(""));
+    }
+
+    /** Sends SIGINT when a line of its output begins so. */
+    public Result interruptAfter(String line) throws IOException, InterruptedException {
+        Process process = start();
+        process.getOutputStream().close();
+        StringBuilder out = new StringBuilder();
+        try (BufferedReader lines = process.inputReader(StandardCharsets.UTF_8)) {
+            boolean isInterrupted = false;
+            for (String read; (read = lines.readLine()) != null; ) {
+                out.append(read).append('\n');
+                if (!isInterrupted && read.startsWith(line)) {
+                    isInterrupted = true;
+                    new ProcessBuilder("kill", "-INT", "" + process.pid())
+                            .start()
+                            .waitFor();
+                }
+            }
+        }
+        return finish(process, CompletableFuture.completedFuture(out.toString()));
     }
 
     private Process start() throws IOException {

@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.github.loomtorch.Demo;
+import io.github.loomtorch.cli.Main;
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
@@ -24,6 +24,7 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.ReplicaPool;
+import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
@@ -34,8 +35,6 @@ import io.github.loomtorch.torch.program.TorchScriptExporter;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
@@ -678,18 +677,11 @@ class GpuIT {
     }
 
     @Test
-    void theDemoRunsOnTheGpu() throws IOException {
-        StringWriter page = new StringWriter();
-        Demo demo = new Demo(
-                ModelDirectory.open(Path.of("models/tales")),
-                BpeTokenizer.load(Path.of("tokenizer")),
-                ModelOptions.builder()
-                        .device("cuda")
-                        .maxBatchSize(Demo.BATCH_SIZE)
-                        .build());
-        demo.run(new PrintWriter(page, true), false);
-        assertTrue(page.toString().contains("on cuda:0 in float16"), page.toString());
-        assertTrue(page.toString().lines().anyMatch(line -> line.matches("  all +250 .*")), page.toString());
+    void theDemoRunsOnTheGpu() throws Exception {
+        CommandProcess.Result result = new CommandProcess(Main.class, "demo", "--device", "cuda").run();
+        assertEquals("", result.err());
+        assertTrue(result.out().contains("on cuda:0 in float16"), result.out());
+        assertTrue(result.out().lines().anyMatch(line -> line.matches("  all +180 .*")), result.out());
     }
 
     @Test

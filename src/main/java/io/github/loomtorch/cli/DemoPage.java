@@ -1,14 +1,15 @@
-package io.github.loomtorch;
+package io.github.loomtorch.cli;
 
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.RequestTimings;
 import java.io.PrintWriter;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 
-/** What the demo looks like. Thread-safe, for streams that grow at once. */
+/** Prints the demo. Thread-safe: streams may grow at the same time. */
 final class DemoPage {
-    private static final int WIDTH = 79; // of a narrow terminal: a line that wraps could not be drawn again in place
+    private static final int WIDTH = 79; // a line that wraps could not be drawn again in place
     private static final int PIECE_LENGTH = 66;
 
     private final PrintWriter out;
@@ -21,7 +22,7 @@ final class DemoPage {
         this.out = out;
         this.isTerminal = isTerminal;
         this.prompts = prompts;
-        streams = prompts.stream().map(StringBuilder::new).toArray(StringBuilder[]::new);
+        streams = new StringBuilder[prompts.size()];
     }
 
     synchronized void heading(String text) {
@@ -30,36 +31,32 @@ final class DemoPage {
         out.flush();
     }
 
-    /** Shows a batch that has ended, of the prompts that come next. */
-    synchronized void batch(List<Completion> completions) {
-        Completion first = completions.get(0);
-        int tokens = completions.stream()
-                .mapToInt(completion -> completion.outputTokenIds().length)
-                .sum();
-        long endNanos = completions.stream()
-                .mapToLong(c -> c.timings().finishedNanos())
-                .max()
-                .orElseThrow();
-        double seconds = (endNanos - first.timings().startedNanos()) / 1e9;
-        out.println("batch " + first.batchNumber() + ": "
-                + format(
-                        "%d prompts, %d tokens in %.2f s, %.0f tokens/s",
-                        completions.size(), tokens, seconds, tokens / seconds));
-        completions.forEach(completion -> text(shown++, completion.text()));
-        out.println();
+    synchronized void line(String text) {
+        out.println(text);
         out.flush();
     }
 
-    /** Makes room for the streams. */
+    /** Shows the texts of the next prompts as the original does. */
+    synchronized void completed(List<Completion> completions) {
+        for (Completion completion : completions) {
+            out.println("Prompt: " + prompts.get(shown++));
+            out.println("Generated: " + oneLine(completion.text()).strip());
+            out.println();
+        }
+        out.flush();
+    }
+
+    /** Starts a stream for each prompt. */
     synchronized void beginStreams() {
+        Arrays.setAll(streams, i -> new StringBuilder(prompts.get(i)));
         if (isTerminal) {
             drawStreams();
         }
     }
 
     /**
-     * Adds text to a stream. On a terminal each has its line; elsewhere they come in pieces, labelled with their
-     * number.
+     * Adds text to a stream. On a terminal each stream has a line that grows; elsewhere its pieces are lines that begin
+     * with its number.
      */
     synchronized void stream(int i, String text) {
         StringBuilder stream = streams[i];
@@ -75,14 +72,14 @@ final class DemoPage {
         }
     }
 
-    /** Shows what is left of a stream that gets no more. */
+    /** Shows the last piece of a stream. */
     synchronized void endStream(int i) {
         if (!isTerminal) {
             piece(i, streams[i].toString());
         }
     }
 
-    /** Shows what the streams came to. */
+    /** Shows the texts and a table of their times. */
     synchronized void endStreams(List<Completion> completions) {
         if (isTerminal) {
             out.print("\033[" + streams.length + "A\033[J"); // up, and clear to the end
@@ -92,6 +89,7 @@ final class DemoPage {
         }
         out.println();
         table(completions);
+        out.println();
         out.flush();
     }
 
@@ -100,7 +98,7 @@ final class DemoPage {
             String label = "  " + (i + 1) + " ";
             int room = WIDTH - label.length();
             int start = Math.max(0, streams[i].length() - room);
-            out.println("\033[2K" + styled("36", label) + streams[i].substring(start)); // the line anew
+            out.println("\033[2K" + styled("36", label) + streams[i].substring(start)); // clear the line
         }
         out.flush();
     }

@@ -1,4 +1,4 @@
-package io.github.loomtorch;
+package io.github.loomtorch.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -11,7 +11,9 @@ import java.io.StringWriter;
 import java.util.List;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
+@Timeout(30)
 class DemoPageTest {
     private static final List<String> PROMPTS = List.of("First", "Second");
     private static final String WORDS = " one two three four five\n\nsix".repeat(20);
@@ -46,13 +48,18 @@ class DemoPageTest {
     }
 
     @Test
-    void aBatchShowsItsNumberItsSpeedAndItsTextsInNarrowLines() {
-        page(false).batch(List.of(completion(WORDS), completion(" 1.")));
-        List<String> lines = out.toString().lines().toList();
-        assertEquals("batch 3: 2 prompts, 20 tokens in 0.50 s, 40 tokens/s", lines.get(0));
-        assertTrue(lines.get(1).startsWith("  1 First one two three four five six one"), lines.get(1));
-        assertTrue(lines.contains("  2 Second 1."));
-        assertTrue(lines.stream().allMatch(line -> line.length() <= 79));
+    void completedTextsAreOneLineEach() {
+        DemoPage page = page(false);
+        page.completed(List.of(completion(" one\n\n two \n")));
+        page.completed(List.of(completion("")));
+        assertEquals("""
+                Prompt: First
+                Generated: one two
+
+                Prompt: Second
+                Generated:\s
+
+                """, out.toString());
     }
 
     @Test
@@ -69,7 +76,7 @@ class DemoPageTest {
             assertEquals((PROMPTS.get(i) + WORDS).replaceAll("\\s+", " "), text);
         }
         assertTrue(
-                out.toString().endsWith(String.format("  %-26s %8d %10s %10s %10s%n", "all", 20, "0.50 s", "", "40")),
+                out.toString().endsWith(String.format("  %-26s %8d %10s %10s %10s%n%n", "all", 20, "0.50 s", "", "40")),
                 out.toString());
     }
 

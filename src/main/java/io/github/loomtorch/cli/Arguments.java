@@ -1,0 +1,109 @@
+package io.github.loomtorch.cli;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.Charset;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * The arguments of this process as the caller gave them.
+ *
+ * <p>Java decodes arguments in the locale's encoding. Where no locale is set, as in many containers, that is ASCII, and
+ * every other byte arrives as U+FFFD. On Linux the bytes are still in {@code /proc/self/cmdline}, so such arguments are
+ * read from there, as UTF-8. On macOS Java always decodes UTF-8. On Windows it decodes the ANSI code page, and
+ * characters that this page lacks are lost before Java starts: with the code page UTF-8 (65001) none are.
+ */
+final class Arguments {
+    private static final Path COMMAND_LINE = Path.of("/proc/self/cmdline");
+
+    private Arguments() {}
+
+    /**
+     * The arguments with every character right.
+     *
+     * @throws IllegalArgumentException if an argument could not be decoded and cannot be read again
+     */
+    static String[] exact(String... args) {
+        int damaged = firstDamaged(args);
+        if (damaged == args.length) {
+            return args;
+        }
+        byte[] commandLine;
+        try {
+            commandLine = Files.readAllBytes(COMMAND_LINE);
+        } catch (IOException e) {
+            throw undecodable(damaged, e);
+        }
+        return reread(commandLine, platformCharset(), args);
+    }
+
+    /** Takes damaged arguments from the end of a command line, whose arguments each end in a zero byte. */
+    static String[] reread(byte[] commandLine, Charset platform, String... args) {
+        List<byte[]> given = split(commandLine);
+        int offset = given.size() - args.length;
+        String[] exact = args.clone();
+        for (int i = 0; i < args.length; i++) {
+            // They differ where Java took the arguments from elsewhere, such as an @file of its own.
+            if (offset < 0 || !new String(given.get(offset + i), platform).equals(args[i])) {
+                throw undecodable(firstDamaged(args), null);
+            }
+            if (isDamaged(args[i])) {
+                exact[i] = utf8(given.get(offset + i), i);
+            }
+        }
+        return exact;
+    }
+
+    private static boolean isDamaged(String arg) {
+        return arg.indexOf('\uFFFD') >= 0;
+    }
+
+    private static int firstDamaged(String... args) {
+        int i = 0;
+        while (i < args.length && !isDamaged(args[i])) {
+            i++;
+        }
+        return i;
+    }
+
+    private static List<byte[]> split(byte[] commandLine) {
+        List<byte[]> given = new ArrayList<>();
+        int start = 0;
+        for (int i = 0; i < commandLine.length; i++) {
+            if (commandLine[i] == 0) {
+                given.add(Arrays.copyOfRange(commandLine, start, i));
+                start = i + 1;
+            }
+        }
+        return given;
+    }
+
+    private static String utf8(byte[] bytes, int index) {
+        try {
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(bytes))
+                    .toString();
+        } catch (CharacterCodingException e) {
+            throw new IllegalArgumentException("argument " + (index + 1) + " must be UTF-8, got malformed bytes", e);
+        }
+    }
+
+    private static IllegalArgumentException undecodable(int index, IOException cause) {
+        return new IllegalArgumentException(
+                "argument " + (index + 1) + " must be readable in this locale's encoding, which is " + platformCharset()
+                        + ", got other characters; set LC_ALL=C.UTF-8",
+                cause);
+    }
+
+    /** The encoding of arguments and file names. */
+    static Charset platformCharset() {
+        return Charset.forName(System.getProperty("sun.jnu.encoding"), Charset.defaultCharset());
+    }
+}
