@@ -18,14 +18,16 @@ import java.util.Map;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import javax.tools.ToolProvider;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The README's Java is what a reader types first; that of the other documents has to compile too. */
+/** Compiles every Java block of the README and of the pages in {@code docs}, and runs those of the README. */
 class ReadmeSnippetsIT {
+    private static final Path README = Path.of("README.md");
     private static final Pattern BLOCK = Pattern.compile("^```java\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
     private static final Pattern PRINTED =
             Pattern.compile("^```java\\n(.*?)^```\\n\\n^```\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
@@ -39,22 +41,32 @@ class ReadmeSnippetsIT {
     @TempDir
     private Path directory;
 
-    private static List<String> blocks(String document) throws IOException {
-        List<String> blocks = BLOCK.matcher(Files.readString(Path.of(document)))
+    private static List<String> blocks(Path document) throws IOException {
+        return BLOCK.matcher(Files.readString(document))
                 .results()
                 .map(match -> match.group(1))
                 .toList();
-        assertFalse(blocks.isEmpty(), document + " has no java block");
-        return blocks;
+    }
+
+    private static List<Path> documents() throws IOException {
+        try (Stream<Path> pages = Files.list(Path.of("docs"))) {
+            return Stream.concat(
+                            Stream.of(README),
+                            pages.filter(page -> page.toString().endsWith(".md"))
+                                    .sorted())
+                    .toList();
+        }
     }
 
     @TestFactory
     List<DynamicTest> everyBlockCompiles() throws IOException {
         List<DynamicTest> tests = new ArrayList<>();
-        for (String document : List.of("README.md", "docs/monitoring.md")) {
-            for (String block : blocks(document)) {
+        for (Path document : documents()) {
+            List<String> blocks = blocks(document);
+            for (int i = 0; i < blocks.size(); i++) {
+                String block = blocks.get(i);
                 tests.add(DynamicTest.dynamicTest(
-                        document + " " + tests.size(),
+                        document + " block " + (i + 1),
                         () -> compile(block, Files.createTempDirectory(directory, "block"))));
             }
         }
@@ -63,13 +75,13 @@ class ReadmeSnippetsIT {
 
     @Test
     void theFirstBlockRunsAndPrintsText() throws Exception {
-        assertFalse(run(blocks("README.md").getFirst()).isBlank());
+        assertFalse(run(blocks(README).getFirst()).isBlank());
     }
 
     /** Where the README shows what a block prints, right after it; it says that this is so in float32. */
     @Test
     void blocksPrintWhatTheReadmeShows() throws Exception {
-        List<MatchResult> shown = PRINTED.matcher(Files.readString(Path.of("README.md")))
+        List<MatchResult> shown = PRINTED.matcher(Files.readString(README))
                 .results()
                 .toList();
         assertEquals(1, shown.size());
