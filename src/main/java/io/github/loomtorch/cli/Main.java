@@ -28,6 +28,7 @@ import picocli.CommandLine.ScopeType;
             TokenizeCommand.class,
             ExportCommand.class,
             BenchCommand.class,
+            KernelsCommand.class,
             DemoCommand.class
         },
         mixinStandardHelpOptions = true,
