@@ -1,6 +1,7 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.torch.cuda.CudaProfiler;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.PrefillProfile;
 import java.io.IOException;
@@ -44,9 +45,10 @@ final class BenchPrefillCommand implements Callable<Integer> {
         PrintWriter out = spec.commandLine().getOut();
         Report report = new Report("prefill of " + prompts + " prompts of " + promptLen + " tokens", out);
         report.setting("model", model.describe());
-        try (Gpt2 loaded = model.load(options)) {
+        try (Gpt2 loaded = model.load(options);
+                CudaProfiler profiler = CudaProfiler.of(loaded)) {
             report.environment(loaded);
-            PrefillProfile prefill = loaded.profilePrefill(prompts, promptLen);
+            PrefillProfile prefill = profiler.prefill(prompts, promptLen);
             out.printf(
                     Locale.ROOT,
                     "%n%.3f ms, %.0f tokens/s, %.0f TFLOP/s, %.0f%% of a large matrix product's %.0f TFLOP/s%n",

@@ -1,6 +1,7 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.torch.cuda.CudaProfiler;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.StepProfile;
 import java.io.IOException;
@@ -53,10 +54,11 @@ final class BenchStepCommand implements Callable<Integer> {
         PrintWriter out = spec.commandLine().getOut();
         Report report = new Report("decode steps at a context of " + context + " tokens", out);
         report.setting("model", model.describe());
-        try (Gpt2 loaded = model.load(options)) {
+        try (Gpt2 loaded = model.load(options);
+                CudaProfiler profiler = CudaProfiler.of(loaded)) {
             report.environment(loaded);
             for (int batchSize : batchSizes) {
-                StepProfile step = loaded.profileStep(batchSize, context);
+                StepProfile step = profiler.step(batchSize, context);
                 out.printf(
                         Locale.ROOT,
                         "%nbatch %d: %.1f us, %.0f tokens/s; copy %.2f TB/s%n",

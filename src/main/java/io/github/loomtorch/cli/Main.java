@@ -26,6 +26,7 @@ import picocli.CommandLine.ScopeType;
             ExportCommand.class,
             ConvertCommand.class,
             BenchCommand.class,
+            KernelsCommand.class,
             DemoCommand.class
         },
         mixinStandardHelpOptions = true,

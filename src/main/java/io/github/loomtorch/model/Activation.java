@@ -5,8 +5,6 @@ import java.util.TreeSet;
 
 /** The non-linear function in the feed-forward block of a layer. */
 public enum Activation {
-    // The CUDA kernels number the functions in this order.
-
     /**
      * The tanh approximation of GELU, which GPT-2 was trained with: {@code 0.5x(1 + tanh(sqrt(2/pi)(x +
      * 0.044715x^3)))}.

@@ -3,30 +3,30 @@ package io.github.loomtorch.torch.cuda;
 import java.nio.IntBuffer;
 
 /**
- * How the blocks of {@link AttentionChoice.Kind#RING} divide a step's rows that stand alone: into items, each a row's
- * tokens or a part of them, longest first. The blocks take items by turns, there and back, so that each gets about as
- * many tokens; a row of clearly more than that, and of more than 256, is in several items, neighbours of one another.
+ * How the blocks of {@link AttentionChoice.Kind#PERSISTENT} divide a step's decode rows: into items, each a row's
+ * tokens or a part of them (split-KV), longest first. The blocks take items in snake order, so that each gets about the
+ * same number of tokens. A row that has clearly more than a block's fair share, and more than 256 tokens, is in several
+ * items, neighbours of one another.
  *
- * <p>An item is four ints: its row's number, -1 if there are no more; its number among the row's items in the lower 16
- * bits, how many they are in the upper; its first token; the token after its last. A row's own token, the last, is in
- * none. Padding has an item without tokens.
+ * <p>An item is four ints: the number of its row, -1 if there are no more items; its number among the row's items in
+ * the lower 16 bits, how many these are in the upper; its first token; the token after its last. A row's own token, the
+ * last, is in no item. Padding has an item without tokens.
  *
  * @param unitsPerItem units, each some of the heads, into which the kernel divides an item for its blocks
  * @param blocks that run at once
- * @param pieceTokens what the tokens where an item begins are divisible by
- * @param divides whether rows may be in several items, by what the other rows are
+ * @param stageTokens tokens of a stage of the kernel's pipeline: an item begins at a multiple of it
+ * @param divides whether rows may be in several items, which depends on the other rows
  */
-record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divides) {
+record AttentionPlan(int unitsPerItem, int blocks, int stageTokens, boolean divides) {
     /** Ints of an item. */
     static final int ITEM = 4;
 
-    private static final int LEAST_TOKENS = 256; // up to which a row is whole
-    private static final double FAIR =
-            1.2; // times what a block has on average is whole; less made more second turns than it spared
+    private static final int WHOLE_TOKENS = 256; // up to which a row is one item
+    private static final double FAIR = 1.2; // shares of a block up to which a row is one item; less made steps slower
 
     /**
-     * Items of so many rows, at most: a divided row of n pieces has fewer than 1 + n / m, m at least a block's share of
-     * all pieces.
+     * The most items of so many rows. A row of n stages is divided only if n exceeds a block's fair share m, and then
+     * into fewer than 1 + n / m items; the sum of n over all rows is at most m blocks / unitsPerItem.
      */
     int capacity(int rows) {
         return rows + Math.ceilDiv(blocks, unitsPerItem);
@@ -43,37 +43,37 @@ record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divi
         int total = 0;
         int longest = 0;
         for (int row = 0; row < rows; row++) {
-            int pieces = pieces(input, row * rowSize);
-            total += Math.max(pieces, 0);
-            longest = Math.max(longest, pieces);
+            int stages = stages(input, row * rowSize);
+            total += Math.max(stages, 0);
+            longest = Math.max(longest, stages);
         }
-        int fair = (int) (FAIR * total * unitsPerItem / blocks); // pieces of a block
-        int most = divides ? Math.max(LEAST_TOKENS / pieceTokens, fair) : Math.max(longest, 1);
-        int[] places = new int[longest + 1]; // by pieces of an item: how many, then where the next one goes
+        int fair = (int) (FAIR * total * unitsPerItem / blocks); // stages of a block
+        int max = divides ? Math.max(WHOLE_TOKENS / stageTokens, fair) : Math.max(longest, 1);
+        int[] places = new int[longest + 1]; // by stages of an item: how many items, then where the next one goes
         for (int row = 0; row < rows; row++) {
-            int pieces = pieces(input, row * rowSize);
-            if (pieces >= 0) {
-                int parts = parts(pieces, most);
-                places[Math.ceilDiv(pieces, parts)] += parts;
+            int stages = stages(input, row * rowSize);
+            if (stages >= 0) {
+                int parts = parts(stages, max);
+                places[Math.ceilDiv(stages, parts)] += parts;
             }
         }
         int count = 0;
-        for (int pieces = longest; pieces >= 0; pieces--) {
-            int ofThem = places[pieces];
-            places[pieces] = count;
+        for (int stages = longest; stages >= 0; stages--) {
+            int ofThem = places[stages];
+            places[stages] = count;
             count += ofThem;
         }
         for (int row = 0; row < rows; row++) {
-            int pieces = pieces(input, row * rowSize);
-            if (pieces >= 0) {
-                int parts = parts(pieces, most);
+            int stages = stages(input, row * rowSize);
+            if (stages >= 0) {
+                int parts = parts(stages, max);
                 int tokens = tokens(input, row * rowSize);
                 for (int part = 0; part < parts; part++) {
-                    int at = ITEM * places[Math.ceilDiv(pieces, parts)]++;
+                    int at = ITEM * places[Math.ceilDiv(stages, parts)]++;
                     items.put(at, row);
                     items.put(at + 1, part | parts << 16);
-                    items.put(at + 2, pieces * part / parts * pieceTokens);
-                    items.put(at + 3, Math.min(tokens, pieces * (part + 1) / parts * pieceTokens));
+                    items.put(at + 2, stages * part / parts * stageTokens);
+                    items.put(at + 3, Math.min(tokens, stages * (part + 1) / parts * stageTokens));
                 }
             }
         }
@@ -86,12 +86,12 @@ record AttentionPlan(int unitsPerItem, int blocks, int pieceTokens, boolean divi
         return Math.max(input.get(row + StepInput.LENGTH) - 1, 0);
     }
 
-    /** Of a row's tokens; -1 if it does not stand alone. */
-    private int pieces(IntBuffer input, int row) {
-        return input.get(row + StepInput.CHUNK_TOKENS) > 1 ? -1 : Math.ceilDiv(tokens(input, row), pieceTokens);
+    /** Stages of a row's tokens; -1 if it is not a decode row. */
+    private int stages(IntBuffer input, int row) {
+        return input.get(row + StepInput.CHUNK_TOKENS) > 1 ? -1 : Math.ceilDiv(tokens(input, row), stageTokens);
     }
 
-    private static int parts(int pieces, int most) {
-        return Math.max(Math.ceilDiv(pieces, most), 1);
+    private static int parts(int stages, int max) {
+        return Math.max(Math.ceilDiv(stages, max), 1);
     }
 }

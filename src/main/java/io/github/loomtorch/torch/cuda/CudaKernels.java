@@ -2,63 +2,24 @@ package io.github.loomtorch.torch.cuda;
 
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.Cuda;
-import io.github.loomtorch.torch.natives.Libtorch;
 import io.github.loomtorch.torch.natives.Resources;
-import java.io.IOException;
-import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.ArrayList;
-import java.util.HexFormat;
-import java.util.List;
-import java.util.Map;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUlaunchAttribute;
 import org.bytedeco.cuda.cudart.CUlaunchConfig;
 import org.bytedeco.cuda.cudart.CUmod_st;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.global.cudart;
-import org.bytedeco.cuda.global.nvrtc;
-import org.bytedeco.cuda.nvrtc._nvrtcProgram;
 import org.bytedeco.javacpp.BytePointer;
-import org.bytedeco.javacpp.Loader;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerPointer;
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.javacpp.SizeTPointer;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.global.torch_cuda;
 
-/**
- * One CUDA C++ file of this package, compiled at run time by NVRTC for the device at hand and loaded. Compiled code is
- * kept in {@code ~/.cache/loomtorch}, under a hash of all that goes into it.
- */
+/** A module of compiled kernels, loaded into a GPU. Confined to the engine thread. */
 final class CudaKernels implements AutoCloseable {
-    private static final Logger LOG = LoggerFactory.getLogger(CudaKernels.class);
-    private static final Pattern INCLUDE = Pattern.compile("#include \"(\\w+\\.cuh)\"\n");
-
-    /** The compiler or the source does not fit the machine: the model can run without the kernels. */
-    static final class Unavailable extends TorchException {
-        private static final long serialVersionUID = 1L;
-
-        Unavailable(String message) {
-            super(message);
-        }
-
-        Unavailable(String message, Throwable cause) {
-            super(message, cause);
-        }
-    }
-
     private final Resources resources = new Resources();
     private final CUmod_st module;
     private final CUstream_st stream;
@@ -71,175 +32,83 @@ final class CudaKernels implements AutoCloseable {
         this.overlapping = overlapping;
     }
 
-    /**
-     * Compiles, or takes what was compiled before.
-     *
-     * @param file resource of this package
-     * @param architecture such as {@code sm_90}, or {@code sm_90a} for what no later GPU has
-     * @param stream where the kernels run
-     * @param macros numbers by name; those that the source and the options do not name are left out
-     * @param options more compiler options
-     * @throws Unavailable if NVRTC is missing or refuses the source
-     * @throws TorchException if the compiled code cannot be loaded
-     */
-    static CudaKernels load(
-            String file, String architecture, CUstream_st stream, Map<String, Integer> macros, String... options) {
-        String source = source(file);
-        List<String> arguments = new ArrayList<>(List.of("-arch=" + architecture, "-default-device"));
-        arguments.addAll(List.of(options));
-        arguments.addAll(definitions(macros, source + " " + String.join(" ", options)));
+    /** The model of a GPU. */
+    static GpuModel gpu(Device device) {
         try (PointerScope scope = new PointerScope()) {
-            loadNvrtc();
-            Path cached = Path.of(
-                    System.getProperty("user.home", "."), ".cache", "loomtorch", hash(source, arguments) + ".cubin");
-            byte[] code = read(cached);
-            if (code.length == 0) {
-                code = compile(file, source, arguments);
-                store(code, cached);
-            }
+            var properties = torch_cuda.getDeviceProperties(device.index());
+            return new GpuModel("sm_" + properties.major() + properties.minor(), properties.multiProcessorCount());
+        }
+    }
+
+    /**
+     * Loads a model's modules into the current GPU.
+     *
+     * @param set of the model on this GPU
+     * @param cache of compiled code
+     * @param stream where the kernels run
+     */
+    record Loader(KernelSet set, KernelCache cache, CUstream_st stream) {
+
+        /**
+         * Loads NVRTC.
+         *
+         * @throws KernelsUnavailableException if it is missing
+         */
+        Loader {
+            KernelCompiler.load();
+        }
+
+        /**
+         * Compiles a module, or takes it from the cache, and loads it.
+         *
+         * @return to be closed by the caller
+         * @throws KernelsUnavailableException if NVRTC refuses the source
+         * @throws TorchException if the compiled code cannot be loaded
+         */
+        CudaKernels load(KernelModule module) {
+            CUmod_st loaded = cache.load(
+                    module.key(KernelCompiler.version()),
+                    () -> KernelCompiler.compile(module),
+                    code -> loadModule(module.name(), code));
+            return new CudaKernels(loaded, stream, set.gpu().isAtLeast90());
+        }
+
+        private static CUmod_st loadModule(String name, byte[] code) {
             CUmod_st module = new CUmod_st();
-            Cuda.check(cudart.cuModuleLoadData(module, new BytePointer(code)), "cuModuleLoadData of " + file);
-            return new CudaKernels(module, stream, isAtLeast90(architecture));
-        }
-    }
-
-    /** Whether the GPU has clusters of blocks, and kernels that begin while the one before them runs. */
-    static boolean isAtLeast90(String architecture) {
-        return Integer.parseInt(architecture.replaceAll("\\D", "")) >= 90;
-    }
-
-    /** Of the macros that a text names: what does not depend on the others is compiled once for all models. */
-    static List<String> definitions(Map<String, Integer> macros, String text) {
-        return macros.entrySet().stream()
-                .filter(macro -> Pattern.compile("(?<![\\w\"])" + macro.getKey() + "(?![\\w\"])")
-                        .matcher(text)
-                        .find()) // not extern "C"
-                .map(macro -> "-D" + macro.getKey() + "=" + macro.getValue())
-                .toList();
-    }
-
-    private static byte[] read(Path file) {
-        try {
-            return Files.isReadable(file) ? Files.readAllBytes(file) : new byte[0];
-        } catch (IOException e) {
-            LOG.info("kept kernels could not be read: {}", e.toString());
-            return new byte[0];
-        }
-    }
-
-    private static void loadNvrtc() {
-        try {
-            Loader.load(nvrtc.class);
-        } catch (LinkageError e) {
-            throw new Unavailable(
-                    "NVRTC could not be loaded: " + Libtorch.firstLine(e)
-                            + "; put org.bytedeco:cuda with this platform's classifier on the class path and CUDA's libnvrtc on the library path",
-                    e);
-        }
-    }
-
-    private static byte[] compile(String file, String source, List<String> arguments) {
-        long start = System.nanoTime();
-        _nvrtcProgram program = new _nvrtcProgram();
-        Cuda.checkNvrtc(
-                nvrtc.nvrtcCreateProgram(
-                        program,
-                        new BytePointer(source),
-                        new BytePointer(file),
-                        0,
-                        (PointerPointer<?>) null,
-                        (PointerPointer<?>) null),
-                "nvrtcCreateProgram of " + file);
-        int result = nvrtc.nvrtcCompileProgram(
-                program, arguments.size(), new PointerPointer<>(arguments.toArray(String[]::new)));
-        if (result != nvrtc.NVRTC_SUCCESS) {
-            SizeTPointer size = new SizeTPointer(1);
-            nvrtc.nvrtcGetProgramLogSize(program, size);
-            BytePointer log = new BytePointer(size.get());
-            nvrtc.nvrtcGetProgramLog(program, log);
-            nvrtc.nvrtcDestroyProgram(program);
-            throw new Unavailable(file + " could not be compiled with " + arguments + ": " + log.getString());
-        }
-        SizeTPointer size = new SizeTPointer(1);
-        Cuda.checkNvrtc(nvrtc.nvrtcGetCUBINSize(program, size), "nvrtcGetCUBINSize");
-        byte[] code = new byte[(int) size.get()];
-        Cuda.checkNvrtc(nvrtc.nvrtcGetCUBIN(program, code), "nvrtcGetCUBIN");
-        nvrtc.nvrtcDestroyProgram(program);
-        LOG.info("compiled {} in {} ms", file, (System.nanoTime() - start) / 1_000_000);
-        return code;
-    }
-
-    private static void store(byte[] code, Path file) {
-        try {
-            Files.createDirectories(file.getParent());
-            Path temporary = Files.createTempFile(file.getParent(), "kernel", ".tmp");
-            try {
-                Files.write(temporary, code);
-                Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE);
-            } finally {
-                Files.deleteIfExists(temporary);
+            try (PointerScope scope = new PointerScope()) {
+                Cuda.check(cudart.cuModuleLoadData(module, new BytePointer(code)), "cuModuleLoadData of " + name);
             }
-        } catch (IOException e) {
-            LOG.info("compiled kernels are not kept: {}", e.toString());
+            return module;
         }
     }
 
-    private static String hash(String source, List<String> arguments) {
-        int[] major = new int[1];
-        int[] minor = new int[1];
-        int[] driver = new int[1];
-        Cuda.checkNvrtc(nvrtc.nvrtcVersion(major, minor), "nvrtcVersion");
-        Cuda.check(cudart.cudaDriverGetVersion(driver), "cudaDriverGetVersion");
-        String all = source + arguments + major[0] + "." + minor[0] + " " + driver[0];
-        try {
-            return HexFormat.of()
-                    .formatHex(MessageDigest.getInstance("SHA-256").digest(all.getBytes(StandardCharsets.UTF_8)));
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException(e); // every JVM has it
-        }
-    }
-
-    /** With what it includes in place. */
-    static String source(String name) {
-        return INCLUDE.matcher(resource(name))
-                .replaceAll(include -> Matcher.quoteReplacement(source(include.group(1))));
-    }
-
-    private static String resource(String name) {
-        try (InputStream in = CudaKernels.class.getResourceAsStream(name)) {
-            return new String(in.readAllBytes(), StandardCharsets.UTF_8);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-    }
-
-    /** A kernel that begins when all before it on the stream is done. */
+    /** A kernel that begins when all before it on the stream has finished. */
     Kernel kernel(String name) {
         return new Kernel(name, false);
     }
 
     /**
-     * A kernel that may begin, where the GPU can, while the kernel just before it runs: it waits for it by itself
-     * ({@code awaitPrevious}).
+     * A kernel that may begin, where the GPU can, while the previous kernel runs (programmatic dependent launch): it
+     * waits for it by itself, by {@code awaitPrevious()}.
      */
     Kernel overlappingKernel(String name) {
         return new Kernel(name, overlapping);
     }
 
     /**
-     * One kernel, to be launched on the stream. A launch reads its arguments at once, so that each uses the same memory
+     * One kernel, to be launched on the stream. A launch reads its arguments at once, so all launches share the memory
      * for them.
      */
     final class Kernel {
-        private static final int MOST_ARGUMENTS = 16;
+        private static final int MAX_ARGUMENTS = 16;
 
         private final String name;
         private final CUfunc_st function = new CUfunc_st();
         private final CUlaunchConfig launch = resources.keep(new CUlaunchConfig());
         private final CUlaunchAttribute overlap = resources.keep(new CUlaunchAttribute());
-        private final BytePointer memory = resources.keep(new BytePointer(MOST_ARGUMENTS * Long.BYTES));
+        private final BytePointer memory = resources.keep(new BytePointer(MAX_ARGUMENTS * Long.BYTES));
         private final ByteBuffer values = memory.asByteBuffer().order(ByteOrder.nativeOrder());
-        private final PointerPointer<Pointer> pointers = resources.keep(new PointerPointer<>(MOST_ARGUMENTS));
+        private final PointerPointer<Pointer> pointers = resources.keep(new PointerPointer<>(MAX_ARGUMENTS));
 
         private Kernel(String name, boolean overlaps) {
             this.name = name;
@@ -250,15 +119,12 @@ final class CudaKernels implements AutoCloseable {
                 overlap.value().programmaticStreamSerializationAllowed(1);
                 launch.attrs(overlap).numAttrs(1);
             }
-            for (int i = 0; i < MOST_ARGUMENTS; i++) {
+            for (int i = 0; i < MAX_ARGUMENTS; i++) {
                 pointers.put(i, memory.getPointer(i * Long.BYTES));
             }
         }
 
-        /**
-         * Gives each block so much shared memory beside what the source names; it may be more than what every GPU
-         * gives.
-         */
+        /** Sets the dynamic shared memory of a block; it may be more than what blocks get by default. */
         Kernel withSharedBytes(int bytes) {
             launch.sharedMemBytes(bytes);
             Cuda.check(
@@ -267,8 +133,8 @@ final class CudaKernels implements AutoCloseable {
             return this;
         }
 
-        /** How many of its blocks, of so many threads, a multiprocessor runs at once, if it runs nothing else. */
-        int blocksPerMultiprocessor(int threads) {
+        /** How many of its blocks, of so many threads, an SM runs at once, if it runs nothing else. */
+        int blocksPerSm(int threads) {
             int[] blocks = new int[1];
             Cuda.check(
                     cudart.cuOccupancyMaxActiveBlocksPerMultiprocessor(

@@ -2,15 +2,12 @@ package io.github.loomtorch.torch.cuda;
 
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.request.TorchException;
-import io.github.loomtorch.torch.cuda.CudaLinear.Product;
-import io.github.loomtorch.torch.natives.Libtorch;
 import io.github.loomtorch.torch.natives.Resources;
 import io.github.loomtorch.torch.program.PrefillShape;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.util.List;
-import java.util.Map;
+import java.util.Optional;
 import java.util.function.IntFunction;
-import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.IValue;
@@ -19,35 +16,20 @@ import org.bytedeco.pytorch.Method;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
-import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
- * GPT-2 from tokens to logits on a GPU: the kernels of {@code decode.cu}, {@link CudaLinear}, and ATen's flash
- * attention in a large prefill. In float32, or where the GPU or the model's sizes do not suit {@link CudaLinear}, the
- * program's own methods stand in for it. Confined to the engine thread.
+ * GPT-2 from tokens to logits on a GPU: our kernels, cuBLAS, and ATen's flash attention in a large prefill. In float32,
+ * or where {@link KernelSet#isFused()} says no, the program's own methods compute norms, products and head. Confined to
+ * the engine thread.
  */
 final class CudaLayers implements AutoCloseable {
-    /** The kinds of work in a step. */
-    enum Part {
-        EMBEDDING,
-        NORM,
-        QKV,
-        ATTENTION,
-        PROJECTION,
-        INNER,
-        OUTER,
-        HEAD,
-        SAMPLING
-    }
-
     private final TorchScriptProgram program;
     private final Gpt2Config config;
-    private final int elementBytes;
     private final TensorOptions elements;
     private final Resources resources = new Resources();
-    private final CudaKernels.Kernel embed;
-    private final CudaKernels.Kernel embedPrompt;
-    private final CudaKernels.Kernel store;
+    private final CudaKernels.Kernel embedDecode;
+    private final CudaKernels.Kernel embedPrefill;
+    private final CudaKernels.Kernel writeKvCache;
     private final CudaAttention attention;
     private final long wte; // address
     private final long wpe;
@@ -64,7 +46,7 @@ final class CudaLayers implements AutoCloseable {
     private Buffers stepBuffers;
     private Tensor stepAttended; // [maxRows, C]
     private Tensor stepLogits; // [maxRows, VP]
-    private Part without; // left out, to measure what it takes
+    private Optional<StepPart> without = Optional.empty(); // left out, to measure what it takes
 
     /** Activations of {@code rows} rows. */
     private record Buffers(Tensor x, Tensor normed, Tensor qkv, Tensor inner) {
@@ -76,26 +58,18 @@ final class CudaLayers implements AutoCloseable {
     }
 
     /**
-     * For steps of up to so many rows.
+     * Loads the kernels for steps of at most {@code maxRows} rows.
      *
-     * @param int8 whether few rows are multiplied by weights of 8 bits
      * @param deterministic whether no row's attention may depend on what other rows there are
-     * @throws TorchException if {@code int8} is not possible here
-     * @throws CudaKernels.Unavailable if the kernels cannot be had
+     * @throws TorchException if 8-bit weights are not possible here
+     * @throws KernelsUnavailableException if the kernels cannot be compiled
      */
-    CudaLayers(
-            TorchScriptProgram program,
-            CUstream_st stream,
-            String architecture,
-            Map<String, Integer> macros,
-            int maxRows,
-            boolean int8,
-            boolean deterministic) {
+    CudaLayers(TorchScriptProgram program, CudaKernels.Loader loader, int maxRows, boolean deterministic) {
         this.program = program;
         config = program.config();
-        elementBytes = Libtorch.sizeBytes(program.dtype());
-        fused = program.flash() && CudaLinear.fits(config);
-        if (int8 && !fused) {
+        KernelSet set = loader.set();
+        fused = set.isFused();
+        if (set.int8Weights() && !fused) {
             throw new TorchException(
                     "int8Weights needs float16 or bfloat16 on a GPU of compute capability 8.0 or later, a hidden size of at"
                             + " most 3072 and, like the inner size, divisible by 32, got " + program.dtype() + ", "
@@ -110,20 +84,12 @@ final class CudaLayers implements AutoCloseable {
             attendPrompt = program.method("attend");
             wte = address(program.parameter("wte"));
             wpe = address(program.parameter("wpe"));
-            CudaKernels decode =
-                    CudaKernels.load("decode.cu", architecture, stream, macros, CudaAttention.macros(program));
-            resources.onClose(decode::close);
-            embed = decode.kernel("embed");
-            embedPrompt = decode.kernel("embed_prompt");
-            store = decode.kernel("store");
-            attention = new CudaAttention(
-                    program,
-                    decode,
-                    CudaKernels.isAtLeast90(architecture),
-                    torch_cuda.getDeviceProperties(program.device().index()).multiProcessorCount(),
-                    maxRows,
-                    deterministic,
-                    resources);
+            CudaKernels embedding = load(loader, set.embedding());
+            embedDecode = embedding.kernel("embed_decode");
+            embedPrefill = embedding.kernel("embed_prefill");
+            writeKvCache = load(loader, set.kvCache()).kernel("write_kv_cache");
+            attention = new CudaAttention(program, loader, maxRows, deterministic);
+            resources.onClose(attention::close);
             if (fused) {
                 stepBuffers = new Buffers(
                         resources.keep(rows(maxRows, config.hiddenSize())),
@@ -132,13 +98,7 @@ final class CudaLayers implements AutoCloseable {
                         resources.keep(rows(maxRows, config.innerSize())));
                 stepAttended = resources.keep(rows(maxRows, config.hiddenSize()));
                 stepLogits = resources.keep(rows(maxRows, config.paddedVocabSize()));
-                linear = new CudaLinear(
-                        program,
-                        stream,
-                        architecture,
-                        macros,
-                        List.of(stepBuffers.x(), stepAttended, stepBuffers.inner()),
-                        int8);
+                linear = new CudaLinear(program, loader, List.of(stepBuffers.x(), stepAttended, stepBuffers.inner()));
                 resources.onClose(linear::close);
             }
         } catch (RuntimeException | Error e) {
@@ -147,70 +107,49 @@ final class CudaLayers implements AutoCloseable {
         }
     }
 
+    private CudaKernels load(CudaKernels.Loader loader, KernelModule module) {
+        CudaKernels loaded = loader.load(module);
+        resources.onClose(loaded::close);
+        return loaded;
+    }
+
     private Tensor rows(long rows, long columns) {
         return torch.empty(new long[] {rows, columns}, elements, null);
     }
 
-    /** Leaves a kind of work out of the steps that follow, whose results mean nothing then; null for none. */
-    void without(Part part) {
+    /** Runs work that leaves a part out of steps, whose results mean nothing then: to measure what the part takes. */
+    void without(Optional<StepPart> part, Runnable work) {
         without = part;
+        try {
+            work.run();
+        } finally {
+            without = Optional.empty();
+        }
     }
 
-    boolean includes(Part part) {
-        return part != without;
+    boolean includes(StepPart part) {
+        return without.isEmpty() || without.get() != part;
     }
 
-    /** How often a part is in a step of so many rows. */
-    int launches(Part part, int rows) {
+    /** How often a step of so many rows launches a part; only if {@link #isFused()}. */
+    int launches(StepPart part, int rows) {
         return switch (part) {
             case EMBEDDING, HEAD, SAMPLING -> 1;
             case NORM ->
                 (rows <= CudaLinear.FEW_ROWS ? 0 : 1)
                         + (linear.norms(Product.QKV, stepBuffers.x(), rows) ? 0 : config.layerCount())
                         + (linear.norms(Product.INNER, stepBuffers.x(), rows) ? 0 : config.layerCount());
-            default -> config.layerCount();
+            case QKV, ATTENTION, PROJECTION, INNER, OUTER -> config.layerCount();
         };
     }
 
-    /** The fewest bytes that a part moves in a step of sequences of so many tokens. */
-    long bytes(Part part, int rows, long contextLength) {
-        long c = config.hiddenSize();
-        long f = config.innerSize();
-        long padded = config.paddedVocabSize();
-        long once = switch (part) {
-            case EMBEDDING -> 3 * c * rows;
-            case NORM -> 2 * c * rows;
-            case QKV -> weights(3 * c * c, rows) + 4 * c * rows;
-            case ATTENTION -> (2 * (contextLength - 1) + 6) * c * rows;
-            case PROJECTION -> weights(c * c, rows) + 3 * c * rows;
-            case INNER -> weights(c * f, rows) + (c + f) * rows;
-            case OUTER -> weights(c * f, rows) + (f + 2 * c) * rows;
-            case HEAD -> weights(c * padded, rows) + (c + padded) * rows;
-            case SAMPLING -> padded * rows;
-        };
-        return once * launches(part, rows) * elementBytes;
-    }
-
-    /** How many elements take the memory that so many weights take. */
-    private long weights(long count, long rows) {
-        return linear.isInt8(rows) ? count / elementBytes : count;
-    }
-
-    /** Multiplications and additions of the matrix products of a prefill. */
-    double operations(long prompts, long promptLength) {
-        double c = config.hiddenSize();
-        double perToken =
-                2 * (4 * c * c + 2 * c * config.innerSize()) + 2 * c * promptLength; // half of the scores are masked
-        return prompts * (promptLength * perToken * config.layerCount() + 2 * c * config.vocabSize());
-    }
-
-    /** What a step is to be told of its attention. */
+    /** Which attention kernels a step uses. */
     AttentionChoice attentionChoice() {
         return attention.choice();
     }
 
-    /** What a step's rows are to be uploaded with; null if nothing. */
-    AttentionPlan attentionPlan() {
+    /** The plan that a step's rows are uploaded with, if there is a kernel that follows one. */
+    Optional<AttentionPlan> attentionPlan() {
         return attention.plan();
     }
 
@@ -239,8 +178,8 @@ final class CudaLayers implements AutoCloseable {
         Tensor logits = stepLogits.narrow(0, 0, count);
         if (count > CudaLinear.FEW_ROWS) {
             head(buffers.x(), buffers.normed(), count, pending, logits);
-        } else if (includes(Part.HEAD)) {
-            linear.thinHead(buffers.x(), logits, count);
+        } else if (includes(StepPart.HEAD)) {
+            linear.fewRowsHead(buffers.x(), logits, count);
         }
         return logits;
     }
@@ -260,13 +199,13 @@ final class CudaLayers implements AutoCloseable {
     }
 
     private void embed(StepRows rows, int count, long sampled, Tensor x) {
-        if (includes(Part.EMBEDDING)) {
-            embed.launch(count, 1, 1, 256, rows.inputAddress(), sampled, wte, wpe, address(x));
+        if (includes(StepPart.EMBEDDING)) {
+            embedDecode.launch(count, 1, 1, 256, rows.inputAddress(), sampled, wte, wpe, address(x));
         }
     }
 
     private void attend(StepRows rows, int count, AttentionChoice.Kind kind, Tensor qkv, int layer, Tensor attended) {
-        if (!includes(Part.ATTENTION)) {
+        if (!includes(StepPart.ATTENTION)) {
             return;
         }
         attention.launch(kind, layer, count, rows.inputAddress(), address(qkv), address(attended));
@@ -280,8 +219,8 @@ final class CudaLayers implements AutoCloseable {
 
     /**
      * All layers over the tokens of a prefill, for {@link #isFused()} only; owned by the caller's scope. It waits for
-     * nothing and is told nothing but by {@code input}, so that it can be recorded. What padding yields means nothing,
-     * and nothing else depends on it.
+     * nothing and reads all its arguments from {@code input}, so that it can be recorded. Results of padding mean
+     * nothing, and nothing else depends on them.
      *
      * @param input as {@code shape} says, on the device
      */
@@ -299,13 +238,13 @@ final class CudaLayers implements AutoCloseable {
         IValue longest = new IValue((long) shape.longest());
         IValue longestRead = new IValue((long) shape.longestRead());
         IValue cache = new IValue(program.cache().tensor());
-        embedPrompt.launch(n, 1, 1, 256, ids, positions, wte, wpe, address(x));
+        embedPrefill.launch(n, 1, 1, 256, ids, positions, wte, wpe, address(x));
         PointerScope[] scope = {new PointerScope()};
         try {
             long pending = layers(buffers, n, layer -> {
                 scope[0].close(); // with what the layer before made, which is much
                 scope[0] = new PointerScope();
-                store.launch(
+                writeKvCache.launch(
                         n,
                         1,
                         1,
@@ -378,22 +317,21 @@ final class CudaLayers implements AutoCloseable {
             assert pending == 0;
             return buffers.x();
         }
-        if (includes(Part.NORM)) {
+        if (includes(StepPart.NORM)) {
             linear.norm(product, layer, buffers.x(), pending, buffers.normed(), count);
         }
         return buffers.normed();
     }
 
     private Tensor multiply(Product product, int layer, Tensor x, Tensor out, int count) {
-        Part part = Part.valueOf(product.name());
-        return includes(part) ? linear.multiply(product, layer, x, out, count) : out;
+        return includes(product.part()) ? linear.multiply(product, layer, x, out, count) : out;
     }
 
     private void head(Tensor x, Tensor normed, int count, long pending, Tensor logits) {
-        if (includes(Part.NORM)) {
+        if (includes(StepPart.NORM)) {
             linear.lastNorm(x, pending, normed, count);
         }
-        if (includes(Part.HEAD)) {
+        if (includes(StepPart.HEAD)) {
             linear.head(normed, logits);
         }
     }

@@ -11,9 +11,7 @@ import io.github.loomtorch.torch.natives.Resources;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.function.Consumer;
-import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
@@ -21,23 +19,18 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
  * Samples on the GPU, by the kernel of {@code sample.cu}: the same tokens as {@link Sampler} for the same logits. Holds
  * each slot's logit bias, token counts and last token on the device. Confined to the engine thread.
  */
 final class DeviceSampler implements AutoCloseable {
-    private static final int THREADS = 1024; // for each row ...
-    private static final int THREADS_OF_MANY =
-            512; // ... or, with more rows than the GPU has multiprocessors, so that two rows fit into one
-
     private final int vocabSize;
     private final Staging staging;
     private final Resources resources = new Resources();
     private final CudaKernels.Kernel sample;
     private final CudaKernels.Kernel sampleMany;
-    private final int multiprocessors;
+    private final int smCount;
     private final Tensor bias; // [slots, V] float32
     private final Tensor counts; // [slots, V] int16: 0 unseen, else 1 + occurrences in the output
     private final Tensor tokens; // [slots] int32: what was sampled there last
@@ -46,28 +39,22 @@ final class DeviceSampler implements AutoCloseable {
     private final int[] counted; // ... and of how many tokens
 
     /**
-     * With tables for so many slots.
+     * Loads the kernels and makes tables for so many slots.
      *
-     * @param macros the layout of the rows, V, VP and the dtype of the logits
-     * @throws TorchException if the kernel cannot be had
+     * @throws TorchException if the kernels cannot be loaded
      */
-    DeviceSampler(
-            int slots,
-            int vocabSize,
-            Device device,
-            CUstream_st stream,
-            String architecture,
-            Map<String, Integer> macros) {
-        this.vocabSize = vocabSize;
-        staging = new Staging(stream);
+    DeviceSampler(int slots, Device device, CudaKernels.Loader loader) {
+        KernelSet set = loader.set();
+        vocabSize = set.config().vocabSize();
+        smCount = set.gpu().smCount();
+        staging = new Staging(loader.stream());
         resources.onClose(staging::close);
-        multiprocessors = torch_cuda.getDeviceProperties(device.index()).multiProcessorCount();
         biasOf = new Sequence[slots];
         countsOf = new Sequence[slots];
         counted = new int[slots];
         try {
-            sample = kernel(architecture, stream, macros, THREADS);
-            sampleMany = kernel(architecture, stream, macros, THREADS_OF_MANY);
+            sample = kernel(loader, KernelSet.SAMPLE_THREADS);
+            sampleMany = kernel(loader, KernelSet.SAMPLE_MANY_THREADS);
             bias = table(ScalarType.Float, device, slots, vocabSize);
             counts = table(ScalarType.Short, device, slots, vocabSize);
             tokens = table(ScalarType.Int, device, slots);
@@ -77,10 +64,8 @@ final class DeviceSampler implements AutoCloseable {
         }
     }
 
-    private CudaKernels.Kernel kernel(
-            String architecture, CUstream_st stream, Map<String, Integer> macros, int threads) {
-        CudaKernels kernels =
-                CudaKernels.load("sample.cu", architecture, stream, macros, "--fmad=false", "-DTHREADS=" + threads);
+    private CudaKernels.Kernel kernel(CudaKernels.Loader loader, int threads) {
+        CudaKernels kernels = loader.load(loader.set().sample(threads));
         resources.onClose(kernels::close);
         return kernels.overlappingKernel("sample");
     }
@@ -90,8 +75,7 @@ final class DeviceSampler implements AutoCloseable {
     }
 
     /**
-     * Of the tokens that were sampled last for each slot, [slots] int32 on the device; -1 where the logits were
-     * unusable.
+     * Address of the token sampled last for each slot, [slots] int32 on the device; -1 where the logits were unusable.
      */
     long tokensAddress() {
         return tokens.data_ptr().address();
@@ -144,13 +128,13 @@ final class DeviceSampler implements AutoCloseable {
 
     /** Samples the first rows, which are on the device, from {@code logits} [rows, VP] dtype. */
     void launch(StepRows rows, int count, Tensor logits) {
-        boolean many = count > multiprocessors;
+        boolean many = count > smCount;
         (many ? sampleMany : sample)
                 .launch(
                         count,
                         1,
                         1,
-                        many ? THREADS_OF_MANY : THREADS,
+                        many ? KernelSet.SAMPLE_MANY_THREADS : KernelSet.SAMPLE_THREADS,
                         rows.inputAddress(),
                         logits.data_ptr().address(),
                         bias.data_ptr().address(),
@@ -161,10 +145,11 @@ final class DeviceSampler implements AutoCloseable {
 
     /** Takes the token sampled after a wanted position of a chunk from its row, once the results are on the host. */
     void take(Chunk chunk, WantedPosition wanted, StepRows.Host rows, int row) {
-        int token = rows.result(row, 0);
+        int token = rows.result(row, ResultRow.TOKEN);
         if (token < 0) {
-            Sampler.Unusable why = Sampler.Unusable.values()[rows.result(row, 1)];
-            chunk.failed(Sampler.unusable(why, rows.result(row, 2), logit(rows, row, 3), vocabSize));
+            Sampler.Unusable why = Sampler.Unusable.values()[rows.result(row, ResultRow.REASON)];
+            chunk.failed(Sampler.unusable(
+                    why, rows.result(row, ResultRow.ID), logit(rows, row, ResultRow.LOGIT), vocabSize));
             return;
         }
         int top = chunk.sequence().sampling().topLogprobs();
@@ -175,16 +160,16 @@ final class DeviceSampler implements AutoCloseable {
         }
     }
 
-    /** What the kernel found out about a row's probabilities. */
+    /** The log probabilities that the kernel computed for a row. */
     TokenLogprobs logprobs(StepRows.Host rows, int row, int top) {
-        long mass = rows.result(row, 3) & 0xffffffffL | (long) rows.result(row, 4) << 32;
-        double logSum = logit(rows, row, 2) + StrictMath.log(mass * 0x1p-40);
+        long mass = rows.result(row, ResultRow.MASS) & 0xffffffffL | (long) rows.result(row, ResultRow.MASS + 1) << 32;
+        double logSum = logit(rows, row, ResultRow.MAX_LOGIT) + StrictMath.log(mass * 0x1p-40);
         List<TokenLogprobs.Entry> entries = new ArrayList<>(top);
         for (int i = 0; i < Math.min(top, vocabSize); i++) {
-            entries.add(new TokenLogprobs.Entry(
-                    rows.result(row, 5 + 2 * i), (float) (logit(rows, row, 6 + 2 * i) - logSum)));
+            int at = ResultRow.TOP + 2 * i;
+            entries.add(new TokenLogprobs.Entry(rows.result(row, at), (float) (logit(rows, row, at + 1) - logSum)));
         }
-        return new TokenLogprobs((float) (logit(rows, row, 1) - logSum), entries);
+        return new TokenLogprobs((float) (logit(rows, row, ResultRow.TOKEN_LOGIT) - logSum), entries);
     }
 
     private static float logit(StepRows.Host rows, int row, int index) {

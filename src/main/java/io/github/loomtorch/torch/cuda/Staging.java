@@ -11,12 +11,12 @@ import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * Brings what the host makes for a step to the device, in the order of the stream, while the host goes on: from pinned
- * memory, which is used again when it has been read. Confined to the engine thread.
+ * Uploads from the host to the device in the order of the stream, while the host goes on, through pinned buffers that
+ * are reused once they have been read. Confined to the engine thread.
  */
 final class Staging implements AutoCloseable {
-    private static final int MOST_BUFFERS = 16; // with as many copies in flight, the next waits for the first
-    private static final long LEAST_BYTES = 64 << 10;
+    private static final int MAX_BUFFERS = 16; // with as many copies in flight, the next waits for the first
+    private static final long MIN_BYTES = 64 << 10;
 
     private final CUstream_st stream;
     private final Deque<Buffer> buffers = new ArrayDeque<>(); // the one used last at the end
@@ -25,7 +25,7 @@ final class Staging implements AutoCloseable {
         this.stream = stream;
     }
 
-    /** Copies {@code size} bytes, which {@code fill} puts at the beginning of a buffer of at least that size. */
+    /** Copies {@code size} bytes, which {@code fill} writes to a buffer of at least that size. */
     void upload(Pointer target, long size, Consumer<ByteBuffer> fill) {
         Buffer buffer = buffer(size);
         fill.accept(buffer.memory.bytes());
@@ -33,10 +33,10 @@ final class Staging implements AutoCloseable {
         Cuda.check(cudart.cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
     }
 
-    /** One of at least that size, which nobody reads. */
+    /** A buffer of at least that size that is not being read. */
     private Buffer buffer(long size) {
         Buffer oldest = buffers.peek();
-        if (oldest != null && (buffers.size() == MOST_BUFFERS || !oldest.isBeingRead())) {
+        if (oldest != null && (buffers.size() == MAX_BUFFERS || !oldest.isBeingRead())) {
             Cuda.check(cudart.cudaEventSynchronize(oldest.copied), "cudaEventSynchronize");
             buffers.remove();
             if (oldest.memory.bytes().capacity() >= size) {
@@ -46,7 +46,7 @@ final class Staging implements AutoCloseable {
             oldest.close();
         }
         buffers.add(new Buffer(
-                Math.max(LEAST_BYTES, Long.highestOneBit(2 * size - 1)))); // a power of two, so that few are too small
+                Math.max(MIN_BYTES, Long.highestOneBit(2 * size - 1)))); // a power of two, so that few are too small
         return buffers.getLast();
     }
 

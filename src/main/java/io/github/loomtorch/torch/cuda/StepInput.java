@@ -5,19 +5,17 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.sampling.Philox;
 import java.nio.IntBuffer;
-import java.util.LinkedHashMap;
-import java.util.Map;
 
 /**
- * What the kernels are told of one row of a step, as ints (floats by their bits), and what they answer: the layout that
- * Java and CUDA share.
+ * The layout of one row of a step's input, as ints (floats by their bits); {@link ResultRow} is that of the results.
+ * The kernels get it as {@link KernelConstant}s.
  */
 final class StepInput {
-    /** The token whose successor is sought; -1 for the one that was sampled last in the same slot. */
+    /** The input token; -1 for the one that was sampled last in the same slot. */
     static final int TOKEN = 0;
-    /** Tokens to attend to, of which it is the last; 0 for a row of padding. */
+    /** Tokens to attend to, this one included; 0 for padding. */
     static final int LENGTH = 1;
-    /** How many of the sequence's tokens are in this step; 0 for a row of padding. */
+    /** How many of the sequence's tokens are in this step; 0 for padding. */
     static final int CHUNK_TOKENS = 2;
     /** The sequence's slot. */
     static final int SLOT = 3;
@@ -40,32 +38,25 @@ final class StepInput {
 
     static final int TOP_LOGPROBS = 13;
     /**
-     * Position of the first of the sequence's tokens in this step; the rows of those from there on stand just before
-     * this one.
+     * Position of the first of the sequence's tokens in this step; the rows from that token's on are just before this
+     * one.
      */
     static final int FIRST = 14;
-    /** Which row of the results is this one's; steps in flight at once have different ones. */
+    /** The row of the results that gets this row's; two steps in flight use different ones. */
     static final int RESULT_ROW = 15;
     /** The sequence's pages begin here. */
     static final int PAGES = 16;
 
-    /** Flag: a token is wanted. */
+    /** Flag: a token is to be sampled. */
     static final int SAMPLES = 1;
-    /** Flag: the most probable token is wanted. */
+    /** Flag: the most probable token is to be taken. */
     static final int GREEDY = 2;
     /** Flag: the slot's bias is to be added. */
     static final int BIASED = 4;
     /** Flag: penalties apply, by the slot's counts. */
     static final int PENALISED = 8;
-    /** Flag: the slot's counts do not hold TOKEN, which is an output token, yet. */
+    /** Flag: TOKEN is an output token that the slot's counts do not hold yet. */
     static final int COUNT_INPUT = 16;
-
-    /**
-     * Ints of one row of results: token, its raw logit, the largest, the mass (two ints), then pairs of id and raw
-     * logit. If there is no token: -1, the ordinal of {@link io.github.loomtorch.sampling.Sampler.Unusable}, a token id
-     * and its logit.
-     */
-    static final int RESULT = 5 + 2 * SamplingParams.MAX_TOP_LOGPROBS;
 
     private static final double LOG2_E = 1 / StrictMath.log(2);
 
@@ -74,36 +65,6 @@ final class StepInput {
     /** Ints of one row, for sequences of so many pages. */
     static int rowSize(int pagesPerSequence) {
         return Math.ceilDiv(PAGES + pagesPerSequence, 4) * 4;
-    }
-
-    /** The layout as macros for the kernels. */
-    static Map<String, Integer> macros(int pagesPerSequence) {
-        Map<String, Integer> macros = new LinkedHashMap<>();
-        macros.put("ROW", rowSize(pagesPerSequence));
-        macros.put("RESULT", RESULT);
-        macros.put("TOKEN", TOKEN);
-        macros.put("LENGTH", LENGTH);
-        macros.put("CHUNK_TOKENS", CHUNK_TOKENS);
-        macros.put("SLOT", SLOT);
-        macros.put("FLAGS", FLAGS);
-        macros.put("TOP_K", TOP_K);
-        macros.put("SCALE", SCALE);
-        macros.put("TOP_P", TOP_P);
-        macros.put("MIN_EXPONENT", MIN_EXPONENT);
-        macros.put("REPETITION", REPETITION);
-        macros.put("PRESENCE", PRESENCE);
-        macros.put("FREQUENCY", FREQUENCY);
-        macros.put("UNIFORM", UNIFORM);
-        macros.put("TOP_LOGPROBS", TOP_LOGPROBS);
-        macros.put("FIRST", FIRST);
-        macros.put("RESULT_ROW", RESULT_ROW);
-        macros.put("PAGES", PAGES);
-        macros.put("SAMPLES", SAMPLES);
-        macros.put("GREEDY", GREEDY);
-        macros.put("BIASED", BIASED);
-        macros.put("PENALISED", PENALISED);
-        macros.put("COUNT_INPUT", COUNT_INPUT);
-        return macros;
     }
 
     /**
@@ -151,11 +112,8 @@ final class StepInput {
                 params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E));
     }
 
-    /**
-     * Fills a row for the last token of a sequence that does not exist, sampled as {@link SamplingParams#creative()}
-     * says.
-     */
-    static void putMadeUp(IntBuffer buffer, int row, int slot, int length, int pages, int pageCount) {
+    /** Fills a row for the last token of a synthetic sequence, sampled as {@link SamplingParams#creative()} says. */
+    static void putSynthetic(IntBuffer buffer, int row, int slot, int length, int pages, int pageCount) {
         buffer.put(row + TOKEN, 0);
         buffer.put(row + LENGTH, length);
         buffer.put(row + CHUNK_TOKENS, 1);

@@ -4,6 +4,7 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.torch.natives.Resources;
 import java.nio.IntBuffer;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.ToIntFunction;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.javacpp.Pointer;
@@ -14,37 +15,37 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The rows of a step ({@link StepInput}) on the device, behind their {@link AttentionPlan}, and what of them is in
- * pinned host memory: plan and rows to be copied in one piece, and results, which the GPU writes there itself. There is
- * a set of those for each of two steps in flight. The addresses on the device, and of all results, never change, so
- * that a graph can hold them: a row says where its results go. Confined to the engine thread.
+ * Input rows of a step ({@link StepInput}) in device memory, preceded by the {@link AttentionPlan}, and their pinned
+ * host copies: plan and rows are uploaded by one copy; results ({@link ResultRow}) are written to host memory by the
+ * kernel. There is a set of these for each of two steps in flight. The addresses on the device, and of all results,
+ * never change, so that a graph can hold them: a row says where its results go. Confined to the engine thread.
  */
 final class StepRows implements AutoCloseable {
     private final int maxRows;
     private final int rowSize;
     private final int pageSize;
-    private final AttentionPlan plan; // or null
+    private final Optional<AttentionPlan> plan;
     private final CUstream_st stream;
     private final Pointer deviceInput; // int32: room for the plan of maxRows rows, then [maxRows, rowSize]
     private final PinnedMemory hostResults;
-    private final IntBuffer results; // [2 maxRows, RESULT]
+    private final IntBuffer results; // [2 maxRows, ResultRow.SIZE]
     private final List<Host> hosts;
     private final Resources resources = new Resources();
 
-    /** With a plan of each step for its attention, unless {@code plan} is null. */
-    StepRows(int maxRows, int rowSize, int pageSize, AttentionPlan plan, Device device, CUstream_st stream) {
+    /** With a plan of each step's attention before its rows, if {@code plan} is present. */
+    StepRows(int maxRows, int rowSize, int pageSize, Optional<AttentionPlan> plan, Device device, CUstream_st stream) {
         this.maxRows = maxRows;
         this.rowSize = rowSize;
         this.pageSize = pageSize;
         this.plan = plan;
         this.stream = stream;
         TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(device));
-        // Until the first upload: padding, also in a plan, which says nothing but row 0.
+        // Zeros are padding, also as a plan: until the first upload.
         deviceInput = resources
                 .keep(torch.zeros(new long[] {planSize(maxRows) + maxRows * rowSize}, options))
                 .data_ptr();
         try {
-            hostResults = pinned(2L * maxRows * StepInput.RESULT * Integer.BYTES);
+            hostResults = pinned(2L * maxRows * ResultRow.SIZE * Integer.BYTES);
             results = hostResults.bytes().asIntBuffer();
             hosts = List.of(new Host(0), new Host(maxRows));
         } catch (RuntimeException e) {
@@ -59,7 +60,7 @@ final class StepRows implements AutoCloseable {
         return memory;
     }
 
-    /** What step 0 or step 1 of those in flight has in host memory. */
+    /** The host memory of one of the two steps in flight. */
     Host host(int step) {
         return hosts.get(step);
     }
@@ -68,7 +69,7 @@ final class StepRows implements AutoCloseable {
     final class Host {
         private final int firstResult; // row of the results
         private final PinnedMemory memory;
-        private final IntBuffer plans; // the plan of a step at the end
+        private final IntBuffer plans; // a step's plan is at the end
         private final IntBuffer input; // [maxRows, rowSize], behind it
         private int filled;
 
@@ -84,7 +85,7 @@ final class StepRows implements AutoCloseable {
             }
         }
 
-        /** Fills a row for each token of the chunks, in order, and makes those that were filled before padding. */
+        /** Fills a row for each token of the chunks, in order; rows filled before become padding. */
         void fill(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
             int row = 0;
             for (int i = 0; i < chunks.size(); i++) {
@@ -110,10 +111,10 @@ final class StepRows implements AutoCloseable {
          * Fills rows with the last token of as many sequences of {@code length} tokens, each with pages of its own as
          * far as there are.
          */
-        void fillMadeUp(int rows, int length, int pageCount) {
+        void fillSynthetic(int rows, int length, int pageCount) {
             int pages = Math.ceilDiv(length, pageSize);
             for (int row = 0; row < rows; row++) {
-                StepInput.putMadeUp(input, row * rowSize, row, length, pages, pageCount);
+                StepInput.putSynthetic(input, row * rowSize, row, length, pages, pageCount);
             }
             pad(rows);
         }
@@ -128,12 +129,12 @@ final class StepRows implements AutoCloseable {
         /**
          * Copies the first rows to the device, once all before on the stream is done.
          *
-         * @param planned whether the step's attention goes by the plan, which is made and copied then
+         * @param planned whether the step's attention follows the plan, which is made and copied then
          */
         void upload(int rows, boolean planned) {
             int size = planned ? planSize(rows) : 0;
             if (planned) {
-                plan.put(plans.slice(plans.capacity() - size, size), input, rowSize, rows);
+                plan.orElseThrow().put(plans.slice(plans.capacity() - size, size), input, rowSize, rows);
             }
             memory.copyTo(
                     deviceInput,
@@ -144,21 +145,21 @@ final class StepRows implements AutoCloseable {
 
         /** One int of a row's results, valid once the kernel that wrote it is done. */
         int result(int row, int index) {
-            return results.get((firstResult + row) * StepInput.RESULT + index);
+            return results.get((firstResult + row) * ResultRow.SIZE + index);
         }
     }
 
     /** Ints. */
     private int planSize(int rows) {
-        return plan == null ? 0 : AttentionPlan.ITEM * plan.capacity(rows);
+        return plan.map(p -> AttentionPlan.ITEM * p.capacity(rows)).orElse(0);
     }
 
-    /** Of the first row; the plan stands before it. */
+    /** Address of the first row on the device; the plan is before it. */
     long inputAddress() {
         return deviceInput.address() + (long) Integer.BYTES * planSize(maxRows);
     }
 
-    /** Of host memory, [2 maxRows, RESULT] int32, which a kernel can write. */
+    /** Address of host memory, [2 maxRows, ResultRow.SIZE] int32, which a kernel can write. */
     long resultsAddress() {
         return hostResults.address();
     }

@@ -11,13 +11,14 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * What the copy engine of a GPU of compute capability 9.0 is told of a matrix: it then copies boxes of it to shared
- * memory in the layout of {@code wide.cu}. In host memory: a kernel takes it by value. Confined to the engine thread.
+ * A tensor map: the description of a matrix by which TMA (compute capability 9.0) copies boxes of it to shared memory,
+ * in the layout of {@code gemm_wgmma.cu}. It is in host memory, as kernels take it by value. Confined to the engine
+ * thread.
  */
 final class TensorMap implements AutoCloseable {
     private static final int BYTES = 128;
     private static final int ALIGNMENT = 64; // that the driver asks for
-    private static final int BOX_COLUMNS = 64; // 128 bytes, the span of the swizzle
+    private static final int BOX_COLUMNS = ProductKernel.WGMMA_K; // 128 bytes, the span of the swizzle
 
     private final BytePointer memory = new BytePointer(BYTES + ALIGNMENT).retainReference();
 

@@ -97,6 +97,15 @@ public final class Libtorch {
         };
     }
 
+    /** The same back: not {@link Dtype#AUTO}. */
+    public static Dtype dtype(ScalarType type) {
+        return switch (type) {
+            case Half -> Dtype.FLOAT16;
+            case BFloat16 -> Dtype.BFLOAT16;
+            default -> Dtype.FLOAT32;
+        };
+    }
+
     /** Bytes of one element. */
     public static int sizeBytes(ScalarType dtype) {
         return dtype == ScalarType.Float ? 4 : 2;

@@ -6,6 +6,7 @@ import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.Failures;
+import io.github.loomtorch.torch.natives.Libtorch;
 import java.util.List;
 
 /**
@@ -52,40 +53,7 @@ public abstract class Gpt2 implements CausalLm {
      * @return not {@link Dtype#AUTO}
      */
     public Dtype dtype() {
-        return switch (program.dtype()) {
-            case Half -> Dtype.FLOAT16;
-            case BFloat16 -> Dtype.BFLOAT16;
-            default -> Dtype.FLOAT32;
-        };
-    }
-
-    /**
-     * Measures a decode step, part by part: what a part takes is what a replayed step is faster without it. For a model
-     * that no engine has, as it writes to the KV cache.
-     *
-     * @param batchSize sequences, in [1, {@link #maxBatchSize()}]
-     * @param contextLength tokens of each, its new one included, in [1, {@link #contextLength()}]
-     * @return the medians of many steps
-     * @throws IllegalArgumentException if an argument is out of its range
-     * @throws TorchException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
-     */
-    public StepProfile profileStep(int batchSize, int contextLength) {
-        throw new TorchException(
-                "a step can be profiled on a GPU in float16 or bfloat16, got " + device() + " in " + dtype());
-    }
-
-    /**
-     * Measures a prefill of several prompts in one step. For a model that no engine has, as it writes to the KV cache.
-     *
-     * @param prompts how many, &gt;= 1
-     * @param promptLength tokens of each, in [1, {@link #contextLength()}]; all must fit into the KV cache
-     * @return the median of many steps
-     * @throws IllegalArgumentException if an argument is out of its range
-     * @throws TorchException on a CPU, without CUDA graphs, and in a dtype without kernels of its own
-     */
-    public PrefillProfile profilePrefill(int prompts, int promptLength) {
-        throw new TorchException(
-                "a prefill can be profiled on a GPU in float16 or bfloat16, got " + device() + " in " + dtype());
+        return Libtorch.dtype(program.dtype());
     }
 
     @Override

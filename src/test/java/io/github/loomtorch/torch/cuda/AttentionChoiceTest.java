@@ -30,30 +30,33 @@ class AttentionChoiceTest {
 
     @ParameterizedTest
     @CsvSource({
-        // rows that stand alone, parts of prompts beside, longest
-        "1, false, 256, HEADS",
-        "1, false, 257, SPLIT",
-        "4, false, 1024, SPLIT",
-        "5, false, 1024, HEADS",
-        "43, false, 10, HEADS",
-        "44, false, 10, RING",
-        "0, true, 1024, TILES",
-        "43, true, 10, TILES",
-        "44, true, 10, TILES_AND_RING"
+        // decode rows, longest, expected
+        "1, 256, PAGED",
+        "1, 257, SPLIT_KV",
+        "4, 1024, SPLIT_KV",
+        "5, 1024, PAGED",
+        "43, 10, PAGED",
+        "44, 10, PERSISTENT"
     })
-    void whatIsFastestOnAnH100(int alone, boolean parts, int longest, Kind expected) {
-        assertEquals(expected, H100.kind(alone, parts, longest));
+    void whatIsFastestForDecodeRowsOnAnH100(int rows, int longest, Kind expected) {
+        assertEquals(expected, H100.decode(rows, longest));
+    }
+
+    @ParameterizedTest
+    @CsvSource({"0, PREFILL", "43, PREFILL", "44, PREFILL_AND_PERSISTENT"})
+    void whatIsFastestWithPrefillChunksOnAnH100(int decodeRows, Kind expected) {
+        assertEquals(expected, H100.withPrefill(decodeRows));
     }
 
     @Test
-    void olderGpusAndOtherElementsHaveWhatTheyCan() {
+    void olderGpusAndOtherElementsUseTheKernelsThatTheyHave() {
         AttentionChoice a100 = new AttentionChoice(12, 1024, 256, 108, false, true);
-        assertEquals(Kind.HEADS, a100.kind(1, false, 1024));
-        assertEquals(Kind.HEADS, a100.kind(500, false, 1024));
-        assertEquals(Kind.TILES, a100.kind(500, true, 1024));
+        assertEquals(Kind.PAGED, a100.decode(1, 1024));
+        assertEquals(Kind.PAGED, a100.decode(500, 1024));
+        assertEquals(Kind.PREFILL, a100.withPrefill(500));
         AttentionChoice float32 = new AttentionChoice(12, 1024, 128, 132, true, false);
-        assertEquals(Kind.RING, float32.kind(500, false, 1024));
-        assertEquals(Kind.HEADS, float32.kind(500, true, 1024));
+        assertEquals(Kind.PERSISTENT, float32.decode(500, 1024));
+        assertEquals(Kind.PAGED, float32.withPrefill(500));
     }
 
     /**
@@ -63,7 +66,7 @@ class AttentionChoiceTest {
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 8, 50, 64})
     void everyStepsKindIsAmongThoseOfItsRows(int batch) {
-        TreeSet<Integer> recorded = new TreeSet<>(CudaGpt2.recordedRows(batch, batch + 512));
+        TreeSet<Integer> recorded = new TreeSet<>(StepGraphs.recordedRows(batch, batch + 512));
         for (int many = 1; many <= batch + 1; many++) {
             AttentionChoice choice = new AttentionChoice(4, 1024, 256, many, true, true); // so many rows are many
             for (int rows = 1; rows <= batch + 512; rows++) {
@@ -71,11 +74,11 @@ class AttentionChoiceTest {
                 Set<Kind> kinds = choice.kinds(count, batch);
                 for (int longest : new int[] {1, 256, 257, 1024}) {
                     if (rows <= batch) {
-                        assertContains(kinds, choice.kind(count, false, longest), count);
+                        assertContains(kinds, choice.decode(count, longest), count);
                     }
-                    for (int alone = 0; alone <= Math.min(rows - 2, batch - 1); alone++) {
-                        assertContains(kinds, choice.kind(alone, true, longest), count);
-                    }
+                }
+                for (int decodeRows = 0; decodeRows <= Math.min(rows - 2, batch - 1); decodeRows++) {
+                    assertContains(kinds, choice.withPrefill(decodeRows), count);
                 }
             }
         }
@@ -84,7 +87,7 @@ class AttentionChoiceTest {
     @Test
     void realStepsFindTheirGraphAndUseEveryKind() throws IOException {
         int batch = 60;
-        TreeSet<Integer> recorded = new TreeSet<>(CudaGpt2.recordedRows(batch, batch + 512));
+        TreeSet<Integer> recorded = new TreeSet<>(StepGraphs.recordedRows(batch, batch + 512));
         Set<Kind> used = EnumSet.noneOf(Kind.class);
         FakeCausalLm lm = new FakeCausalLm(batch, 16, 1024, 1024).onLaunch(chunks -> {
             int count = recorded.ceiling(chunks.stream().mapToInt(Chunk::count).sum());
@@ -92,12 +95,12 @@ class AttentionChoiceTest {
             assertContains(H100.kinds(count, batch), kind, count);
             used.add(kind);
         });
-        EngineOptions smallParts =
+        EngineOptions smallChunks =
                 EngineOptions.builder().maxPrefillTokensPerStep(100).build();
         Random random = new Random(1);
-        try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(lm, smallParts))) {
+        try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(lm, smallChunks))) {
             List<Generation> generations = new ArrayList<>();
-            for (int i = 0; i < 2 * batch; i++) { // the first stays alone at last
+            for (int i = 0; i < 2 * batch; i++) { // the first outlives the others
                 int[] prompt = random.ints(i == 0 ? 300 : 1 + random.nextInt(30), 0, 90)
                         .toArray();
                 SamplingParams greedy = SamplingParams.greedy(i == 0 ? 200 : 30 + random.nextInt(30)).toBuilder()

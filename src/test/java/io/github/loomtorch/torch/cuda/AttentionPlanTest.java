@@ -36,19 +36,19 @@ class AttentionPlanTest {
                 int[] lengths = random.ints(rows, 0, 1025)
                         .map(length -> random.nextInt(4) == 0 ? length : length / 10)
                         .toArray();
-                boolean[] alone = new boolean[rows];
+                boolean[] decode = new boolean[rows];
                 for (int row = 0; row < rows; row++) {
-                    alone[row] = random.nextInt(5) > 0;
+                    decode[row] = random.nextInt(5) > 0;
                 }
-                List<Item> items = items(plan, lengths, alone);
+                List<Item> items = items(plan, lengths, decode);
                 for (int row = 0; row < rows; row++) {
                     int number = row;
                     int first = IntStream.range(0, items.size())
                             .filter(i -> items.get(i).row == number)
                             .findFirst()
                             .orElse(-1);
-                    assertEquals(alone[row], first >= 0, "row " + row);
-                    int parts = alone[row] ? items.get(first).parts : 0;
+                    assertEquals(decode[row], first >= 0, "row " + row);
+                    int parts = decode[row] ? items.get(first).parts : 0;
                     int covered = 0;
                     for (int part = 0; part < parts; part++) {
                         Item item = items.get(first + part);
@@ -57,7 +57,7 @@ class AttentionPlanTest {
                         assertTrue(parts == 1 || item.tokens() > 0, item::toString);
                         covered = item.end;
                     }
-                    assertEquals(alone[row] ? Math.max(lengths[row] - 1, 0) : 0, covered, "row " + row);
+                    assertEquals(decode[row] ? Math.max(lengths[row] - 1, 0) : 0, covered, "row " + row);
                     assertEquals(
                             parts,
                             items.stream().filter(item -> item.row == number).count());
@@ -131,12 +131,12 @@ class AttentionPlanTest {
     @Test
     void rowsOfPartsOfPromptsChangeNoShare() {
         int[] lengths = new Random(3).ints(200, 1, 1025).toArray();
-        int[] besides = Arrays.copyOf(lengths, 1200); // with 1,000 rows that do not stand alone
-        boolean[] alone = Arrays.copyOf(all(200), 1200);
-        assertEquals(items(H100, lengths, all(200)), items(H100, besides, alone));
+        int[] besides = Arrays.copyOf(lengths, 1200); // with 1,000 rows of prefill chunks
+        boolean[] decode = Arrays.copyOf(all(200), 1200);
+        assertEquals(items(H100, lengths, all(200)), items(H100, besides, decode));
     }
 
-    /** As {@code decode.cu} has the blocks take them. */
+    /** As {@code attention_persistent.cu} has the blocks take them. */
     private static int mostTokensOfABlock(int[] lengths) {
         List<Item> items = items(H100, lengths, all(lengths.length));
         int[] tokens = new int[H100.blocks()];
@@ -150,18 +150,18 @@ class AttentionPlanTest {
     }
 
     private static boolean[] all(int rows) {
-        boolean[] alone = new boolean[rows];
-        Arrays.fill(alone, true);
-        return alone;
+        boolean[] decode = new boolean[rows];
+        Arrays.fill(decode, true);
+        return decode;
     }
 
-    /** The plan of rows of so many tokens; those that do not stand alone are parts of prompts. */
-    private static List<Item> items(AttentionPlan plan, int[] lengths, boolean[] alone) {
+    /** The plan of rows of so many tokens; those that are not decode rows belong to prefill chunks. */
+    private static List<Item> items(AttentionPlan plan, int[] lengths, boolean[] decode) {
         int rows = lengths.length;
         IntBuffer input = IntBuffer.allocate(rows * ROW_SIZE);
         for (int row = 0; row < rows; row++) {
             input.put(row * ROW_SIZE + StepInput.LENGTH, lengths[row]);
-            input.put(row * ROW_SIZE + StepInput.CHUNK_TOKENS, !alone[row] ? 2 : lengths[row] == 0 ? 0 : 1);
+            input.put(row * ROW_SIZE + StepInput.CHUNK_TOKENS, !decode[row] ? 2 : lengths[row] == 0 ? 0 : 1);
         }
         IntBuffer buffer = IntBuffer.allocate(AttentionPlan.ITEM * plan.capacity(rows));
         plan.put(buffer, input, ROW_SIZE, rows);
@@ -179,7 +179,7 @@ class AttentionPlanTest {
         items.removeAll(Collections.singleton(null));
         for (int i = 1; i < items.size(); i++) { // but for what a piece is not full
             assertTrue(
-                    items.get(i).tokens() < items.get(i - 1).tokens() + 2 * plan.pieceTokens(), items.get(i)::toString);
+                    items.get(i).tokens() < items.get(i - 1).tokens() + 2 * plan.stageTokens(), items.get(i)::toString);
         }
         return items;
     }

@@ -13,6 +13,8 @@ import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.testing.Seeds;
+import io.github.loomtorch.torch.natives.CacheFolder;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.TensorScope;
 import io.github.loomtorch.torch.program.Gpt2;
@@ -36,7 +38,6 @@ import org.bytedeco.pytorch.AbstractTensor;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.bytedeco.pytorch.global.torch_cuda;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -44,11 +45,11 @@ import org.junit.jupiter.params.provider.CsvSource;
 /**
  * The kernels against the program in float32, on the same weights: every step of batches of random requests, with
  * random weights, biases and norms, by every kind of attention that is right for it, with padding, and with all that
- * the kernels write set to NaN before. Seeds are new each time.
+ * the kernels write set to NaN before. Seeds are new each time; {@code -Dloomtorch.seed} repeats one.
  */
 @Tag("gpu")
 class CudaLayersIT {
-    /** Batches for each kernel of each product, with parts of prompts beside, and beyond what cuBLAS takes over. */
+    /** Batches for each kernel of each product, with prefill chunks beside, and beyond what cuBLAS takes over. */
     @ParameterizedTest
     @CsvSource({
         // dtype, tolerance, hidden size, heads, page size, batch, tokens of prompts in a step
@@ -69,7 +70,7 @@ class CudaLayersIT {
     void everyStepGivesTheProgramsLogits(
             Dtype dtype, double tolerance, int hidden, int heads, int pageSize, int batch, int prefillTokens)
             throws IOException {
-        long seed = System.nanoTime();
+        long seed = Seeds.next("CudaLayersIT");
         Random random = new Random(seed);
         Gpt2Config gpt2 = Gpt2Config.shape("gpt2");
         Gpt2Config config = new Gpt2Config(
@@ -119,7 +120,7 @@ class CudaLayersIT {
      * program's.
      */
     private static final class ComparingLm extends Gpt2 {
-        private static final int MOST_PADDING = 20; // rows
+        private static final int MAX_PADDING = 20; // rows
         private static final List<String> WEIGHTS = List.of("wte", "wpe", "qkv_w", "proj_w", "fc_w", "out_w");
         private static final List<String> FACTORS = List.of("ln1_w", "ln2_w", "lnf_w");
         private static final List<String> OFFSETS =
@@ -187,16 +188,15 @@ class CudaLayersIT {
                 }
                 program.cache().tensor().zero_();
                 exact.cache().tensor().zero_();
-                int maxRows = maxBatchSize() + prefillTokens + MOST_PADDING;
-                var properties = torch_cuda.getDeviceProperties(program.device().index());
+                int maxRows = maxBatchSize() + prefillTokens + MAX_PADDING;
                 embeddings = program.parameter("wte").clone().retainReference();
                 layers = new CudaLayers(
                         program,
-                        program.stream().stream().retainReference(),
-                        "sm_" + properties.major() + properties.minor(),
-                        CudaGpt2.macros(program),
+                        new CudaKernels.Loader(
+                                CudaGpt2.kernels(program, options),
+                                new KernelCache(CacheFolder.path()),
+                                program.stream().stream().retainReference()),
                         maxRows,
-                        false,
                         false);
                 closers.push(layers);
                 rows = new StepRows(
@@ -240,7 +240,7 @@ class CudaLayersIT {
                 StepRows.Host host = rows.host(0);
                 host.fill(chunks, chunk -> 0);
                 int count = chunks.stream().mapToInt(Chunk::count).sum()
-                        + (random.nextBoolean() ? random.nextInt(MOST_PADDING) : 0);
+                        + (random.nextBoolean() ? random.nextInt(MAX_PADDING) : 0);
                 Tensor wte = program.parameter("wte");
                 Tensor written = cacheRows(chunks);
                 for (AttentionChoice.Kind kind : kindsFor(chunks)) {
@@ -266,15 +266,17 @@ class CudaLayersIT {
         private Set<AttentionChoice.Kind> kindsFor(List<Chunk> chunks) {
             AttentionChoice choice = layers.attentionChoice();
             Set<AttentionChoice.Kind> right = EnumSet.allOf(AttentionChoice.Kind.class);
-            if (!choice.tiles()) {
-                right.removeAll(EnumSet.of(AttentionChoice.Kind.TILES, AttentionChoice.Kind.TILES_AND_RING));
+            if (!choice.hasPrefill()) {
+                right.removeAll(EnumSet.of(AttentionChoice.Kind.PREFILL, AttentionChoice.Kind.PREFILL_AND_PERSISTENT));
             }
             if (!choice.atLeast90()) {
                 right.removeAll(EnumSet.of(
-                        AttentionChoice.Kind.SPLIT, AttentionChoice.Kind.RING, AttentionChoice.Kind.TILES_AND_RING));
+                        AttentionChoice.Kind.SPLIT_KV,
+                        AttentionChoice.Kind.PERSISTENT,
+                        AttentionChoice.Kind.PREFILL_AND_PERSISTENT));
             }
             if (chunks.stream().anyMatch(chunk -> chunk.count() > 1)) {
-                right.remove(AttentionChoice.Kind.RING);
+                right.remove(AttentionChoice.Kind.PERSISTENT);
             }
             return right;
         }

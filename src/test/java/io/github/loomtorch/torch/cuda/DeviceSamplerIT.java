@@ -7,6 +7,8 @@ import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
@@ -15,15 +17,16 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.sampling.Sampler;
 import io.github.loomtorch.scheduler.NaiveScheduler;
+import io.github.loomtorch.torch.natives.CacheFolder;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.Libtorch;
 import io.github.loomtorch.torch.natives.TensorScope;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.CompletionException;
@@ -48,9 +51,13 @@ import org.junit.jupiter.params.provider.CsvSource;
  */
 @Tag("gpu")
 class DeviceSamplerIT {
-    private static final int SLOTS = 160; // more than multiprocessors, up to which another kernel is used
+    private static final int SLOTS = 160; // more than SMs, up to which another kernel is used
     private static final int VOCAB = 50257;
     private static final int PADDED = 50304;
+    private static final int CONTEXT = 128;
+    private static final int PAGE_SIZE = 16;
+    private static final Gpt2Config CONFIG =
+            new Gpt2Config(VOCAB, CONTEXT, 64, 1, 1, 64, Activation.GELU_TANH, 1e-5, true, false, true, List.of());
 
     @ParameterizedTest
     @CsvSource({"Float, true, 64", "Half, false, 64", "Half, true, 160", "BFloat16, true, 160"})
@@ -182,17 +189,13 @@ class DeviceSamplerIT {
                 device = new Device(DeviceType.CUDA, (byte) 0).retainReference();
                 stream = torch_cuda.getStreamFromPool(true, (byte) 0).retainReference();
                 torch_cuda.setCurrentCUDAStream(stream);
-                var properties = torch_cuda.getDeviceProperties((byte) 0);
-                Map<String, Integer> macros = new LinkedHashMap<>(StepInput.macros(8));
-                macros.put("ELEMENT_BITS", 8 * Libtorch.sizeBytes(dtype));
-                if (dtype == ScalarType.BFloat16) {
-                    macros.put("BRAIN", 1);
-                }
-                macros.put("V", VOCAB);
-                macros.put("VP", PADDED);
+                KernelSet set = new KernelSet(CONFIG, Libtorch.dtype(dtype), PAGE_SIZE, false, CudaKernels.gpu(device));
                 sampler = new DeviceSampler(
-                        SLOTS, VOCAB, device, stream.stream(), "sm_" + properties.major() + properties.minor(), macros);
-                step = new StepRows(SLOTS, StepInput.rowSize(8), 16, null, device, stream.stream());
+                        SLOTS,
+                        device,
+                        new CudaKernels.Loader(set, new KernelCache(CacheFolder.path()), stream.stream()));
+                int rowSize = StepInput.rowSize(CONTEXT / PAGE_SIZE);
+                step = new StepRows(SLOTS, rowSize, PAGE_SIZE, Optional.empty(), device, stream.stream());
             }
         }
 
@@ -242,7 +245,7 @@ class DeviceSamplerIT {
             Sequence sequence = chunk.sequence();
             int slot = sequence.slot();
             if (failures.containsKey(sequence.request().promptTokenIds()[0])) {
-                return; // in vain
+                return; // a wasted row
             }
             SamplingParams params = sequence.sampling();
             int[] tokens = Arrays.copyOf(sequence.tokens(), chunk.end());
@@ -259,7 +262,7 @@ class DeviceSamplerIT {
             }
             rows++;
             last[slot] = expected;
-            int got = host.result(row, 0);
+            int got = host.result(row, ResultRow.TOKEN);
             if (got != expected) {
                 differences.add(params + " output " + (chunk.end() - sequence.promptLength()) + ": expected " + expected
                         + ", got " + got);
@@ -282,7 +285,7 @@ class DeviceSamplerIT {
 
         @Override
         public int contextLength() {
-            return 128;
+            return CONTEXT;
         }
 
         @Override
@@ -297,7 +300,7 @@ class DeviceSamplerIT {
 
         @Override
         public int pageSize() {
-            return 16;
+            return PAGE_SIZE;
         }
 
         @Override

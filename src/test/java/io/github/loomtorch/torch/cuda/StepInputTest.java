@@ -34,9 +34,7 @@ class StepInputTest {
         }
     }
 
-    /**
-     * What the attention of parts of prompts goes by: a row too many would read and write pages that are not its own.
-     */
+    /** Attention of prefill chunks depends on it: a row too many would read and write pages that are not its own. */
     @Test
     void aRowSaysHowManyTokensItsChunkHasUntilItIsPadding() {
         FakeCausalLm lm = new FakeCausalLm(1, PAGE_SIZE, 32, 128).onLaunch(chunks -> {
