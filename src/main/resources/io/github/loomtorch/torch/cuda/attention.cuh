@@ -1,9 +1,11 @@
 /*
- * What all attention kernels share: where a token's keys and values are in the paged KV cache, and dot products of a query with keys.
+ * What all attention kernels share: where a token's keys and values are in the paged KV cache, and dot products of a
+ * query with keys.
  *
- * qkv [B, 3C] holds the new tokens' queries, keys and values, C = HIDDEN. The cache holds keys [R, C] and values [R, C]; token j of a
- * sequence is row pages[j / PAGE_SIZE] PAGE_SIZE + j % PAGE_SIZE. No row of a step reads a page that another sequence's row of the step
- * writes, so what was in the cache before the step may be read before awaitPrevious().
+ * qkv [B, 3C] holds the new tokens' queries, keys and values, C = HIDDEN. The cache holds keys [R, C] and values [R,
+ * C]; token j of a sequence is row pages[j / PAGE_SIZE] PAGE_SIZE + j % PAGE_SIZE. No row of a step reads a page that
+ * another sequence's row of the step writes, so what was in the cache before the step may be read before
+ * awaitPrevious().
  */
 #pragma once
 #include "memory.cuh"
@@ -19,14 +21,18 @@ constexpr int HEADS = HIDDEN / HEAD_SIZE;
 constexpr int LANES = HEAD_SIZE / VEC; // threads that hold one row of a head, 16 bytes each
 constexpr int GROUPS_PER_WARP = WARP / LANES;
 static_assert(HIDDEN % HEAD_SIZE == 0 && HEAD_SIZE % VEC == 0, "heads divide the hidden size, 16 bytes divide a head");
-static_assert(LANES <= WARP && (LANES & LANES - 1) == 0, "the threads of a head's row are a power of two within a warp");
+static_assert(
+        LANES <= WARP && (LANES & LANES - 1) == 0, "the threads of a head's row are a power of two within a warp");
 
 /* Where columns of a token's keys begin in the cache, and of its values. */
 __device__ __forceinline__ size_t cacheOffset(const int* pages, int token, int column) {
     return ((size_t)pages[token / PAGE_SIZE] * PAGE_SIZE + token % PAGE_SIZE) * HIDDEN + column;
 }
 
-/* q k of a head, for each of the LANES threads that hold a part of both. `mask`: the threads of the warp that call this. */
+/*
+ * q k of a head, for each of the LANES threads that hold a part of both. `mask`: the threads of the warp that call
+ * this.
+ */
 __device__ __forceinline__ float score(const float (&q)[VEC], const float (&k)[VEC], unsigned mask) {
     float s = 0;
     #pragma unroll
@@ -41,11 +47,11 @@ __device__ __forceinline__ float score(const float (&q)[VEC], const float (&k)[V
 }
 
 /*
- * The row's own token, the last that it attends to: if `owner`, writes its key and value to the cache at `at` and begins the state with it.
- * `qkv` is this thread's part of the row's query.
+ * The row's own token, the last that it attends to: if `owner`, writes its key and value to the cache at `at` and
+ * begins the state with it. `qkv` is this thread's part of the row's query.
  */
-__device__ __forceinline__ void attendOwnToken(const float (&q)[VEC], const Element* qkv, Element* keys, Element* values, size_t at,
-        bool owner, unsigned mask, SoftmaxState<VEC>& state) {
+__device__ __forceinline__ void attendOwnToken(const float (&q)[VEC], const Element* qkv, Element* keys,
+        Element* values, size_t at, bool owner, unsigned mask, SoftmaxState<VEC>& state) {
     const uint4 key = loadFresh(qkv + HIDDEN);
     const uint4 value = loadFresh(qkv + 2 * HIDDEN);
     float k[VEC];

@@ -19,8 +19,8 @@ struct KeyValueTile {
     uint4 k[UNROLL], v[UNROLL];
 
     /* Those of the first `stored` tokens, which are in the cache. Others become zero. */
-    __device__ __forceinline__ void loadStored(int first, int group, int groups, int stored, const int* pages, int column,
-            const Element* keys, const Element* values) {
+    __device__ __forceinline__ void loadStored(int first, int group, int groups, int stored, const int* pages,
+            int column, const Element* keys, const Element* values) {
         #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
             const int j = first + u * groups + group;
@@ -34,8 +34,8 @@ struct KeyValueTile {
     }
 
     /*
-     * Those of the sequence's earlier new tokens, from `stored` to n - 2, which this launch adds to the cache: from their rows of qkv, as
-     * blocks run in no order. `qkv` is this thread's part of the row's query.
+     * Those of the sequence's earlier new tokens, from `stored` to n - 2, which this launch adds to the cache: from
+     * their rows of qkv, as blocks run in no order. `qkv` is this thread's part of the row's query.
      */
     __device__ __forceinline__ void loadNew(int first, int group, int groups, int stored, int n, const Element* qkv) {
         #pragma unroll
@@ -101,7 +101,8 @@ struct SplitStates {
     /* Four columns of a block's state to the first block. */
     __device__ __forceinline__ void push(int part, int four, const SoftmaxState<4>& state) {
         const unsigned barrier = remoteAddress(&landed, 0);
-        pushRemote(remoteAddress(&states[part][four], 0), state.acc[0], state.acc[1], state.acc[2], state.acc[3], barrier);
+        pushRemote(
+                remoteAddress(&states[part][four], 0), state.acc[0], state.acc[1], state.acc[2], state.acc[3], barrier);
         if (four == 0) {
             pushRemote(remoteAddress(&states[part][HEAD_SIZE / 4], 0), state.m, state.l, 0, 0, barrier);
         }
@@ -123,9 +124,10 @@ struct SplitStates {
 /*
  * out [B, C] = softmax(q K^T scale) V for row `line`, and the row's new key and value written to the cache.
  *
- * A block has one head. Groups of LANES threads take the sequence's tokens in turn, UNROLL each, every group with a softmax state of its
- * own; at the end these are merged, first within each warp, then across warps. SPLIT > 1: the blocks of a cluster share a long context
- * (split-KV), a turn of the groups each, and the first block merges their states.
+ * A block has one head. Groups of LANES threads take the sequence's tokens in turn, UNROLL each, every group with a
+ * softmax state of its own; at the end these are merged, first within each warp, then across warps. SPLIT > 1: the
+ * blocks of a cluster share a long context (split-KV), a turn of the groups each, and the first block merges their
+ * states.
  *
  * Grid (HEADS, B, SPLIT); a multiple of 32 threads, at most PAGED_THREADS.
  * Traffic: 2 (n - 1) C + 6 C elements for a sequence of n tokens, and its n / PAGE_SIZE page numbers HEADS times.

@@ -1,6 +1,6 @@
 /*
- * Decode attention over the paged KV cache for many rows (compute capability 9.0 on): a persistent kernel that follows a plan, with TMA
- * pipeline and split-KV.
+ * Decode attention over the paged KV cache for many rows (compute capability 9.0 on): a persistent kernel that follows
+ * a plan, with TMA pipeline and split-KV.
  *
  *   LT_HIDDEN, LT_HEAD_SIZE, LT_PAGE_SIZE  of the model and the cache
  *   LT_PERSISTENT_HEADS                    heads of a block, which divide the model's
@@ -8,20 +8,21 @@
  *   LT_PERSISTENT_TOKENS                   tokens of a stage, a power of two of at most a page
  *   LT_PLAN_ITEM, LT_PLAN_STATE            ints of a plan item, floats of a partial state: see AttentionPlan.java
  *
- * The plan, [items, PLAN_ITEM] int, is in memory just before the first row. An item is the tokens of a row, or a part of them; the row's own
- * token belongs to none. The work is divided into units: BLOCK_HEADS heads of an item. Blocks take units in snake order, as items get
- * shorter. A block reads its heads of a token at once, as they lie in memory, by TMA through a pipeline that runs on from unit to unit. Each
- * warp has a head; one more warp is the producer, which does not wait for the previous kernel. Keys and values leave the L2 cache first, so
- * that weights and activations stay.
+ * The plan, [items, PLAN_ITEM] int, is in memory just before the first row. An item is the tokens of a row, or a part
+ * of them; the row's own token belongs to none. The work is divided into units: BLOCK_HEADS heads of an item. Blocks
+ * take units in snake order, as items get shorter. A block reads its heads of a token at once, as they lie in memory,
+ * by TMA through a pipeline that runs on from unit to unit. Each warp has a head; one more warp is the producer, which
+ * does not wait for the previous kernel. Keys and values leave the L2 cache first, so that weights and activations
+ * stay.
  *
- * For a row in several items, the last warp to finish a head merges the states that all left in `partial`, [items, HEADS, PLAN_STATE] float:
- * acc, m, l. `done` [items, HEADS] counts them; it is zero before and after.
+ * For a row in several items, the last warp to finish a head merges the states that all left in `partial`, [items,
+ * HEADS, PLAN_STATE] float: acc, m, l. `done` [items, HEADS] counts them; it is zero before and after.
  */
 #include "attention.cuh"
 #include "pipeline.cuh"
-#if !defined(LT_PERSISTENT_HEADS) || !defined(LT_PERSISTENT_STAGES) || !defined(LT_PERSISTENT_TOKENS) || !defined(LT_PLAN_ITEM) \
-        || !defined(LT_PLAN_STATE)
-#error "attention_persistent.cu needs -DLT_PERSISTENT_HEADS, _STAGES, _TOKENS and -DLT_PLAN_ITEM, _STATE: see KernelFile.java"
+#if !defined(LT_PERSISTENT_HEADS) || !defined(LT_PERSISTENT_STAGES) || !defined(LT_PERSISTENT_TOKENS) || \
+        !defined(LT_PLAN_ITEM) || !defined(LT_PLAN_STATE)
+#error "attention_persistent.cu needs -DLT_PERSISTENT_* and -DLT_PLAN_*: see KernelFile.java"
 #endif
 #if __CUDA_ARCH__ < 900
 #error "attention_persistent.cu needs compute capability 9.0, for mbarrier and TMA"
@@ -35,7 +36,8 @@ constexpr int WIDTH = BLOCK_HEADS * HEAD_SIZE; // elements of a token that the b
 constexpr int TOKENS_PER_GROUP = (TOKENS + GROUPS_PER_WARP - 1) / GROUPS_PER_WARP;
 static_assert(HEADS % BLOCK_HEADS == 0, "all units have the same heads");
 static_assert(PAGE_SIZE % TOKENS == 0, "a stage is within a page");
-static_assert(LT_PLAN_ITEM == 4 && STATE == HEAD_SIZE + 4, "an item is an int4, a state is acc and a float4 with m and l");
+static_assert(
+        LT_PLAN_ITEM == 4 && STATE == HEAD_SIZE + 4, "an item is an int4, a state is acc and a float4 with m and l");
 
 /* An item of the plan, and which heads of it. */
 struct Unit {
@@ -65,8 +67,8 @@ __device__ __forceinline__ Element* stageOf(Element* stages, int i) {
 }
 
 /* The producer warp copies the keys and values of all units to the pipeline. */
-__device__ __forceinline__ void produce(Unit next, const int* input, const Element* keys, const Element* values, int items,
-        Pipeline<STAGES>& pipeline, Element* stages) {
+__device__ __forceinline__ void produce(Unit next, const int* input, const Element* keys, const Element* values,
+        int items, Pipeline<STAGES>& pipeline, Element* stages) {
     const int lane = threadIdx.x % WARP;
     const u64 policy = evictFirst();
     int stage = 0;
@@ -88,13 +90,14 @@ __device__ __forceinline__ void produce(Unit next, const int* input, const Eleme
             const size_t at = cacheOffset(pages, begin, unit.firstHead * HEAD_SIZE);
             if (WIDTH == HIDDEN) { // the tokens are contiguous
                 if (lane < 2) {
-                    bulkCopy(to + lane * TOKENS * WIDTH, (lane == 0 ? keys : values) + at, count * WIDTH * (int)sizeof(Element), barrier,
-                            policy);
+                    bulkCopy(to + lane * TOKENS * WIDTH, (lane == 0 ? keys : values) + at,
+                            count * WIDTH * (int)sizeof(Element), barrier, policy);
                 }
             } else {
                 for (int j = lane; j < 2 * count; j += WARP) {
-                    bulkCopy(to + (j % 2 * TOKENS + j / 2) * WIDTH, (j % 2 == 0 ? keys : values) + at + (size_t)(j / 2) * HIDDEN,
-                            WIDTH * (int)sizeof(Element), barrier, policy);
+                    bulkCopy(to + (j % 2 * TOKENS + j / 2) * WIDTH,
+                            (j % 2 == 0 ? keys : values) + at + (size_t)(j / 2) * HIDDEN, WIDTH * (int)sizeof(Element),
+                            barrier, policy);
                 }
             }
         }
@@ -103,8 +106,8 @@ __device__ __forceinline__ void produce(Unit next, const int* input, const Eleme
 }
 
 /* Adds a stage's tokens, `count`, to the state of a head; each group takes every GROUPS_PER_WARP-th. */
-__device__ __forceinline__ void attendStage(
-        const Element* stage, int i, int count, int group, const float (&q)[VEC], Pipeline<STAGES>& pipeline, SoftmaxState<VEC>& state) {
+__device__ __forceinline__ void attendStage(const Element* stage, int i, int count, int group, const float (&q)[VEC],
+        Pipeline<STAGES>& pipeline, SoftmaxState<VEC>& state) {
     float s[TOKENS_PER_GROUP];
     uint4 v[TOKENS_PER_GROUP];
     float max = state.m;
@@ -118,7 +121,7 @@ __device__ __forceinline__ void attendStage(
         s[u] = j < count ? s[u] : -INF;
         max = fmaxf(max, s[u]);
     }
-    pipeline.release(i); // all is in registers
+    pipeline.release(i);                                        // all is in registers
     state.rescale(max, max == -INF ? 0 : exp2f(state.m - max)); // a group may have no tokens so far
     #pragma unroll
     for (int u = 0; u < TOKENS_PER_GROUP; u++) {
@@ -131,8 +134,8 @@ __device__ __forceinline__ void attendStage(
 }
 
 /*
- * Leaves the warp's state of an item's head among those of the row, for which `states` and `done` are those of the first item. Returns
- * whether it was the last of the row's items; then the state is that of all.
+ * Leaves the warp's state of an item's head among those of the row, for which `states` and `done` are those of the
+ * first item. Returns whether it was the last of the row's items; then the state is that of all.
  */
 __device__ __forceinline__ bool mergeItems(
         const Unit& unit, float* states, int* done, int group, int lane, SoftmaxState<VEC>& state) {
@@ -178,8 +181,8 @@ __device__ __forceinline__ bool mergeItems(
 }
 
 /* A consumer warp computes one head of each unit. */
-__device__ __forceinline__ void consume(Unit next, const int* input, const Element* qkv, Element* keys, Element* values, float scale,
-        Element* out, float* partial, int* done, int items, Pipeline<STAGES>& pipeline, Element* stages) {
+__device__ __forceinline__ void consume(Unit next, const int* input, const Element* qkv, Element* keys, Element* values,
+        float scale, Element* out, float* partial, int* done, int items, Pipeline<STAGES>& pipeline, Element* stages) {
     const int head = threadIdx.x / WARP; // of the unit's
     const int lane = threadIdx.x % WARP;
     const int group = lane / LANES;
@@ -205,13 +208,15 @@ __device__ __forceinline__ void consume(Unit next, const int* input, const Eleme
         SoftmaxState<VEC> state;
         state.clear();
         if (n > 0 && unit.part == 0) {
-            attendOwnToken(q, query, keys, values, cacheOffset(row + ROW_PAGES, n - 1, rowColumn), group == 0, FULL_WARP, state);
+            attendOwnToken(q, query, keys, values, cacheOffset(row + ROW_PAGES, n - 1, rowColumn), group == 0,
+                    FULL_WARP, state);
         }
         #pragma unroll 1
         for (int begin = unit.begin; begin < unit.end; begin += TOKENS, stage++) {
             pipeline.wait(stage);
             __syncwarp();
-            attendStage(stageOf(stages, stage) + column, stage, min(TOKENS, unit.end - begin), group, q, pipeline, state);
+            attendStage(
+                    stageOf(stages, stage) + column, stage, min(TOKENS, unit.end - begin), group, q, pipeline, state);
         }
         __syncwarp();
         state.mergeAcrossWarp(LANES);
@@ -233,14 +238,15 @@ __device__ __forceinline__ void consume(Unit next, const int* input, const Eleme
 }
 
 /*
- * out [B, C] = softmax(q K^T scale) V for the decode rows of a step, and their new keys and values written to the cache.
+ * out [B, C] = softmax(q K^T scale) V for the decode rows of a step, and their new keys and values written to the
+ * cache.
  *
- * Grid: best as many blocks as run at once; 32 (BLOCK_HEADS + 1) threads; STAGES 2 TOKENS WIDTH elements of dynamic shared memory.
- * Traffic: 2 (n - 1) C + 6 C elements for a sequence of n tokens.
+ * Grid: best as many blocks as run at once; 32 (BLOCK_HEADS + 1) threads; STAGES 2 TOKENS WIDTH elements of dynamic
+ * shared memory. Traffic: 2 (n - 1) C + 6 C elements for a sequence of n tokens.
  */
-extern "C" __global__ void __launch_bounds__(WARP*(BLOCK_HEADS + 1)) paged_attention_persistent(const int* __restrict__ input,
-        const Element* __restrict__ qkv, Element* __restrict__ keys, Element* __restrict__ values, float scale,
-        Element* __restrict__ out, float* partial, int* done, int items) {
+extern "C" __global__ void __launch_bounds__(WARP*(BLOCK_HEADS + 1)) paged_attention_persistent(
+        const int* __restrict__ input, const Element* __restrict__ qkv, Element* __restrict__ keys,
+        Element* __restrict__ values, float scale, Element* __restrict__ out, float* partial, int* done, int items) {
     extern __shared__ __align__(128) Element stages[]; // [STAGES, 2, TOKENS, WIDTH]
     __shared__ Pipeline<STAGES> pipeline;
     if (threadIdx.x == 0) {

@@ -1,5 +1,6 @@
 /*
- * Attention of chunked prefill over the paged KV cache on tensor cores, for 16-bit elements and heads of 64 (compute capability 8.0 on).
+ * Attention of chunked prefill over the paged KV cache on tensor cores, for 16-bit elements and heads of 64 (compute
+ * capability 8.0 on).
  *
  *   LT_HIDDEN, LT_HEAD_SIZE, LT_PAGE_SIZE  of the model and the cache
  *   LT_PREFILL_QUERIES                     rows of a tile: consecutive rows of the step
@@ -18,9 +19,10 @@ static_assert(HEAD_SIZE == 64 && QUERIES == 16, "mma.m16n8k16 has 16 queries; th
 static_assert(WARP * WARPS <= PAGED_THREADS, "decode rows run in blocks of the same size");
 
 /*
- * One sequence's queries in a tile, for one head. Memory is read 16 bytes a thread, straight into the operands of mma(): the order of the
- * head's columns in q k, and of the output's columns, is free. So the four threads of a column take 32 columns of the head for two
- * products, 8 each, and thread g takes columns 8g to 8g + 7 of the 64 for eight products.
+ * One sequence's queries in a tile, for one head. Memory is read 16 bytes a thread, straight into the operands of
+ * mma(): the order of the head's columns in q k, and of the output's columns, is free. So the four threads of a column
+ * take 32 columns of the head for two products, 8 each, and thread g takes columns 8g to 8g + 7 of the 64 for eight
+ * products.
  */
 struct PrefillTile {
     const int* pages;
@@ -33,7 +35,9 @@ struct PrefillTile {
     int column; // of the head
 
     /* Tokens that the last query attends to. */
-    __device__ __forceinline__ int tokens() const { return first + queries; }
+    __device__ __forceinline__ int tokens() const {
+        return first + queries;
+    }
 
     __device__ __forceinline__ const Element* keyOf(int j) const {
         return j < stored ? keys + cacheOffset(pages, j, column) : qkv + (j - first) * 3 * HIDDEN + HIDDEN;
@@ -44,7 +48,10 @@ struct PrefillTile {
     }
 };
 
-/* A thread's part of a warp's state: of queries g and g + 8, acc[i] columns 8 (2t) + i and 8 (2t + 1) + i, with partial sums l. */
+/*
+ * A thread's part of a warp's state: of queries g and g + 8, acc[i] columns 8 (2t) + i and 8 (2t + 1) + i, with partial
+ * sums l.
+ */
 struct WarpState {
     float m[2], l[2], acc[8][4];
 };
@@ -71,9 +78,12 @@ struct KeyValueOperands {
     }
 };
 
-/* s = q k scale of 8 keys each, this thread's 2t and 2t + 1, masked; max becomes the largest of each query, with what it was. */
-__device__ __forceinline__ void scores(const PrefillTile& tile, const uint4 (&q)[2][2], const KeyValueOperands& kv, int begin, int g,
-        int t, float scale, float (&s)[KEYS / 8][4], float (&max)[2]) {
+/*
+ * s = q k scale of 8 keys each, this thread's 2t and 2t + 1, masked; max becomes the largest of each query, with what
+ * it was.
+ */
+__device__ __forceinline__ void scores(const PrefillTile& tile, const uint4 (&q)[2][2], const KeyValueOperands& kv,
+        int begin, int g, int t, float scale, float (&s)[KEYS / 8][4], float (&max)[2]) {
     #pragma unroll
     for (int i = 0; i < KEYS / 8; i++) {
         #pragma unroll
@@ -89,7 +99,10 @@ __device__ __forceinline__ void scores(const PrefillTile& tile, const uint4 (&q)
     }
 }
 
-/* Brings the state to the new maxima, which it shares with the warp, and turns the scores into weights exp2(s - m), which it sums. */
+/*
+ * Brings the state to the new maxima, which it shares with the warp, and turns the scores into weights exp2(s - m),
+ * which it sums.
+ */
 __device__ __forceinline__ void weigh(float (&s)[KEYS / 8][4], float (&max)[2], WarpState& state) {
     #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -116,7 +129,8 @@ __device__ __forceinline__ void weigh(float (&s)[KEYS / 8][4], float (&max)[2], 
 }
 
 /* acc += weights v. */
-__device__ __forceinline__ void multiplyValues(const float (&s)[KEYS / 8][4], const KeyValueOperands& kv, WarpState& state) {
+__device__ __forceinline__ void multiplyValues(
+        const float (&s)[KEYS / 8][4], const KeyValueOperands& kv, WarpState& state) {
     #pragma unroll
     for (int i = 0; i < KEYS / 16; i++) {
         const unsigned p[4] = {pack2(s[2 * i][0], s[2 * i][1]), pack2(s[2 * i][2], s[2 * i][3]),
@@ -156,14 +170,18 @@ __device__ __forceinline__ void storeState(WarpState& state, int g, int t, float
     }
 }
 
-/* The `queries` rows from `line` on, new tokens of one sequence: a warp takes every WARPS-th KEYS keys, then the warps are merged. */
-__device__ __forceinline__ void attendTile(int line, int queries, const int* __restrict__ input, const Element* __restrict__ qkv,
-        Element* __restrict__ keys, Element* __restrict__ values, float scale, Element* __restrict__ out) {
+/*
+ * The `queries` rows from `line` on, new tokens of one sequence: a warp takes every WARPS-th KEYS keys, then the warps
+ * are merged.
+ */
+__device__ __forceinline__ void attendTile(int line, int queries, const int* __restrict__ input,
+        const Element* __restrict__ qkv, Element* __restrict__ keys, Element* __restrict__ values, float scale,
+        Element* __restrict__ out) {
     __shared__ float states[WARPS][QUERIES][STATE];
     const int* row = input + (size_t)line * ROW_SIZE;
     const int column = blockIdx.x * HEAD_SIZE;
-    const PrefillTile tile = {row + (queries - 1) * ROW_SIZE + ROW_PAGES, qkv + (size_t)line * 3 * HIDDEN + column, keys, values, queries,
-            row[ROW_LENGTH] - 1, row[ROW_FIRST], column};
+    const PrefillTile tile = {row + (queries - 1) * ROW_SIZE + ROW_PAGES, qkv + (size_t)line * 3 * HIDDEN + column,
+            keys, values, queries, row[ROW_LENGTH] - 1, row[ROW_FIRST], column};
     const int warp = threadIdx.x / WARP;
     const int g = threadIdx.x % WARP / 4;
     const int t = threadIdx.x % 4;
@@ -207,9 +225,9 @@ __device__ __forceinline__ void attendTile(int line, int queries, const int* __r
 }
 
 /*
- * A block handles a tile of QUERIES rows for one head, sequence by sequence, and reads each sequence's keys and values once for all its rows
- * in the tile. Decode rows, whose sequence has no other row, have blocks of their own (attendRow), or none: then another kernel computes
- * them.
+ * A block handles a tile of QUERIES rows for one head, sequence by sequence, and reads each sequence's keys and values
+ * once for all its rows in the tile. Decode rows, whose sequence has no other row, have blocks of their own
+ * (attendRow), or none: then another kernel computes them.
  *
  * Grid (HEADS, B / QUERIES rounded up), plus B in y for the decode rows; 32 WARPS threads.
  * Traffic: 2 n C elements of keys and values for each QUERIES rows of a sequence of n tokens, and 6 C elements a row.

@@ -10,8 +10,8 @@
 #endif
 constexpr int HIDDEN = LT_HIDDEN;
 
-__device__ __forceinline__ void embed(
-        int id, int position, const Element* __restrict__ wte, const Element* __restrict__ wpe, Element* __restrict__ out) {
+__device__ __forceinline__ void embed(int id, int position, const Element* __restrict__ wte,
+        const Element* __restrict__ wpe, Element* __restrict__ out) {
     const Element* tokenRow = wte + (size_t)id * HIDDEN;
     const Element* positionRow = wpe + (size_t)position * HIDDEN;
     for (int c = threadIdx.x; c < HIDDEN; c += blockDim.x) {
@@ -20,8 +20,8 @@ __device__ __forceinline__ void embed(
 }
 
 /*
- * x [B, HIDDEN] = wte[token] + wpe[position] for the rows of a step; a token of -1 is the one sampled last for the row's slot.
- * Grid B, any block. Traffic: 3 HIDDEN elements a row.
+ * x [B, HIDDEN] = wte[token] + wpe[position] for the rows of a step; a token of -1 is the one sampled last for the
+ * row's slot. Grid B, any block. Traffic: 3 HIDDEN elements a row.
  */
 extern "C" __global__ void embed_decode(const int* __restrict__ input, const int* __restrict__ sampled,
         const Element* __restrict__ wte, const Element* __restrict__ wpe, Element* __restrict__ x) {

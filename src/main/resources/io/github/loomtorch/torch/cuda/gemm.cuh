@@ -1,16 +1,17 @@
 /*
- * What the matrix products of gemm_skinny.cu and gemm_wgmma.cu share. All matrices are row-major with K contiguous: activations x [M, K],
- * weights w [N, K], out [M, N] = x w^T, of 16-bit elements.
+ * What the matrix products of gemm_skinny.cu and gemm_wgmma.cu share. All matrices are row-major with K contiguous:
+ * activations x [M, K], weights w [N, K], out [M, N] = x w^T, of 16-bit elements.
  *
  *   LT_EPSILON_BITS  epsilon of the LayerNorm, as the bits of a float
  *   LT_ACTIVATION    name of an Activation
  *
- * A product with a LayerNorm before it takes the rows as they are. With w holding the norm's weight, and `sums` the sum of each row of w,
+ * A product with a LayerNorm before it takes the rows as they are. With w holding the norm's weight, and `sums` the sum
+ * of each row of w,
  *
  *   norm(x) w^T = (x w^T - mean sums) / deviation
  *
- * so the mean and the standard deviation, which the blocks compute beside the product, are needed only at its end. Weights, biases and sums
- * are made so when the model is loaded: see LinearWeights.java.
+ * so the mean and the standard deviation, which the blocks compute beside the product, are needed only at its end.
+ * Weights, biases and sums are made so when the model is loaded: see LinearWeights.java.
  */
 #pragma once
 #include "memory.cuh"

@@ -1,12 +1,13 @@
 /*
- * Skinny matrix products: 16 rows a block, weights in registers, for 16-bit elements on tensor cores (compute capability 8.0 on).
+ * Skinny matrix products: 16 rows a block, weights in registers, for 16-bit elements on tensor cores (compute
+ * capability 8.0 on).
  *
  *   LT_SKINNY_ROWS, LT_SKINNY_WARPS  rows and warps of a block
  *   LT_KERNELS                       the kernels, SKINNY_GEMM(...) each: see ProductKernel.java
  *   and those of gemm.cuh
  *
- * With few rows a product takes the time that reading its weights takes. Its blocks request them, straight into registers, before they wait
- * for the previous kernel, so that memory is busy across kernels.
+ * With few rows a product takes the time that reading its weights takes. Its blocks request them, straight into
+ * registers, before they wait for the previous kernel, so that memory is busy across kernels.
  */
 #include "gemm.cuh"
 #include "mma.cuh"
@@ -37,13 +38,13 @@ __device__ __forceinline__ uint4 multiplyElements(const uint4& a, const uint4& b
 
 /* A kernel's arguments. */
 struct Operands {
-    const Element* x;           // [rows, K]
-    const void* w;              // [N, K]
-    const float* scales;        // [N], of 8-bit weights
-    const Element* normWeight;  // [K], with 8-bit weights, which do not hold it
-    const float* sums;          // [N], of the rows of w, with a LayerNorm
-    const Element* bias;        // [N]
-    Element* out;               // [rows, N]
+    const Element* x;          // [rows, K]
+    const void* w;             // [N, K]
+    const float* scales;       // [N], of 8-bit weights
+    const Element* normWeight; // [K], with 8-bit weights, which do not hold it
+    const float* sums;         // [N], of the rows of w, with a LayerNorm
+    const Element* bias;       // [N]
+    Element* out;              // [rows, N]
     int rows;
 };
 
@@ -53,11 +54,9 @@ struct SkinnyGemm {
     static constexpr int COLUMNS = 8 * TILES;
     static constexpr int OUTPUTS = (ROWS * COLUMNS + THREADS - 1) / THREADS; // of a thread
 
-    /* The warps' sums, and their sums of the rows' elements and squares. */
-    struct Shared {
-        float sums[WARPS][ROWS * COLUMNS];
-        float2 rows[NORMED ? WARPS : 1][NORMED ? ROWS : 1];
-    };
+    /* In shared memory: the warps' sums, and their sums of the rows' elements and squares. */
+    typedef float Sums[WARPS][ROWS * COLUMNS];
+    typedef float2 RowSums[NORMED ? WARPS : 1][NORMED ? ROWS : 1];
 
     /* What a thread's outputs take beside the sums. */
     struct Outputs {
@@ -93,14 +92,16 @@ struct SkinnyGemm {
         return (step * WARPS + threadIdx.x / WARP) * 32 + threadIdx.x % 4 * 8;
     }
 
-    __device__ __forceinline__ static void loadWeightTiles(const Operands& with, int g, Weights<INT8> (&weights)[STEPS][TILES]) {
+    __device__ __forceinline__ static void loadWeightTiles(
+            const Operands& with, int g, Weights<INT8> (&weights)[STEPS][TILES]) {
         #pragma unroll
         for (int step = 0; step < STEPS; step++) {
             #pragma unroll
             for (int j = 0; j < TILES; j++) {
                 const int column = blockIdx.x * COLUMNS + j * 8 + g;
-                weights[step][j] = kOf(step) < K && column < N ? Weights<INT8>::load(with.w, (size_t)column * K + kOf(step))
-                                                               : Weights<INT8>::zero();
+                weights[step][j] = kOf(step) < K && column < N
+                                           ? Weights<INT8>::load(with.w, (size_t)column * K + kOf(step))
+                                           : Weights<INT8>::zero();
             }
         }
     }
@@ -120,7 +121,7 @@ struct SkinnyGemm {
 
     /* Leaves the warp's sums in shared memory. */
     __device__ __forceinline__ static void multiply(uint4 (&a)[STEPS][2], const Weights<INT8> (&weights)[STEPS][TILES],
-            const uint4* normWeight, int g, int t, Shared& shared) {
+            const uint4* normWeight, int g, int t, Sums& sums, RowSums& rowSums) {
         float c[TILES][4] = {};
         float sum[4] = {}, upper[4] = {}, lower[4] = {};
         #pragma unroll
@@ -142,18 +143,18 @@ struct SkinnyGemm {
         const int warp = threadIdx.x / WARP;
         #pragma unroll
         for (int j = 0; j < TILES; j++) {
-            float* to = &shared.sums[warp][g * COLUMNS + j * 8 + 2 * t];
+            float* to = &sums[warp][g * COLUMNS + j * 8 + 2 * t];
             *(float2*)to = make_float2(c[j][0], c[j][1]);
             *(float2*)(to + 8 * COLUMNS) = make_float2(c[j][2], c[j][3]);
         }
         if (NORMED && t == g / 2) { // has the squares of rows g and g + 8
-            shared.rows[warp][g] = make_float2(sum[0], g % 2 ? upper[1] : upper[0]);
-            shared.rows[warp][g + 8] = make_float2(sum[2], g % 2 ? lower[3] : lower[2]);
+            rowSums[warp][g] = make_float2(sum[0], g % 2 ? upper[1] : upper[0]);
+            rowSums[warp][g + 8] = make_float2(sum[2], g % 2 ? lower[3] : lower[2]);
         }
     }
 
     /* Adds up the warps' sums and stores the outputs. */
-    __device__ __forceinline__ static void finish(const Outputs& outputs, const Shared& shared) {
+    __device__ __forceinline__ static void finish(const Outputs& outputs, const Sums& sums, const RowSums& rowSums) {
         #pragma unroll
         for (int o = 0; o < OUTPUTS; o++) {
             if (outputs.to[o]) {
@@ -161,10 +162,10 @@ struct SkinnyGemm {
                 float total = 0, rowSum = 0, rowSquares = 0;
                 #pragma unroll
                 for (int warp = 0; warp < WARPS; warp++) {
-                    total += shared.sums[warp][at];
+                    total += sums[warp][at];
                     if (NORMED) {
-                        rowSum += shared.rows[warp][at / COLUMNS].x;
-                        rowSquares += shared.rows[warp][at / COLUMNS].y;
+                        rowSum += rowSums[warp][at / COLUMNS].x;
+                        rowSquares += rowSums[warp][at / COLUMNS].y;
                     }
                 }
                 total *= outputs.scale[o];
@@ -184,13 +185,15 @@ struct SkinnyGemm {
     }
 
     /*
-     * out [M, N] of x [M, K] and w [N, K]. A block makes COLUMNS columns of ROWS rows; its warps take steps of 32 of K in turn, of which a
-     * thread has 8, and add up through shared memory. Grid: (N / COLUMNS, 1, M / ROWS), rounded up; THREADS threads.
-     * Traffic: N K elements of weights, from memory once and from the L2 cache once for each 16 rows; for each block 16 K elements of x from
-     * the L2 cache. 8-bit weights do not hold the norm's weight, which would spread their sizes: the rows are multiplied by it.
+     * out [M, N] of x [M, K] and w [N, K]. A block makes COLUMNS columns of ROWS rows; its warps take steps of 32 of K
+     * in turn, of which a thread has 8, and add up through shared memory. Grid: (N / COLUMNS, 1, M / ROWS), rounded up;
+     * THREADS threads. Traffic: N K elements of weights, from memory once and from the L2 cache once for each 16 rows;
+     * for each block 16 K elements of x from the L2 cache. 8-bit weights do not hold the norm's weight, which would
+     * spread their sizes: the rows are multiplied by it.
      */
     __device__ __forceinline__ static void run(const Operands& with) {
-        __shared__ Shared shared;
+        __shared__ Sums sums;
+        __shared__ RowSums rowSums;
         const int g = threadIdx.x % WARP / 4;
         const int t = threadIdx.x % 4;
         Weights<INT8> weights[STEPS][TILES];
@@ -204,7 +207,8 @@ struct SkinnyGemm {
         }
         Outputs outputs;
         outputs.load(with);
-        releaseNext(); // here: earlier, the next kernel's blocks would take memory bandwidth from these; later, they would start late
+        releaseNext(); // here: earlier, the next kernel's blocks would take memory bandwidth from these; later, they
+                       // would start late
         awaitPrevious();
 
         uint4 a[STEPS][2];
@@ -212,17 +216,18 @@ struct SkinnyGemm {
         if (EPILOGUE == Epilogue::RESIDUAL) {
             outputs.loadResidual();
         }
-        multiply(a, weights, normWeight, g, t, shared);
+        multiply(a, weights, normWeight, g, t, sums, rowSums);
         __syncthreads();
-        finish(outputs, shared);
+        finish(outputs, sums, rowSums);
     }
 };
 
-#define SKINNY_GEMM(name, K, N, TILES, EPILOGUE, NORMED, INT8)                                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS, 2) name(const Element* __restrict__ x, const void* __restrict__ w, \
-            const float* __restrict__ scales, const Element* __restrict__ normWeight, const float* __restrict__ sums,       \
-            const Element* __restrict__ bias, Element* out, int rows) {                                                     \
-        SkinnyGemm<K, N, TILES, Epilogue::EPILOGUE, NORMED, INT8>::run({x, w, scales, normWeight, sums, bias, out, rows}); \
+#define SKINNY_GEMM(name, K, N, TILES, EPILOGUE, NORMED, INT8)                                                    \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2) name(const Element* __restrict__ x,                  \
+            const void* __restrict__ w, const float* __restrict__ scales, const Element* __restrict__ normWeight, \
+            const float* __restrict__ sums, const Element* __restrict__ bias, Element* out, int rows) {           \
+        SkinnyGemm<K, N, TILES, Epilogue::EPILOGUE, NORMED, INT8>::run(                                           \
+                {x, w, scales, normWeight, sums, bias, out, rows});                                               \
     }
 
 LT_KERNELS

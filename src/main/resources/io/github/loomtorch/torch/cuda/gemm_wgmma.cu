@@ -1,17 +1,19 @@
 /*
- * Matrix products of more than a few rows, split-K over a cluster, on Hopper's tensor cores (wgmma [1], compute capability 9.0 only), for
- * 16-bit elements.
+ * Matrix products of more than a few rows, split-K over a cluster, on Hopper's tensor cores (wgmma [1], compute
+ * capability 9.0 only), for 16-bit elements.
  *
- *   LT_WGMMA_ROWS, LT_WGMMA_K              rows of a block's tile, elements of K of a stage
- *   LT_WGMMA_WARPS                         warps that multiply: a warpgroup
- *   LT_WGMMA_THREADS, _NORMED_THREADS      of a block: the multiplying warps and the producer; with a LayerNorm the statistics warps too
- *   LT_KERNELS                             the kernels, WGMMA_GEMM(...) each: see ProductKernel.java
+ *   LT_WGMMA_ROWS, LT_WGMMA_K  rows of a block's tile, elements of K of a stage
+ *   LT_WGMMA_WARPS             warps that multiply: a warpgroup
+ *   LT_WGMMA_THREADS           of a block: the multiplying warps and the producer
+ *   LT_WGMMA_NORMED_THREADS    with a LayerNorm: the statistics warps too
+ *   LT_KERNELS                 the kernels, WGMMA_GEMM(...) each: see ProductKernel.java
  *   and those of gemm.cuh
  *
- * A block multiplies WGMMA_ROWS rows by COLUMNS columns over a part of K; K is split among the SPLIT blocks of a cluster. Each sends
- * the others their columns of its sums, by stores that the receiver's barrier counts [2], and finishes its own columns. TMA [3] brings 64 of K at a time,
- * weights and rows, through a multi-stage pipeline, in the layout that wgmma takes (128-byte swizzle). The weights of the first stages are
- * requested before the wait for the previous kernel.
+ * A block multiplies WGMMA_ROWS rows by COLUMNS columns over a part of K; K is split among the SPLIT blocks of a
+ * cluster. Each sends the others their columns of its sums, by stores that the receiver's barrier counts [2], and
+ * finishes its own columns. TMA [3] brings 64 of K at a time, weights and rows, through a multi-stage pipeline, in the
+ * layout that wgmma takes (128-byte swizzle). The weights of the first stages are requested before the wait for the
+ * previous kernel.
  *
  * [1] PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions"
  * [2] PTX ISA, "st.async"
@@ -19,9 +21,9 @@
  */
 #include "gemm.cuh"
 #include "pipeline.cuh"
-#if !defined(LT_WGMMA_ROWS) || !defined(LT_WGMMA_K) || !defined(LT_WGMMA_WARPS) || !defined(LT_WGMMA_THREADS) \
-        || !defined(LT_WGMMA_NORMED_THREADS) || !defined(LT_KERNELS)
-#error "gemm_wgmma.cu needs -DLT_WGMMA_ROWS, _K, _WARPS, _THREADS, _NORMED_THREADS and -DLT_KERNELS: see KernelFile.java"
+#if !defined(LT_WGMMA_ROWS) || !defined(LT_WGMMA_K) || !defined(LT_WGMMA_WARPS) || !defined(LT_WGMMA_THREADS) || \
+        !defined(LT_WGMMA_NORMED_THREADS) || !defined(LT_KERNELS)
+#error "gemm_wgmma.cu needs -DLT_WGMMA_* and -DLT_KERNELS: see KernelFile.java"
 #endif
 constexpr int TILE_ROWS = LT_WGMMA_ROWS;
 constexpr int TILE_K = LT_WGMMA_K;
@@ -30,23 +32,30 @@ constexpr int ROW_BYTES = TILE_K * sizeof(Element);
 static_assert(TILE_ROWS == 64 && WARPS == 4, "wgmma has 64 rows and a warpgroup");
 static_assert(ROW_BYTES == 128, "a row of a tile is the span of the swizzle");
 static_assert(LT_WGMMA_THREADS == WARP * (WARPS + 1), "multiplying warps and a producer");
-static_assert(LT_WGMMA_NORMED_THREADS == LT_WGMMA_THREADS + 2 * TILE_ROWS, "and two threads for the statistics of each row");
+static_assert(
+        LT_WGMMA_NORMED_THREADS == LT_WGMMA_THREADS + 2 * TILE_ROWS, "and two threads for the statistics of each row");
 
 /* A tensor map, by which TMA finds boxes of a matrix: see TensorMap.java. */
 struct __align__(64) TensorMap {
     u64 opaque[16];
 };
 
-/* Copies a box of a matrix [rows, K], from column k and a row on, to shared memory; what lies beyond the edges becomes zero. */
+/*
+ * Copies a box of a matrix [rows, K], from column k and a row on, to shared memory; what lies beyond the edges becomes
+ * zero.
+ */
 __device__ __forceinline__ void copyBox(const TensorMap* map, int k, int row, unsigned to, u64* barrier) {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-                 "l"(map), "r"(k), "r"(row), "r"(sharedAddress(barrier))
-                 : "memory");
+    asm volatile(
+            "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::
+                    "r"(to),
+            "l"(map), "r"(k), "r"(row), "r"(sharedAddress(barrier))
+            : "memory");
 }
 
 /* Copies it to the L2 cache only. */
 __device__ __forceinline__ void prefetchBox(const TensorMap* map, int k, int row) {
-    asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" ::"l"(map), "r"(k), "r"(row) : "memory");
+    asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" ::"l"(map), "r"(k), "r"(row)
+            : "memory");
 }
 
 /* The matrix descriptor of a tile of rows of 128 bytes, K contiguous, swizzled; 1,024 bytes from 8 rows to the next. */
@@ -91,17 +100,17 @@ struct Operands {
 template <int K, int N, int COLUMNS, int SPLIT, int STAGES, Epilogue EPILOGUE, bool NORMED>
 struct WgmmaGemm {
     static constexpr int ALL_STEPS = (K + TILE_K - 1) / TILE_K;
-    static constexpr int STEPS = ALL_STEPS / SPLIT;       // of a block
+    static constexpr int STEPS = ALL_STEPS / SPLIT; // of a block
     static constexpr int STAGE = (COLUMNS + TILE_ROWS) * ROW_BYTES;
-    static constexpr int EIGHTS = COLUMNS / 8 / SPLIT;    // of columns, that a block finishes
-    static constexpr int SUMS = 4 * EIGHTS;               // of a thread, of those columns
-    static constexpr bool REUSED = STEPS > STAGES;        // whether a stage is filled more than once
+    static constexpr int EIGHTS = COLUMNS / 8 / SPLIT; // of columns, that a block finishes
+    static constexpr int SUMS = 4 * EIGHTS;            // of a thread, of those columns
+    static constexpr bool REUSED = STEPS > STAGES;     // whether a stage is filled more than once
     static_assert(STAGES > 1 || STEPS == 1, "wgmma reads a stage while the next one is multiplied");
     static_assert(ALL_STEPS % SPLIT == 0 && COLUMNS % (8 * SPLIT) == 0, "all blocks have the same work");
 
     struct Shared {
         Pipeline<STAGES> pipeline;
-        u64 landed;                                                      // counts what other blocks send
+        u64 landed;                                                 // counts what other blocks send
         float4 rowSums[NORMED ? SPLIT : 1][NORMED ? TILE_ROWS : 1]; // each block's sums of elements and of squares
     };
 
@@ -115,12 +124,18 @@ struct WgmmaGemm {
             sums = (float4*)(memory + (stages - sharedAddress(memory)) + STAGES * STAGE);
         }
 
-        __device__ __forceinline__ unsigned weights(int step) const { return stages + step % STAGES * STAGE; }
+        __device__ __forceinline__ unsigned weights(int step) const {
+            return stages + step % STAGES * STAGE;
+        }
 
-        __device__ __forceinline__ unsigned rows(int step) const { return weights(step) + COLUMNS * ROW_BYTES; }
+        __device__ __forceinline__ unsigned rows(int step) const {
+            return weights(step) + COLUMNS * ROW_BYTES;
+        }
     };
 
-    __device__ __forceinline__ static int part() { return blockIdx.y; }
+    __device__ __forceinline__ static int part() {
+        return blockIdx.y;
+    }
 
     __device__ __forceinline__ static void waitForOthers() {
         if (SPLIT > 1) {
@@ -158,7 +173,9 @@ struct WgmmaGemm {
             expectBytes(pipeline.barrier(step), STAGE);
             copyBox(with.w, kOf(step), firstColumn, buffers.weights(step), pipeline.barrier(step));
         };
-        auto copyRows = [&](int step) { copyBox(with.x, kOf(step), firstRow, buffers.rows(step), pipeline.barrier(step)); };
+        auto copyRows = [&](int step) {
+            copyBox(with.x, kOf(step), firstRow, buffers.rows(step), pipeline.barrier(step));
+        };
         #pragma unroll 1
         for (int step = 0; step < STAGES; step++) {
             copyWeights(step);
@@ -182,8 +199,8 @@ struct WgmmaGemm {
     }
 
     /*
-     * The statistics warps sum up each row's elements and squares over the block's part of K, two threads a row, 32 of 64 elements each, and
-     * send them to all blocks of the cluster.
+     * The statistics warps sum up each row's elements and squares over the block's part of K, two threads a row, 32 of
+     * 64 elements each, and send them to all blocks of the cluster.
      */
     __device__ __forceinline__ static void sumRows(const Buffers& buffers, Shared& shared) {
         const int row = (threadIdx.x - WARP * (WARPS + 1)) / 2;
@@ -198,9 +215,9 @@ struct WgmmaGemm {
             for (int i = 0; i < 4; i++) {
                 uint4 raw;
                 asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                             : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
-                             : "r"(x + ((half * 4 + i ^ row % 8) << 4))
-                             : "memory");
+                        : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+                        : "r"(x + ((half * 4 + i ^ row % 8) << 4))
+                        : "memory");
                 float v[8];
                 unpack(raw, v);
                 #pragma unroll
@@ -258,8 +275,8 @@ struct WgmmaGemm {
     }
 
     /*
-     * Sends the other blocks, from block TO on, their columns of the sums, and keeps this block's. TO is a constant, not a loop's variable,
-     * so that c stays in registers.
+     * Sends the other blocks, from block TO on, their columns of the sums, and keeps this block's. TO is a constant,
+     * not a loop's variable, so that c stays in registers.
      */
     template <int TO = 0>
     __device__ __forceinline__ static void exchange(
@@ -315,7 +332,8 @@ struct WgmmaGemm {
     }
 
     /* Finishes this block's columns. A thread has two neighbouring columns of each eight, in two rows, 8 apart. */
-    __device__ __forceinline__ static void finish(const Operands& with, const Buffers& buffers, Shared& shared, float (&y)[SUMS]) {
+    __device__ __forceinline__ static void finish(
+            const Operands& with, const Buffers& buffers, Shared& shared, float (&y)[SUMS]) {
         const int row = 16 * (threadIdx.x / WARP) + threadIdx.x % WARP / 4;
         const int firstRow = blockIdx.z * TILE_ROWS;
         const int column = blockIdx.x * COLUMNS + part() * EIGHTS * 8 + threadIdx.x % 4 * 2;
@@ -376,10 +394,10 @@ struct WgmmaGemm {
     }
 
     /*
-     * Grid: (N / COLUMNS, SPLIT, M / TILE_ROWS), rounded up; LT_WGMMA_THREADS threads, with a LayerNorm LT_WGMMA_NORMED_THREADS. Dynamic
-     * shared memory: 1 KB to align, STAGES STAGE bytes and (SPLIT - 1) COLUMNS 256 / SPLIT bytes of sums.
-     * Traffic: N K elements of weights, from memory once and from the L2 cache once for each 64 rows; M K N / COLUMNS elements of x from the
-     * L2 cache; M N 4 (SPLIT - 1) / SPLIT bytes between blocks.
+     * Grid: (N / COLUMNS, SPLIT, M / TILE_ROWS), rounded up; LT_WGMMA_THREADS threads, with a LayerNorm
+     * LT_WGMMA_NORMED_THREADS. Dynamic shared memory: 1 KB to align, STAGES STAGE bytes and (SPLIT - 1) COLUMNS 256 /
+     * SPLIT bytes of sums. Traffic: N K elements of weights, from memory once and from the L2 cache once for each 64
+     * rows; M K N / COLUMNS elements of x from the L2 cache; M N 4 (SPLIT - 1) / SPLIT bytes between blocks.
      */
     __device__ __forceinline__ static void run(const Operands& with) {
         extern __shared__ char memory[];
@@ -409,12 +427,13 @@ struct WgmmaGemm {
     }
 };
 
-#define WGMMA_GEMM(name, K, N, COLUMNS, SPLIT, STAGES, EPILOGUE, NORMED)                                                              \
-    extern "C" __global__ void __cluster_dims__(1, SPLIT, 1)                                                                         \
-            __launch_bounds__(NORMED ? LT_WGMMA_NORMED_THREADS : LT_WGMMA_THREADS)                                                   \
-                    name(const __grid_constant__ TensorMap xMap, const __grid_constant__ TensorMap wMap,                             \
-                            const float* __restrict__ sums, const Element* __restrict__ bias, Element* out, int rows) {              \
-        WgmmaGemm<K, N, COLUMNS, SPLIT, STAGES, Epilogue::EPILOGUE, NORMED>::run({&xMap, &wMap, sums, bias, out, rows});             \
+#define WGMMA_GEMM(name, K, N, COLUMNS, SPLIT, STAGES, EPILOGUE, NORMED)                                        \
+    extern "C" __global__ void __cluster_dims__(1, SPLIT, 1)                                                    \
+            __launch_bounds__(NORMED ? LT_WGMMA_NORMED_THREADS : LT_WGMMA_THREADS) name(                        \
+                    const __grid_constant__ TensorMap xMap, const __grid_constant__ TensorMap wMap,             \
+                    const float* __restrict__ sums, const Element* __restrict__ bias, Element* out, int rows) { \
+        WgmmaGemm<K, N, COLUMNS, SPLIT, STAGES, Epilogue::EPILOGUE, NORMED>::run(                               \
+                {&xMap, &wMap, sums, bias, out, rows});                                                         \
     }
 
 LT_KERNELS

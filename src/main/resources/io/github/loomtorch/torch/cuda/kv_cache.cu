@@ -10,11 +10,11 @@
 constexpr int HIDDEN = LT_HIDDEN;
 
 /*
- * Row rows[i] of keys and of values becomes that of row i of qkv [N, 3 HIDDEN]; padding has row -1. Grid N, any block. Traffic: 4 HIDDEN
- * elements a row.
+ * Row rows[i] of keys and of values becomes that of row i of qkv [N, 3 HIDDEN]; padding has row -1. Grid N, any block.
+ * Traffic: 4 HIDDEN elements a row.
  */
-extern "C" __global__ void write_kv_cache(const Element* __restrict__ qkv, const int* __restrict__ rows, Element* __restrict__ keys,
-        Element* __restrict__ values) {
+extern "C" __global__ void write_kv_cache(const Element* __restrict__ qkv, const int* __restrict__ rows,
+        Element* __restrict__ keys, Element* __restrict__ values) {
     if (rows[blockIdx.x] < 0) {
         return;
     }

@@ -2,8 +2,8 @@
 #include "layer_norm.cuh"
 
 /*
- * out [M, HIDDEN] = norm(x [M, HIDDEN]), after x += residualBias [HIDDEN] if that is not null. A warp a row; a block of up to 8 warps.
- * Traffic: 2 HIDDEN elements a row, 3 HIDDEN with a residual bias.
+ * out [M, HIDDEN] = norm(x [M, HIDDEN]), after x += residualBias [HIDDEN] if that is not null. A warp a row; a block of
+ * up to 8 warps. Traffic: 2 HIDDEN elements a row, 3 HIDDEN with a residual bias.
  */
 extern "C" __global__ void __launch_bounds__(256) layer_norm(Element* x, const Element* __restrict__ residualBias,
         const Element* __restrict__ weight, const Element* __restrict__ bias, Element* __restrict__ out, int rows) {

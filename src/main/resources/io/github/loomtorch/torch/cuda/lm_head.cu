@@ -10,8 +10,8 @@
 #include "layer_norm.cuh"
 #include "mma.cuh"
 #include "weights.cuh"
-#if !defined(LT_PADDED_VOCAB) || !defined(LT_INT8_HEAD) || !defined(LT_HEAD_ROWS) || !defined(LT_HEAD_WARPS) \
-        || !defined(LT_HEAD_STRIDE)
+#if !defined(LT_PADDED_VOCAB) || !defined(LT_INT8_HEAD) || !defined(LT_HEAD_ROWS) || !defined(LT_HEAD_WARPS) || \
+        !defined(LT_HEAD_STRIDE)
 #error "lm_head.cu needs -DLT_PADDED_VOCAB, -DLT_INT8_HEAD and -DLT_HEAD_ROWS, _WARPS, _STRIDE: see KernelFile.java"
 #endif
 constexpr int PADDED_VOCAB = LT_PADDED_VOCAB;
@@ -41,21 +41,22 @@ __device__ __forceinline__ void normRows(const Element* __restrict__ x, const El
         }
         uint4 parts[PARTS];
         loadRow(x + (size_t)row * HIDDEN, parts);
-        normRow(parts, [&](int p) { return *(const uint4*)(weight + columnOf(p)); },
+        normRow(
+                parts, [&](int p) { return *(const uint4*)(weight + columnOf(p)); },
                 [&](int p) { return *(const uint4*)(bias + columnOf(p)); }, to);
     }
 }
 
 /*
- * logits [M, PADDED_VOCAB] = norm(x) w^T, M <= ROWS. Each block norms the rows into shared memory, then its warps take 8 columns at a time
- * in turn, with the weights of the next ones in flight. Grid: as many blocks as run at once; 32 WARPS threads; ROWS STRIDE elements of
- * dynamic shared memory. Traffic: PADDED_VOCAB HIDDEN elements of weights.
+ * logits [M, PADDED_VOCAB] = norm(x) w^T, M <= ROWS. Each block norms the rows into shared memory, then its warps take
+ * 8 columns at a time in turn, with the weights of the next ones in flight. Grid: as many blocks as run at once; 32
+ * WARPS threads; ROWS STRIDE elements of dynamic shared memory. Traffic: PADDED_VOCAB HIDDEN elements of weights.
  */
-extern "C" __global__ void __launch_bounds__(WARP* WARPS, 2) lm_head(const Element* __restrict__ x, const Element* __restrict__ normWeight,
-        const Element* __restrict__ normBias, const void* __restrict__ w, const float* __restrict__ scales, Element* __restrict__ logits,
-        int rows) {
+extern "C" __global__ void __launch_bounds__(WARP* WARPS, 2) lm_head(const Element* __restrict__ x,
+        const Element* __restrict__ normWeight, const Element* __restrict__ normBias, const void* __restrict__ w,
+        const float* __restrict__ scales, Element* __restrict__ logits, int rows) {
     constexpr int STEPS = HIDDEN / 32;
-    constexpr int HELD = largestDivisor(STEPS, 12);     // steps whose weights are in flight
+    constexpr int HELD = largestDivisor(STEPS, 12);   // steps whose weights are in flight
     extern __shared__ __align__(16) Element normed[]; // [ROWS, STRIDE]
     const int warp = threadIdx.x / WARP;
     const int g = threadIdx.x % WARP / 4;

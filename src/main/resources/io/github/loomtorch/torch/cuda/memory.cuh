@@ -11,15 +11,15 @@ __device__ __forceinline__ void load(const Element* from, float* x) {
 }
 
 /*
- * Loads of activations, which the previous kernel of the step wrote: they bypass the L1 cache, and come after awaitPrevious(). 16 bytes,
- * two 16-bit elements, one 16-bit element.
+ * Loads of activations, which the previous kernel of the step wrote: they bypass the L1 cache, and come after
+ * awaitPrevious(). 16 bytes, two 16-bit elements, one 16-bit element.
  */
 __device__ __forceinline__ uint4 loadFresh(const Element* from) {
     uint4 x;
     asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                 : "l"(from)
-                 : "memory");
+            : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+            : "l"(from)
+            : "memory");
     return x;
 }
 
@@ -39,8 +39,8 @@ __device__ __forceinline__ unsigned short loadFresh1(const Element* from) {
 __device__ __forceinline__ uint4 loadWeights(const Element* from) {
     uint4 x;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                 : "l"(from));
+            : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+            : "l"(from));
     return x;
 }
 
@@ -51,9 +51,9 @@ __device__ __forceinline__ uint2 loadWeights8(const char* from) {
 }
 
 /*
- * Programmatic dependent launch. After releaseNext() the next kernel may start; it does what does not depend on this one, then waits. Every
- * thread that reads what an earlier kernel of the step writes, or writes what one reads, calls awaitPrevious() first: it returns when the
- * previous kernel, and so all before it, have finished.
+ * Programmatic dependent launch. After releaseNext() the next kernel may start; it does what does not depend on this
+ * one, then waits. Every thread that reads what an earlier kernel of the step writes, or writes what one reads, calls
+ * awaitPrevious() first: it returns when the previous kernel, and so all before it, have finished.
  */
 __device__ __forceinline__ void releaseNext() {
 #if __CUDA_ARCH__ >= 900

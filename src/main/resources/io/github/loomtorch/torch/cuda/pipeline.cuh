@@ -1,8 +1,9 @@
 /*
- * Barriers in shared memory (mbarrier [1]), bulk copies to shared memory (TMA [2]), stores to other blocks of a cluster [3], and a pipeline
- * of stages made of them. Compute capability 9.0 on.
+ * Barriers in shared memory (mbarrier [1]), bulk copies to shared memory (TMA [2]), stores to other blocks of a cluster
+ * [3], and a pipeline of stages made of them. Compute capability 9.0 on.
  *
- * A barrier completes a phase when it has seen all expected arrivals and bytes. The n-th phase, n from 0, is awaited by parity n % 2.
+ * A barrier completes a phase when it has seen all expected arrivals and bytes. The n-th phase, n from 0, is awaited by
+ * parity n % 2.
  *
  * [1] PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier"
  * [2] PTX ISA, "cp.async.bulk" and "cp.async.bulk.tensor"
@@ -28,7 +29,7 @@ __device__ __forceinline__ void publishBarriers() {
 /* Arrives, and has the phase wait for `bytes` too. */
 __device__ __forceinline__ void expectBytes(u64* barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(sharedAddress(barrier)), "r"(bytes)
-                 : "memory");
+            : "memory");
 }
 
 __device__ __forceinline__ void arrive(u64* barrier) {
@@ -38,16 +39,17 @@ __device__ __forceinline__ void arrive(u64* barrier) {
 __device__ __forceinline__ void waitFor(u64* barrier, int parity) {
     asm volatile("{\n .reg .pred done;\n again:\n mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
                  " @!done bra again;\n}" ::"r"(sharedAddress(barrier)),
-                 "r"(parity)
-                 : "memory");
+            "r"(parity)
+            : "memory");
 }
 
 /* The same for a barrier that other blocks of the cluster complete by pushRemote(), whose values are read then. */
 __device__ __forceinline__ void waitForCluster(u64* barrier, int parity) {
-    asm volatile("{\n .reg .pred done;\n again:\n mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-                 " @!done bra again;\n}" ::"r"(sharedAddress(barrier)),
-                 "r"(parity)
-                 : "memory");
+    asm volatile(
+            "{\n .reg .pred done;\n again:\n mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+            " @!done bra again;\n}" ::"r"(sharedAddress(barrier)),
+            "r"(parity)
+            : "memory");
 }
 
 /* L2 cache policy of data that is not read again soon. */
@@ -59,15 +61,16 @@ __device__ __forceinline__ u64 evictFirst() {
 
 /* Copies contiguous global memory to shared memory; `bytes` is a multiple of 16. The barrier counts them. */
 __device__ __forceinline__ void bulkCopy(void* to, const void* from, int bytes, u64* barrier, u64 policy) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-                         sharedAddress(to)),
-                 "l"(from), "r"(bytes), "r"(sharedAddress(barrier)), "l"(policy)
-                 : "memory");
+    asm volatile(
+            "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+                    "r"(sharedAddress(to)),
+            "l"(from), "r"(bytes), "r"(sharedAddress(barrier)), "l"(policy)
+            : "memory");
 }
 
 /*
- * A barrier of the cluster in two halves. All threads of its blocks call both, once; after awaitCluster() the barriers that other blocks
- * initialised before arriveAtCluster() can be used.
+ * A barrier of the cluster in two halves. All threads of its blocks call both, once; after awaitCluster() the barriers
+ * that other blocks initialised before arriveAtCluster() can be used.
  */
 __device__ __forceinline__ void arriveAtCluster() {
     asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
@@ -86,14 +89,14 @@ __device__ __forceinline__ unsigned remoteAddress(const void* local, int block) 
 
 /* Stores 16 bytes in another block's shared memory; that block's barrier counts them. Both addresses are remote. */
 __device__ __forceinline__ void pushRemote(unsigned to, float a, float b, float c, float d, unsigned barrier) {
-    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to), "f"(a),
-                 "f"(b), "f"(c), "f"(d), "r"(barrier)
-                 : "memory");
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
+            "f"(a), "f"(b), "f"(c), "f"(d), "r"(barrier)
+            : "memory");
 }
 
 /*
- * A pipeline of STAGES buffers from a producer, whose copies are counted in bytes, to consumer threads; as CUTLASS's PipelineTmaAsync. The
- * i-th item, i from 0, uses stage i % STAGES. In shared memory.
+ * A pipeline of STAGES buffers from a producer, whose copies are counted in bytes, to consumer threads; as CUTLASS's
+ * PipelineTmaAsync. The i-th item, i from 0, uses stage i % STAGES. In shared memory.
  */
 template <int STAGES>
 struct Pipeline {
@@ -126,8 +129,9 @@ struct Pipeline {
     }
 
     /*
-     * A consumer thread has read the item. Each thread arrives, not one for its warp after a __syncwarp(): compute-sanitizer's racecheck
-     * does not see that __syncwarp() orders the other lanes' reads. It costs no measurable time.
+     * A consumer thread has read the item. Each thread arrives, not one for its warp after a __syncwarp():
+     * compute-sanitizer's racecheck does not see that __syncwarp() orders the other lanes' reads. It costs no
+     * measurable time.
      */
     __device__ __forceinline__ void release(int i) {
         arrive(&empty[i % STAGES]);

@@ -1,5 +1,6 @@
 /*
- * Sampling: a row of logits to one token, the same token as io.github.loomtorch.sampling.Sampler gives for the same logits.
+ * Sampling: a row of logits to one token, the same token as io.github.loomtorch.sampling.Sampler gives for the same
+ * logits.
  *
  *   LT_VOCAB, LT_PADDED_VOCAB                     vocabulary, and row stride of the logits, a multiple of 64
  *   LT_SAMPLE_THREADS                             threads of a block
@@ -7,26 +8,28 @@
  *   LT_RESULT_SIZE, LT_RESULT_<field>             the results: see ResultRow.java
  *   LT_UNUSABLE_<reason>                          why there is no token: see Sampler.Unusable
  *
- * One block a row. The row is read from memory (the L2 cache, mostly) two to five times: 2 PADDED_VOCAB elements a pass.
+ * One block a row. The row is read from memory (the L2 cache, mostly) two to five times: 2 PADDED_VOCAB elements a
+ * pass.
  */
 #include "sample_select.cuh"
 #include "step_row.cuh"
-#if !defined(LT_ROW_FLAGS) || !defined(LT_ROW_TOP_K) || !defined(LT_ROW_SCALE) || !defined(LT_ROW_TOP_P) \
-        || !defined(LT_ROW_MIN_EXPONENT) || !defined(LT_ROW_REPETITION) || !defined(LT_ROW_PRESENCE) \
-        || !defined(LT_ROW_FREQUENCY) || !defined(LT_ROW_UNIFORM) || !defined(LT_ROW_TOP_LOGPROBS) || !defined(LT_ROW_RESULT)
+#if !defined(LT_ROW_FLAGS) || !defined(LT_ROW_TOP_K) || !defined(LT_ROW_SCALE) || !defined(LT_ROW_TOP_P) || \
+        !defined(LT_ROW_MIN_EXPONENT) || !defined(LT_ROW_REPETITION) || !defined(LT_ROW_PRESENCE) ||        \
+        !defined(LT_ROW_FREQUENCY) || !defined(LT_ROW_UNIFORM) || !defined(LT_ROW_TOP_LOGPROBS) ||          \
+        !defined(LT_ROW_RESULT)
 #error "sample.cu needs -DLT_ROW_<field> of every field of StepInput.java: see KernelFile.java"
 #endif
-#if !defined(LT_FLAG_SAMPLES) || !defined(LT_FLAG_GREEDY) || !defined(LT_FLAG_BIASED) || !defined(LT_FLAG_PENALISED) \
-        || !defined(LT_FLAG_COUNT_INPUT)
+#if !defined(LT_FLAG_SAMPLES) || !defined(LT_FLAG_GREEDY) || !defined(LT_FLAG_BIASED) || \
+        !defined(LT_FLAG_PENALISED) || !defined(LT_FLAG_COUNT_INPUT)
 #error "sample.cu needs -DLT_FLAG_<flag> of every flag of StepInput.java: see KernelFile.java"
 #endif
-#if !defined(LT_RESULT_SIZE) || !defined(LT_RESULT_TOKEN) || !defined(LT_RESULT_TOKEN_LOGIT) || !defined(LT_RESULT_MAX_LOGIT) \
-        || !defined(LT_RESULT_MASS) || !defined(LT_RESULT_TOP) || !defined(LT_RESULT_REASON) || !defined(LT_RESULT_ID) \
-        || !defined(LT_RESULT_LOGIT)
+#if !defined(LT_RESULT_SIZE) || !defined(LT_RESULT_TOKEN) || !defined(LT_RESULT_TOKEN_LOGIT) || \
+        !defined(LT_RESULT_MAX_LOGIT) || !defined(LT_RESULT_MASS) || !defined(LT_RESULT_TOP) || \
+        !defined(LT_RESULT_REASON) || !defined(LT_RESULT_ID) || !defined(LT_RESULT_LOGIT)
 #error "sample.cu needs -DLT_RESULT_<field> of every field of ResultRow.java: see KernelFile.java"
 #endif
-#if !defined(LT_UNUSABLE_LOGIT) || !defined(LT_UNUSABLE_ADJUSTED_LOGIT) || !defined(LT_UNUSABLE_ALL_BANNED) \
-        || !defined(LT_UNUSABLE_ALL_INFINITE)
+#if !defined(LT_UNUSABLE_LOGIT) || !defined(LT_UNUSABLE_ADJUSTED_LOGIT) || !defined(LT_UNUSABLE_ALL_BANNED) || \
+        !defined(LT_UNUSABLE_ALL_INFINITE)
 #error "sample.cu needs -DLT_UNUSABLE_<reason>: see KernelFile.java"
 #endif
 static_assert(LT_RESULT_SIZE > LT_RESULT_TOP && LT_RESULT_SIZE > LT_RESULT_LOGIT, "a row of results holds all fields");
@@ -155,7 +158,10 @@ __device__ int firstUnusable(Shared& s, const Row& row) {
     return (int)blockMin(s, first);
 }
 
-/* Adds to the result of a row of unusable logits what Sampler.unusable reports: the reason, the first token id where it shows, its logit. */
+/*
+ * Adds to the result of a row of unusable logits what Sampler.unusable reports: the reason, the first token id where it
+ * shows, its logit.
+ */
 __device__ __noinline__ void explain(Shared& s, const Row& row, int* result) {
     bool any = false; // above -infinity
     forEachLogit<false>(row, [&](int id, float logit) { any |= logit > -INF; });
@@ -163,7 +169,7 @@ __device__ __noinline__ void explain(Shared& s, const Row& row, int* result) {
     const int raw = firstUnusable<false>(s, row);
     const int adjusted = firstUnusable<true>(s, row);
     if (threadIdx.x == 0) {
-        result[LT_RESULT_REASON] = raw < VOCAB   ? LT_UNUSABLE_LOGIT
+        result[LT_RESULT_REASON] = raw < VOCAB        ? LT_UNUSABLE_LOGIT
                                    : adjusted < VOCAB ? LT_UNUSABLE_ADJUSTED_LOGIT
                                    : any              ? LT_UNUSABLE_ALL_BANNED
                                                       : LT_UNUSABLE_ALL_INFINITE;
@@ -175,12 +181,14 @@ __device__ __noinline__ void explain(Shared& s, const Row& row, int* result) {
 }
 
 /*
- * tokens [slots]: gets the token; before, holds the input token of a row that does not name it. results, in host memory, row LT_ROW_RESULT:
- * gets the token too, or -1 and the reason if the logits are unusable; with logprobs also the token's raw logit, the largest raw logit, the
- * mass of all raw weights at temperature 1 (two ints) and pairs (id, raw logit) of the most probable tokens.
+ * tokens [slots]: gets the token; before, holds the input token of a row that does not name it. results, in host
+ * memory, row LT_ROW_RESULT: gets the token too, or -1 and the reason if the logits are unusable; with logprobs also
+ * the token's raw logit, the largest raw logit, the mass of all raw weights at temperature 1 (two ints) and pairs (id,
+ * raw logit) of the most probable tokens.
  */
-extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restrict__ input, const Element* logits,
-        const float* __restrict__ bias, unsigned short* __restrict__ counts, int* __restrict__ results, int* __restrict__ tokens) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+        sample(const int* __restrict__ input, const Element* logits, const float* __restrict__ bias,
+                unsigned short* __restrict__ counts, int* __restrict__ results, int* __restrict__ tokens) {
     __shared__ Shared s;
     const int* in = input + (size_t)blockIdx.x * ROW_SIZE;
     releaseNext();
@@ -207,7 +215,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample(const int* __restri
         row.frequency = __int_as_float(in[LT_ROW_FREQUENCY]);
     }
 
-    const int token = flags & (LT_FLAG_BIASED | LT_FLAG_PENALISED) ? choose<true>(s, row, in) : choose<false>(s, row, in);
+    const int token =
+            flags & (LT_FLAG_BIASED | LT_FLAG_PENALISED) ? choose<true>(s, row, in) : choose<false>(s, row, in);
     int* result = results + (size_t)in[LT_ROW_RESULT] * LT_RESULT_SIZE;
     if (threadIdx.x == 0) {
         result[LT_RESULT_TOKEN] = token;

@@ -1,12 +1,12 @@
 /*
- * The arithmetic of sampling, as io.github.loomtorch.sampling.Sampler has it: compiled without fused multiply-add, and with integer sums, it
- * gives the same results bit for bit. The package documentation of `sampling` states it.
+ * The arithmetic of sampling, as io.github.loomtorch.sampling.Sampler has it: compiled without fused multiply-add, and
+ * with integer sums, it gives the same results bit for bit. The package documentation of `sampling` states it.
  */
 #pragma once
 #include "element.cuh"
 
-constexpr int OCTAVE = 32;                // buckets to a factor of two of weight
-constexpr float MIN_EXPONENT = -41;       // weights below 2^-41 of the largest are 0
+constexpr int OCTAVE = 32;          // buckets to a factor of two of weight
+constexpr float MIN_EXPONENT = -41; // weights below 2^-41 of the largest are 0
 constexpr int BUCKETS = 41 * OCTAVE + 1;
 
 /* Orders as Sampler.orderOf: descending logit, then ascending id; -0 equals 0. */

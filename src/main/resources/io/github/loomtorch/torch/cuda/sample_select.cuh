@@ -1,6 +1,6 @@
 /*
- * Selection from a row of logits, by all threads of a block: passes over the row, a list of the largest logits, and the search for the token
- * at which the summed weight exceeds a target.
+ * Selection from a row of logits, by all threads of a block: passes over the row, a list of the largest logits, and the
+ * search for the token at which the summed weight exceeds a target.
  */
 #pragma once
 #include "memory.cuh"
@@ -94,8 +94,8 @@ __device__ __forceinline__ float blockMax(Shared& s, float x) {
 }
 
 /*
- * Puts the orders up to `last` into the list, in no order; returns how many there are, of which only LISTED are listed. `threadMax` is the
- * largest logit of this thread's share: all threads search the few shares that hold any.
+ * Puts the orders up to `last` into the list, in no order; returns how many there are, of which only LISTED are listed.
+ * `threadMax` is the largest logit of this thread's share: all threads search the few shares that hold any.
  */
 template <bool ADJUSTED>
 __device__ __noinline__ int listUpTo(Shared& s, const Row& row, u64 last, float threadMax) {
@@ -127,8 +127,8 @@ __device__ __noinline__ int listUpTo(Shared& s, const Row& row, u64 last, float 
 }
 
 /*
- * Lists the k largest logits, and some more; k <= GROUPS / 2. Returns how many there are, of which only LISTED are listed. `threadMax` as
- * above.
+ * Lists the k largest logits, and some more; k <= GROUPS / 2. Returns how many there are, of which only LISTED are
+ * listed. `threadMax` as above.
  */
 template <bool ADJUSTED>
 __device__ int listLargest(Shared& s, const Row& row, int k, float threadMax) {
@@ -162,7 +162,9 @@ __device__ int listLargest(Shared& s, const Row& row, int k, float threadMax) {
     return listUpTo<ADJUSTED>(s, row, s.answerOrder, threadMax);
 }
 
-/* The last order, of any id, among the k largest logits and those equal to the k-th, which are all among the n listed. */
+/*
+ * The last order, of any id, among the k largest logits and those equal to the k-th, which are all among the n listed.
+ */
 __device__ __noinline__ u64 lastListed(Shared& s, int n, int k) {
     __syncthreads();
     for (int first = 0; first < n; first += THREADS / RANKERS) {
@@ -227,8 +229,8 @@ __device__ __noinline__ void rankList(Shared& s, int n) {
 }
 
 /*
- * Finds in the ranked list, before which stands a mass of `before`, the first token up to which the mass exceeds `target`: sets answerOrder
- * and answerMass.
+ * Finds in the ranked list, before which stands a mass of `before`, the first token up to which the mass exceeds
+ * `target`: sets answerOrder and answerMass.
  */
 __device__ void findListed(Shared& s, int n, u64 before, u64 target) {
     for (int i = threadIdx.x; i < n; i += THREADS) {

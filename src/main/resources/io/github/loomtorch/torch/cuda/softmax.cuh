@@ -46,7 +46,9 @@ struct SoftmaxState {
         }
     }
 
-    /* Makes `max` the maximum of this state and of another; `mine` and `theirs` are the factors that bring them to it. */
+    /*
+     * Makes `max` the maximum of this state and of another; `mine` and `theirs` are the factors that bring them to it.
+     */
     template <typename Acc>
     __device__ __forceinline__ void combine(float max, float mine, float theirs, float otherL, Acc other) {
         m = max;
@@ -65,8 +67,8 @@ struct SoftmaxState {
     }
 
     /*
-     * Every thread gets the merged states of the threads of its warp whose lane numbers are equal modulo `lanes`, a power of two. States
-     * may have no scores.
+     * Every thread gets the merged states of the threads of its warp whose lane numbers are equal modulo `lanes`, a
+     * power of two. States may have no scores.
      */
     __device__ __forceinline__ void mergeAcrossWarp(int lanes) {
         #pragma unroll
@@ -81,8 +83,8 @@ struct SoftmaxState {
 };
 
 /*
- * Merges `count` states of D columns, STRIDE floats apart: acc [D], then m, then l. At least one has scores. Makes N columns, from `column`
- * on.
+ * Merges `count` states of D columns, STRIDE floats apart: acc [D], then m, then l. At least one has scores. Makes N
+ * columns, from `column` on.
  */
 template <int D, int STRIDE, int N>
 __device__ __forceinline__ SoftmaxState<N> mergeStates(const float* states, int count, int column) {

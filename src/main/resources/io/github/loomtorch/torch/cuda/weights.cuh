@@ -3,27 +3,37 @@
 #include "memory.cuh"
 
 /*
- * 16-bit weights; with INT8, weights rounded to 8 bits, with 128 added. A sum of products with 8-bit weights is to be multiplied by the
- * row's scale.
+ * 16-bit weights; with INT8, weights rounded to 8 bits, with 128 added. A sum of products with 8-bit weights is to be
+ * multiplied by the row's scale.
  */
 template <bool INT8>
 struct Weights {
     uint4 raw;
 
-    __device__ __forceinline__ static Weights load(const void* w, size_t at) { return {loadWeights((const Element*)w + at)}; }
+    __device__ __forceinline__ static Weights load(const void* w, size_t at) {
+        return {loadWeights((const Element*)w + at)};
+    }
 
-    __device__ __forceinline__ static Weights zero() { return {make_uint4(0, 0, 0, 0)}; }
+    __device__ __forceinline__ static Weights zero() {
+        return {make_uint4(0, 0, 0, 0)};
+    }
 
-    __device__ __forceinline__ uint4 elements() const { return raw; }
+    __device__ __forceinline__ uint4 elements() const {
+        return raw;
+    }
 };
 
 template <>
 struct Weights<true> {
     uint2 raw;
 
-    __device__ __forceinline__ static Weights load(const void* w, size_t at) { return {loadWeights8((const char*)w + at)}; }
+    __device__ __forceinline__ static Weights load(const void* w, size_t at) {
+        return {loadWeights8((const char*)w + at)};
+    }
 
-    __device__ __forceinline__ static Weights zero() { return {make_uint2(0x80808080, 0x80808080)}; }
+    __device__ __forceinline__ static Weights zero() {
+        return {make_uint2(0x80808080, 0x80808080)};
+    }
 
     /* Bytes `first` and first + 1 as elements. */
     __device__ __forceinline__ static unsigned pair(unsigned bytes, int first) {
