@@ -50,6 +50,13 @@ final class DeviceOptions {
                     "On a GPU, let small batches read the weights rounded to 8 bits: faster, slightly less exact.")
     private boolean int8Weights;
 
+    @Option(
+            names = "--trust-model-ts",
+            description =
+                    "Execute the program in a model.ts without weights beside it, where it is not this version's own: for"
+                            + " files from a trusted source only.")
+    private boolean trustModelTs;
+
     /**
      * As {@link ModelOptions}.
      *
@@ -65,6 +72,7 @@ final class DeviceOptions {
                 .cudaGraphs(!noCudaGraphs)
                 .deterministic(deterministic)
                 .int8Weights(int8Weights)
+                .trustModelTs(trustModelTs)
                 .build();
     }
 }

@@ -127,9 +127,4 @@ public final class Checkpoint {
         }
         return tensor;
     }
-
-    /** Every file that holds tensors, once. */
-    List<Path> files() {
-        return tensors.values().stream().map(CheckpointTensor::file).distinct().toList();
-    }
 }

@@ -271,8 +271,13 @@ public record Gpt2Config(
                 inVocabulary(ids, vocabSize));
     }
 
-    /** The same model with a head of its own or without. */
-    Gpt2Config withTieWordEmbeddings(boolean tied) {
+    /**
+     * The same model with a head of its own or without.
+     *
+     * @param tied see {@link #tieWordEmbeddings()}
+     * @return a new configuration
+     */
+    public Gpt2Config withTieWordEmbeddings(boolean tied) {
         return new Gpt2Config(
                 vocabSize,
                 contextLength,

@@ -1,13 +1,8 @@
 package io.github.loomtorch.model;
 
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.attribute.BasicFileAttributes;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
 
 /**
  * A directory that holds a model: {@code config.json} and weights (see {@link Checkpoint#open}), or the
@@ -136,46 +131,17 @@ public final class ModelDirectory {
                 + ", got a directory without them");
     }
 
+    /**
+     * Opens {@code model.ts}.
+     *
+     * @return its tensors and its program
+     * @throws IOException if there is none, or it is bad (see {@link TorchScriptArchive#open})
+     */
+    public TorchScriptArchive openTorchScript() throws IOException {
+        return TorchScriptArchive.open(ModelFiles.require(path.toString(), path, TORCH_SCRIPT));
+    }
+
     private Checkpoint checkpoint() throws IOException {
         return nanoGpt ? NanoGpt.open(ModelFiles.require(path.toString(), path, NanoGpt.NAME)) : Checkpoint.open(path);
-    }
-
-    /**
-     * Tells whether something made from this model, such as its {@code model.ts}, is still good: covers all of
-     * {@code config.json} and, for each file of the weights, its name, size, time of last modification and, of
-     * safetensors, header. The weights' data is not read, so it takes milliseconds for a model of any size.
-     *
-     * @return 64 hexadecimal digits
-     * @throws IOException if a file cannot be read or the checkpoint is bad
-     */
-    public String fingerprint() throws IOException {
-        MessageDigest digest = sha256();
-        if (!nanoGpt) {
-            digest.update(sha256().digest(Files.readAllBytes(path.resolve(CONFIG))));
-        }
-        if (hasWeights()) {
-            Checkpoint checkpoint = checkpoint();
-            if (!checkpoint.files().contains(checkpoint.path())) {
-                digest.update(sha256().digest(Files.readAllBytes(checkpoint.path())));
-            }
-            for (Path file : checkpoint.files()) {
-                BasicFileAttributes attributes = Files.readAttributes(file, BasicFileAttributes.class);
-                String facts =
-                        file.getFileName() + "\n" + attributes.size() + "\n" + attributes.lastModifiedTime() + "\n";
-                digest.update(facts.getBytes(StandardCharsets.UTF_8));
-                if (file.toString().endsWith(".safetensors")) {
-                    digest.update(sha256().digest(Safetensors.readHeader(file)));
-                }
-            }
-        }
-        return HexFormat.of().formatHex(digest.digest());
-    }
-
-    private static MessageDigest sha256() {
-        try {
-            return MessageDigest.getInstance("SHA-256");
-        } catch (NoSuchAlgorithmException e) {
-            throw new AssertionError("every Java platform has SHA-256", e);
-        }
     }
 }

@@ -67,12 +67,18 @@ final class ModelFiles {
     /** Reads {@code size} bytes, which the caller knows to be few, into an array of that size. */
     static ByteBuffer read(Path file, FileChannel channel, long position, int size) throws IOException {
         ByteBuffer buffer = ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
+        readFully(file, channel, position, buffer);
+        return buffer;
+    }
+
+    /** Fills a buffer from its start to its limit, and sets its position to the start. */
+    static void readFully(Path file, FileChannel channel, long position, ByteBuffer buffer) throws IOException {
         while (buffer.hasRemaining()) {
             if (channel.read(buffer, position + buffer.position()) < 0) {
                 throw new EOFException(
                         file + ": expected " + buffer.remaining() + " more bytes, got the end of the file");
             }
         }
-        return buffer.flip();
+        buffer.flip();
     }
 }

@@ -20,7 +20,7 @@ import java.util.Map;
  *
  * <p>Python's values become: dict and OrderedDict a {@code Map}, list and tuple a {@code List}, str a {@code String},
  * int a {@code Long} or {@code BigInteger}, float a {@code Double}, bool a {@code Boolean}, None {@link #NONE}, a
- * tensor a {@link TensorView}.
+ * tensor a {@link TensorView}. A TorchScript module becomes a {@code Map} of its attributes.
  *
  * <p>Limits: 16 MiB and 1,000,000 instructions a pickle, 64 KiB a string, 64 dimensions a tensor.
  */
@@ -80,6 +80,16 @@ final class Pickle {
         Function(String name) {
             this.name = name;
         }
+    }
+
+    /** A class of a TorchScript archive: its code is in the archive and not looked at here. */
+    private enum ModuleType implements Global {
+        MODULE
+    }
+
+    /** A TorchScript module: its attributes by name. */
+    private static final class Module extends LinkedHashMap<Object, Object> {
+        private static final long serialVersionUID = 1;
     }
 
     private static final Object MARK = new Object();
@@ -163,6 +173,7 @@ final class Pickle {
             case 0x93 -> stackGlobal(); // STACK_GLOBAL
             case 'Q' -> push(storage(pop())); // BINPERSID
             case 'R' -> reduce(); // REDUCE
+            case 0x81 -> newModule(); // NEWOBJ
             case 'b' -> build(); // BUILD
             default -> throw bad("instruction must be one of a checkpoint's, got " + name(opcode));
         }
@@ -255,6 +266,9 @@ final class Pickle {
         if (STORAGES.containsKey(name)) {
             return new StorageType(STORAGES.get(name));
         }
+        if (name.startsWith("__torch__.") || name.startsWith("__torch__ ")) {
+            return ModuleType.MODULE;
+        }
         for (Function function : Function.values()) {
             if (function.name.equals(name)) {
                 return function;
@@ -340,9 +354,20 @@ final class Pickle {
         return sizes;
     }
 
+    private void newModule() throws IOException {
+        if (!(pop() instanceof List<?> arguments) || !arguments.isEmpty() || pop() != ModuleType.MODULE) {
+            throw bad("NEWOBJ needs the class of a TorchScript module and no arguments");
+        }
+        push(new Module());
+    }
+
     /** Sets attributes; those of an OrderedDict, such as a state dict's {@code _metadata}, mean nothing here. */
     private void build() throws IOException {
-        pop();
+        Object state = pop();
+        if (peek() instanceof Module module && state instanceof Map<?, ?> attributes) {
+            module.putAll(attributes);
+            return;
+        }
         if (!(peek() instanceof Map<?, ?>)) {
             throw bad("BUILD needs an OrderedDict, got " + type(peek()));
         }

@@ -75,13 +75,6 @@ final class Safetensors {
         return file + ": tensor " + Json.shorten(tensor);
     }
 
-    /** The header's bytes, read from the start of a file. */
-    static byte[] readHeader(Path file) throws IOException {
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
-            return readHeader(file, channel);
-        }
-    }
-
     private static byte[] readHeader(Path file, FileChannel channel) throws IOException {
         long fileBytes = channel.size();
         if (fileBytes < LENGTH_BYTES) {

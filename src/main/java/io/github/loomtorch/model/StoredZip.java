@@ -5,13 +5,13 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * Finds the entries of a zip archive whose entries are stored, that is, not compressed, as PyTorch writes them: an
- * entry is then a piece of the file, which can be mapped. Archives with a compressed or encrypted entry are refused, so
- * that nothing has to be inflated. (java.util.zip does not tell where an entry's data begins.)
+ * Finds the entries of a zip archive. PyTorch stores entries, that is, does not compress them: an entry is then a piece
+ * of the file, which can be mapped. Compressed entries are found but cannot be read, so that nothing has to be
+ * inflated. Archives with encrypted entries are refused. (java.util.zip does not tell where an entry's data begins.)
  */
 final class StoredZip {
     /*
@@ -39,7 +39,28 @@ final class StoredZip {
     private final Path file;
     private final FileChannel channel;
     private final long fileBytes;
-    private final Map<String, CheckpointTensor.Storage> entries = new HashMap<>();
+    private final Map<String, Entry> entries = new LinkedHashMap<>();
+
+    /**
+     * One entry.
+     *
+     * @param data its bytes in the file, as they are there
+     * @param crc CRC-32 of its bytes before compression
+     */
+    record Entry(String name, CheckpointTensor.Storage data, long crc, boolean compressed) {
+        /**
+         * Its bytes in the file.
+         *
+         * @throws IOException if they are compressed
+         */
+        CheckpointTensor.Storage stored() throws IOException {
+            if (compressed) {
+                throw new IOException(data.file() + ": entry " + Json.shorten(name)
+                        + " must be stored, got a compressed one; torch.save does not compress");
+            }
+            return data;
+        }
+    }
 
     private StoredZip(Path file, FileChannel channel) throws IOException {
         this.file = file;
@@ -47,8 +68,8 @@ final class StoredZip {
         this.fileBytes = channel.size();
     }
 
-    /** The place of each entry's data, by the entry's name. */
-    static Map<String, CheckpointTensor.Storage> read(Path file, FileChannel channel) throws IOException {
+    /** The entries by their names, in the order of the directory. */
+    static Map<String, Entry> read(Path file, FileChannel channel) throws IOException {
         StoredZip zip = new StoredZip(file, channel);
         zip.readDirectory();
         return zip.entries;
@@ -115,10 +136,10 @@ final class StoredZip {
         long compressed = Integer.toUnsignedLong(directory.getInt(at + 20));
         long size = Integer.toUnsignedLong(directory.getInt(at + 24));
         long local = Integer.toUnsignedLong(directory.getInt(at + 42));
-        if (encrypted || directory.getShort(at + 10) != 0) {
-            throw new IOException(file + ": entry " + Json.shorten(name) + " must be stored, got "
-                    + (encrypted ? "an encrypted" : "a compressed") + " one; torch.save does not compress");
+        if (encrypted) {
+            throw new IOException(file + ": entry " + Json.shorten(name) + " must be stored, got an encrypted one");
         }
+        boolean isCompressed = directory.getShort(at + 10) != 0;
         // The zip64 field has those of the three numbers that are all ones, in this order.
         ByteBuffer extra = directory.duplicate().order(directory.order());
         extra.position(at + DIRECTORY_BYTES + nameBytes);
@@ -139,14 +160,16 @@ final class StoredZip {
                 + Short.toUnsignedInt(header.getShort(26))
                 + Short.toUnsignedInt(header.getShort(28));
         if (header.getInt(0) != LOCAL_SIGNATURE
-                || size != compressed
-                || size < 0
+                || !isCompressed && size != compressed
+                || compressed < 0
                 || begin > directoryStart
-                || size > directoryStart - begin) {
-            throw damaged("entry " + Json.shorten(name) + " of " + size + " bytes at " + begin
+                || compressed > directoryStart - begin) {
+            throw damaged("entry " + Json.shorten(name) + " of " + compressed + " bytes at " + begin
                     + " does not lie before the directory");
         }
-        if (entries.put(name, new CheckpointTensor.Storage(file, begin, size)) != null) {
+        CheckpointTensor.Storage data = new CheckpointTensor.Storage(file, begin, compressed);
+        long crc = Integer.toUnsignedLong(directory.getInt(at + 16));
+        if (entries.put(name, new Entry(name, data, crc, isCompressed)) != null) {
             throw damaged("it has two entries " + Json.shorten(name));
         }
         directory.position(at + DIRECTORY_BYTES + nameBytes + extraBytes + commentBytes);

@@ -11,6 +11,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * A file that Python's {@code torch.save} wrote: {@code pytorch_model.bin}, or nanoGPT's {@code ckpt.pt}. Both formats
@@ -66,18 +67,27 @@ final class TorchFile {
     }
 
     private static TorchFile openZip(Path path, FileChannel channel) throws IOException {
-        Map<String, CheckpointTensor.Storage> entries = StoredZip.read(path, channel);
-        String folder = entries.keySet().stream()
+        return openZip(path, channel, StoredZip.read(path, channel));
+    }
+
+    /** The folder of an archive, with a slash at the end. */
+    static String folder(Path path, Set<String> entries) throws IOException {
+        return entries.stream()
                 .filter(name -> name.endsWith("/" + PICKLE) && name.indexOf('/') == name.length() - PICKLE.length() - 1)
                 .findFirst()
                 .map(name -> name.substring(0, name.length() - PICKLE.length()))
                 .orElseThrow(
                         () -> new IOException(path + ": expected an archive of torch.save, got one without " + PICKLE));
-        CheckpointTensor.Storage order = entries.get(folder + "byteorder");
-        if (order != null && !text(path, channel, order).equals("little")) {
+    }
+
+    /** Opens a zip archive whose directory was read. */
+    static TorchFile openZip(Path path, FileChannel channel, Map<String, StoredZip.Entry> entries) throws IOException {
+        String folder = folder(path, entries.keySet());
+        StoredZip.Entry order = entries.get(folder + "byteorder");
+        if (order != null && !text(path, channel, order.stored()).equals("little")) {
             throw new IOException(path + ": byte order must be little");
         }
-        CheckpointTensor.Storage entry = entries.get(folder + PICKLE);
+        CheckpointTensor.Storage entry = entries.get(folder + PICKLE).stored();
         if (entry.size() > Pickle.MAX_BYTES) {
             throw new IOException(
                     path + ": " + PICKLE + " must have <= " + Pickle.MAX_BYTES + " bytes, got " + entry.size());
@@ -87,10 +97,11 @@ final class TorchFile {
         Object root = pickle.read();
         Map<String, CheckpointTensor.Storage> storages = new HashMap<>();
         for (Pickle.Storage storage : pickle.storages().values()) {
-            CheckpointTensor.Storage data = entries.get(folder + "data/" + storage.key());
-            if (data == null) {
+            StoredZip.Entry stored = entries.get(folder + "data/" + storage.key());
+            if (stored == null) {
                 throw new IOException(path + ": expected an entry data/" + Json.shorten(storage.key()) + ", got none");
             }
+            CheckpointTensor.Storage data = stored.stored();
             requireSize(path, storage, data.size());
             storages.put(storage.key(), data);
         }

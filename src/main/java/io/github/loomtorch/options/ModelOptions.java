@@ -21,6 +21,9 @@ import java.util.regex.Pattern;
  * @param int8Weights whether steps of at most 16 rows, which cost what reading the weights costs, read these rounded to
  *     8 bits, with a scale for each output channel: faster for small batches, and slightly less exact. On a GPU, in
  *     float16 or bfloat16; takes half as much memory again for the weights
+ * @param trustModelTs whether a {@code model.ts} without weights beside it runs the program that it holds, where that
+ *     is not this version's own. <b>This executes code of the file</b>, which can read and write files as this process
+ *     may: only for files from a source that may run programs here. Without it, only the file's tensors are used
  */
 public record ModelOptions(
         String device,
@@ -30,7 +33,8 @@ public record ModelOptions(
         double kvCacheFraction,
         boolean cudaGraphs,
         boolean deterministic,
-        boolean int8Weights) {
+        boolean int8Weights,
+        boolean trustModelTs) {
     private static final Pattern DEVICE = Pattern.compile("auto|cpu|cuda(:\\d{1,3})?");
 
     /**
@@ -58,7 +62,8 @@ public record ModelOptions(
      * The default options.
      *
      * @return the first GPU if there is one, {@link Dtype#AUTO}, 16 sequences, pages of 16 tokens, 0.9 of the free GPU
-     *     memory for the KV cache, CUDA graphs, neither deterministic nor with 8-bit weights
+     *     memory for the KV cache, CUDA graphs, neither deterministic nor with 8-bit weights, no trust in
+     *     {@code model.ts}
      */
     public static ModelOptions defaults() {
         return builder().build();
@@ -87,7 +92,8 @@ public record ModelOptions(
                 .kvCacheFraction(kvCacheFraction)
                 .cudaGraphs(cudaGraphs)
                 .deterministic(deterministic)
-                .int8Weights(int8Weights);
+                .int8Weights(int8Weights)
+                .trustModelTs(trustModelTs);
     }
 
     /** Collects options; {@link #build()} checks the ranges. Not thread-safe. */
@@ -100,6 +106,7 @@ public record ModelOptions(
         private boolean cudaGraphs = true;
         private boolean deterministic;
         private boolean int8Weights;
+        private boolean trustModelTs;
 
         private Builder() {}
 
@@ -192,6 +199,17 @@ public record ModelOptions(
         }
 
         /**
+         * Sets {@link ModelOptions#trustModelTs()}. This executes code of the file.
+         *
+         * @param trustModelTs whether a {@code model.ts} may run its own program
+         * @return this
+         */
+        public Builder trustModelTs(boolean trustModelTs) {
+            this.trustModelTs = trustModelTs;
+            return this;
+        }
+
+        /**
          * The options.
          *
          * @return a new instance
@@ -199,7 +217,15 @@ public record ModelOptions(
          */
         public ModelOptions build() {
             return new ModelOptions(
-                    device, dtype, maxBatchSize, pageSize, kvCacheFraction, cudaGraphs, deterministic, int8Weights);
+                    device,
+                    dtype,
+                    maxBatchSize,
+                    pageSize,
+                    kvCacheFraction,
+                    cudaGraphs,
+                    deterministic,
+                    int8Weights,
+                    trustModelTs);
         }
     }
 }

@@ -7,7 +7,7 @@ import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.cuda.CudaGpt2;
 import io.github.loomtorch.torch.natives.Failures;
 import io.github.loomtorch.torch.program.Gpt2;
-import io.github.loomtorch.torch.program.TorchScriptExporter;
+import io.github.loomtorch.torch.program.Gpt2Module;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.io.IOException;
@@ -22,7 +22,7 @@ public final class Gpt2Loader {
     private Gpt2Loader() {}
 
     /**
-     * Loads a model; exports its {@code model.ts} first if need be.
+     * Loads a model from its weights, or from its {@code model.ts} where there are no weights.
      *
      * @param directory {@code config.json} and weights
      * @param options device, dtype, batch size
@@ -31,10 +31,7 @@ public final class Gpt2Loader {
      * @throws TorchException if libtorch or CUDA is missing, or memory runs out
      */
     public static Gpt2 load(ModelDirectory directory, ModelOptions options) throws IOException {
-        return create(
-                TorchScriptExporter.config(directory),
-                options,
-                (device, dtype) -> TorchScriptExporter.load(directory, device, dtype));
+        return create(Gpt2Module.open(directory, options.trustModelTs()), options);
     }
 
     /**
@@ -48,17 +45,17 @@ public final class Gpt2Loader {
      */
     public static Gpt2 random(Gpt2Config config, long seed, ModelOptions options) {
         try {
-            return create(config, options, (device, dtype) -> TorchScriptExporter.random(config, seed, device, dtype));
+            return create(Gpt2Module.random(config, seed), options);
         } catch (IOException e) {
             throw new UncheckedIOException(e); // it reads no file
         }
     }
 
-    private static Gpt2 create(Gpt2Config config, ModelOptions options, TorchScriptProgram.Loader loader)
-            throws IOException {
+    private static Gpt2 create(Gpt2Module model, ModelOptions options) throws IOException {
+        Gpt2Config config = model.config();
         TorchScriptProgram program;
         try {
-            program = new TorchScriptProgram(config, options, CudaGpt2.reservedBytes(config, options), loader);
+            program = new TorchScriptProgram(model, options, CudaGpt2.reservedBytes(config, options));
         } catch (RuntimeException e) {
             throw Failures.explain("loading the model", e);
         }

@@ -2,16 +2,13 @@ package io.github.loomtorch.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
-import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.testing.RandomCheckpoint;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.attribute.FileTime;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.BeforeEach;
@@ -44,7 +41,6 @@ class ModelDirectoryTest {
         Files.move(dir.resolve("model.safetensors"), dir.resolve("model.ts"));
         ModelDirectory model = ModelDirectory.open(dir);
         assertFalse(model.hasWeights());
-        assertEquals(64, model.fingerprint().length());
         IOException e = assertThrows(IOException.class, model::weights);
         assertEquals(
                 dir
@@ -93,55 +89,6 @@ class ModelDirectoryTest {
                 dir);
         Files.delete(dir.resolve("config.json"));
         assertFails(dir + ": expected config.json, got a directory without it", dir);
-    }
-
-    @Test
-    void fingerprintStaysWhileNothingChanges() throws IOException {
-        String fingerprint = ModelDirectory.open(dir).fingerprint();
-        assertTrue(fingerprint.matches("[0-9a-f]{64}"), fingerprint);
-        Files.createFile(dir.resolve("model.ts"));
-        assertEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
-    }
-
-    @Test
-    void fingerprintChangesWithTheConfiguration() throws IOException {
-        String fingerprint = ModelDirectory.open(dir).fingerprint();
-        Path config = dir.resolve("config.json");
-        Files.writeString(config, Files.readString(config) + "\n");
-        assertNotEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
-    }
-
-    @Test
-    void fingerprintChangesWithTheTimeOrTheHeaderOfTheWeights() throws IOException {
-        Path weights = dir.resolve("model.safetensors");
-        FileTime time = Files.getLastModifiedTime(weights);
-        String fingerprint = ModelDirectory.open(dir).fingerprint();
-        Files.setLastModifiedTime(weights, FileTime.fromMillis(time.toMillis() + 5000));
-        assertNotEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
-
-        byte[] bytes = Files.readAllBytes(weights);
-        String changed =
-                new String(bytes, StandardCharsets.ISO_8859_1).replace("\"dtype\":\"F16\"", "\"dtype\":\"I16\"");
-        Files.write(weights, changed.getBytes(StandardCharsets.ISO_8859_1));
-        Files.setLastModifiedTime(weights, time);
-        assertNotEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
-
-        Files.write(weights, bytes);
-        Files.setLastModifiedTime(weights, time);
-        assertEquals(fingerprint, ModelDirectory.open(dir).fingerprint());
-    }
-
-    @Test
-    void fingerprintCoversTheIndexAndTheShards() throws IOException {
-        Path shard = Files.move(dir.resolve("model.safetensors"), dir.resolve("1.safetensors"));
-        Path index = dir.resolve("model.safetensors.index.json");
-        Files.writeString(index, "{\"weight_map\": {\"wte.weight\": \"1.safetensors\"}}");
-        String fingerprint = ModelDirectory.open(dir).fingerprint();
-        Files.writeString(index, "{\"weight_map\": {\"wpe.weight\": \"1.safetensors\"}}");
-        String other = ModelDirectory.open(dir).fingerprint();
-        assertNotEquals(fingerprint, other);
-        Files.setLastModifiedTime(shard, FileTime.fromMillis(1000));
-        assertNotEquals(other, ModelDirectory.open(dir).fingerprint());
     }
 
     private static void assertFails(String message, Path path) {

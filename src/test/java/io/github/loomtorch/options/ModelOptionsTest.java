@@ -55,7 +55,7 @@ class ModelOptionsTest {
 
     @Test
     void aBuilderStartsFromOtherOptions() {
-        ModelOptions options = new ModelOptions("cuda:1", Dtype.BFLOAT16, 4, 32, 0.5, false, true, true);
+        ModelOptions options = new ModelOptions("cuda:1", Dtype.BFLOAT16, 4, 32, 0.5, false, true, true, true);
         assertEquals(options, options.toBuilder().build());
         assertEquals(5, options.toBuilder().maxBatchSize(5).build().maxBatchSize());
     }

@@ -13,7 +13,6 @@ import io.github.loomtorch.testing.Checkpoints;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
@@ -36,23 +35,12 @@ class CheckpointFormatsIT {
                     double[] logits = expected.getValue();
                     double logSum =
                             Math.log(Arrays.stream(logits).map(Math::exp).sum());
-                    TokenLogprobs actual = run(copy(Checkpoints.directory(expected.getKey(), temporary)));
+                    TokenLogprobs actual = run(Checkpoints.directory(expected.getKey(), temporary));
                     assertEquals(SamplingParams.MAX_TOP_LOGPROBS, actual.top().size());
                     for (TokenLogprobs.Entry entry : actual.top()) {
                         assertEquals(logits[entry.tokenId()] - logSum, entry.logprob(), 1e-4);
                     }
                 }));
-    }
-
-    /** Loading may write beside the model. */
-    private Path copy(Path directory) throws IOException {
-        Path copy = Files.createTempDirectory(temporary, "model");
-        try (Stream<Path> files = Files.list(directory)) {
-            for (Path file : files.toList()) {
-                Files.copy(file, copy.resolve(file.getFileName()));
-            }
-        }
-        return copy;
     }
 
     private static TokenLogprobs run(Path directory) throws IOException {

@@ -37,11 +37,6 @@ import org.bytedeco.pytorch.global.torch_cuda;
  */
 public final class TorchScriptProgram implements AutoCloseable {
 
-    /** Makes the module, on a device and in a dtype. */
-    public interface Loader {
-        JitModule load(Device device, ScalarType dtype) throws IOException;
-    }
-
     private final Gpt2Config config;
     private final Resources resources = new Resources();
     private final Device device;
@@ -59,21 +54,19 @@ public final class TorchScriptProgram implements AutoCloseable {
      * Loads the weights and allocates the KV cache.
      *
      * @param reservedBytes GPU memory to leave free beside the KV cache
-     * @param loader makes the module
-     * @throws IOException if the loader cannot read a file
+     * @throws IOException if a file of the model cannot be read
      * @throws TorchException if libtorch or the device is missing, or memory runs out
      */
-    public TorchScriptProgram(Gpt2Config config, ModelOptions options, long reservedBytes, Loader loader)
-            throws IOException {
+    public TorchScriptProgram(Gpt2Module model, ModelOptions options, long reservedBytes) throws IOException {
         Libtorch.load();
-        this.config = config;
+        config = model.config();
         try (TensorScope scope = new TensorScope()) {
             device = resources.keep(device(options.device()));
             deviceName = device.str().getString();
             dtype = Libtorch.scalarType(options.dtype(), device.is_cuda());
             stream = device.is_cuda() ? CudaStreams.take(device.index()) : null;
             configureThread();
-            module = resources.keep(loader.load(device, dtype));
+            module = resources.keep(model.load(device, dtype));
             decode = method("decode");
             prefill = method("prefill");
             flash = device.is_cuda()

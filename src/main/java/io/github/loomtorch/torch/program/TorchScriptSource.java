@@ -1,6 +1,7 @@
 package io.github.loomtorch.torch.program;
 
 import io.github.loomtorch.model.Gpt2Config;
+import java.util.Set;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -45,6 +46,18 @@ final class TorchScriptSource {
                 .replace("$L", String.valueOf(config.layerCount()))
                 .replace("$H", String.valueOf(config.headCount()))
                 .replace("$D", String.valueOf(headSize));
+    }
+
+    /** The program as an archive has it: a class with its attributes, whose methods name it as the type of self. */
+    static String archived(Gpt2Config config) {
+        Set<String> names = Parameters.shapes(config).keySet();
+        StringBuilder text = new StringBuilder("class Gpt2(Module):\n  __parameters__ = [");
+        names.forEach(name -> text.append('"').append(name).append("\", "));
+        text.append("]\n  __buffers__ = []\n");
+        names.forEach(name -> text.append("  ").append(name).append(" : Tensor\n"));
+        return text.append(
+                        of(config).replace("(self,", "(self: __torch__.Gpt2,").indent(2))
+                .toString();
     }
 
     private static String fused(String gelu) {

@@ -18,8 +18,8 @@ import io.github.loomtorch.torch.natives.CacheFolder;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.TensorScope;
 import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.program.Gpt2Module;
 import io.github.loomtorch.torch.program.KvCache;
-import io.github.loomtorch.torch.program.TorchScriptExporter;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.io.IOException;
 import java.util.ArrayDeque;
@@ -216,8 +216,7 @@ class CudaLayersIT {
 
         private static TorchScriptProgram program(Gpt2Config config, ModelOptions options, long seed)
                 throws IOException {
-            return new TorchScriptProgram(
-                    config, options, 0, (device, type) -> TorchScriptExporter.random(config, seed, device, type));
+            return new TorchScriptProgram(Gpt2Module.random(config, seed), options, 0);
         }
 
         @Override

@@ -32,7 +32,7 @@ import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.program.Gpt2;
-import io.github.loomtorch.torch.program.TorchScriptExporter;
+import io.github.loomtorch.torch.program.Gpt2Module;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.io.IOException;
@@ -449,8 +449,7 @@ class GpuIT {
                         .build();
                 List<Completion> kernels = contexts(config, batchSize, () -> Gpt2Loader.random(config, 1, options));
                 List<Completion> program = contexts(config, batchSize, () -> {
-                    TorchScriptProgram loaded = new TorchScriptProgram(
-                            config, options, 0, (device, type) -> TorchScriptExporter.random(config, 1, device, type));
+                    TorchScriptProgram loaded = new TorchScriptProgram(Gpt2Module.random(config, 1), options, 0);
                     return new TorchScriptGpt2(loaded, options);
                 });
                 for (int i = 0; i < kernels.size(); i++) {

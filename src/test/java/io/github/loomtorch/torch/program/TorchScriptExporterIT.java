@@ -1,5 +1,6 @@
 package io.github.loomtorch.torch.program;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
@@ -16,6 +17,7 @@ import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.testing.Checkpoints;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.torch.Gpt2Loader;
@@ -27,25 +29,26 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.concurrent.Callable;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.UnaryOperator;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipFile;
-import java.util.zip.ZipOutputStream;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.condition.DisabledOnOs;
-import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
+@Timeout(120)
 class TorchScriptExporterIT {
     private static final Gpt2Config CONFIG = RandomCheckpoint.tinyConfig();
-    private static final FileTime LONG_AGO = FileTime.fromMillis(0);
+    private static final String PROGRAM = "model/code/__torch__.py";
 
     @TempDir
     private Path directory;
@@ -58,215 +61,193 @@ class TorchScriptExporterIT {
         exported = directory.resolve("model.ts");
     }
 
-    @AfterEach
-    void noTemporaryFileIsLeft() throws IOException {
+    @Test
+    void loadingWritesNothing() throws IOException {
+        run();
         try (Stream<Path> files = Files.list(directory)) {
             assertEquals(
-                    List.of(),
-                    files.filter(file -> file.toString().endsWith(".tmp")).toList());
+                    Set.of("config.json", "model.safetensors"),
+                    files.map(file -> file.getFileName().toString()).collect(Collectors.toSet()));
         }
     }
 
-    @Test
-    void exportsWhatTheFirstUseWouldExport() throws IOException {
-        List<TokenLogprobs> atFirstUse = run();
-        assertTrue(isCurrent());
-        Files.delete(exported);
-        assertFalse(isCurrent());
-        assertEquals(exported, TorchScriptExporter.export(open()));
-        assertTrue(isCurrent());
-        assertEquals(atFirstUse, run());
+    @ParameterizedTest
+    @EnumSource(names = {"F32", "F16", "BF16"})
+    void anExportedModelRunsWithoutItsWeights(DType dtype) throws IOException {
+        RandomCheckpoint.write(directory, CONFIG.withTieWordEmbeddings(dtype != DType.F16), dtype, 1);
+        List<TokenLogprobs> expected = run();
+        assertEquals(exported, export());
+        assertEquals(dtype, open().openTorchScript().tensors().get("qkv_w").dtype());
+        deleteWeights();
+        assertEquals(expected, run());
+        assertEquals("", warning());
     }
 
     @Test
-    void theSecondUseTakesTheFileAsItIs() throws IOException {
-        List<TokenLogprobs> first = run();
-        Files.setLastModifiedTime(exported, LONG_AGO);
-        assertEquals(first, run());
-        assertEquals(LONG_AGO, Files.getLastModifiedTime(exported));
+    void weightsRunWhateverModelTsIs() throws IOException {
+        List<TokenLogprobs> expected = run();
+        Files.writeString(exported, "not an archive");
+        assertEquals(expected, run());
+        assertEquals("not an archive", Files.readString(exported));
     }
 
     @Test
-    void exportWritesAnewWhateverIsThere() throws IOException {
-        TorchScriptExporter.export(open());
-        Files.setLastModifiedTime(exported, LONG_AGO);
-        TorchScriptExporter.export(open());
-        assertNotEquals(LONG_AGO, Files.getLastModifiedTime(exported));
-    }
-
-    @Test
-    void changedWeightsAreExportedAgain() throws IOException {
+    void replacedWeightsOfEqualSizeAndTimeRun() throws IOException {
+        Path weights = directory.resolve("model.safetensors");
+        FileTime time = Files.getLastModifiedTime(weights);
+        long size = Files.size(weights);
+        export();
         List<TokenLogprobs> old = run();
         RandomCheckpoint.write(directory, CONFIG, DType.F32, 2);
-        Files.setLastModifiedTime(directory.resolve("model.safetensors"), LONG_AGO); // older ones count as changed too
-        assertFalse(isCurrent());
+        Files.setLastModifiedTime(weights, time);
+        assertEquals(size, Files.size(weights));
         List<TokenLogprobs> changed = run();
         assertNotEquals(old, changed);
-        assertTrue(isCurrent());
         Files.delete(exported);
         assertEquals(changed, run());
     }
 
     @Test
-    void aChangedConfigurationIsExportedAgain() throws IOException {
-        List<TokenLogprobs> old = run();
-        with(Activation.RELU, CONFIG.contextLength()).write(directory.resolve("config.json"));
-        assertFalse(isCurrent());
-        assertNotEquals(old, run());
-        assertTrue(isCurrent());
+    void exportReplacesWhatIsThereByTheSameBytes() throws IOException {
+        byte[] first = Files.readAllBytes(export());
+        Files.writeString(exported, "not an archive");
+        assertArrayEquals(first, Files.readAllBytes(export()));
     }
 
     @Test
-    void anExportedModelRunsWithoutItsWeights() throws IOException {
+    void libtorchLoadsTheArchiveAndItsProgramComputesTheSame() throws IOException {
+        List<TokenLogprobs> expected = run();
+        export();
+        deleteWeights();
+        forge(program ->
+                program.replace("def head(", "def unused(self: __torch__.Gpt2) -> int:\n    return 1\n  def head("));
+        assertEquals(expected, run(/* trusted= */ true));
+    }
+
+    /** Stale: the program was exported for another configuration. */
+    @Test
+    void theProgramIsThatOfTheConfiguration() throws IOException {
+        export();
+        Gpt2Config other = with(Activation.RELU, CONFIG.contextLength());
+        other.write(directory.resolve("config.json"));
         List<TokenLogprobs> expected = run();
         deleteWeights();
         assertEquals(expected, run());
+        assertTrue(
+                warning()
+                        .contains(
+                                exported
+                                        + ": its program is not that of this version for config.json and is ignored; its weights are used"),
+                warning());
     }
 
     @Test
-    void anExportOfAnotherProgramIsNotRun() throws IOException {
-        run();
-        deleteWeights();
-        with(Activation.RELU, CONFIG.contextLength()).write(directory.resolve("config.json"));
-        assertRefused("one exported by another version or for another config.json");
-    }
-
-    @Test
-    void anExportOfAnotherShapeIsNotRun() throws IOException {
-        run();
-        deleteWeights();
-        with(CONFIG.activation(), 48).write(directory.resolve("config.json"));
-        assertEquals(
-                exported + ": expected parameter wpe of shape [48, 16] from config.json, got [32, 16]",
-                assertThrows(IOException.class, this::run).getMessage());
-    }
-
-    @Test
-    void aForeignFileIsReplacedIfThereAreWeightsAndElseRefused() throws IOException {
+    void aForgedProgramRunsOnlyIfItIsTrusted() throws IOException {
         List<TokenLogprobs> expected = run();
-        Files.writeString(exported, "not an archive");
-        assertFalse(isCurrent());
+        export();
+        deleteWeights();
+        Path written = directory.resolve("written-by-the-archive");
+        forge(program -> program.replace(
+                "def row_by_row(self: __torch__.Gpt2, x: Tensor) -> bool:\n",
+                "def row_by_row(self: __torch__.Gpt2, x: Tensor) -> bool:\n      torch.save(x, \"" + written
+                        + "\")\n"));
         assertEquals(expected, run());
-        assertTrue(isCurrent());
-
-        deleteWeights();
-        Files.writeString(exported, "not an archive");
-        assertRefusedAsForeign();
-        writeArchive("some/other/entry", "");
-        assertRefusedAsForeign();
+        assertFalse(Files.exists(written));
+        run(/* trusted= */ true);
+        assertTrue(Files.exists(written));
     }
 
     @Test
-    void aTruncatedFileIsReplacedIfThereAreWeightsAndElseRefused() throws IOException {
-        List<TokenLogprobs> expected = run();
-        byte[] whole = Files.readAllBytes(exported);
-        for (int length : new int[] {0, 100, whole.length / 2, whole.length - 1}) {
+    void aTrustedProgramOfAnotherModelIsRefused() throws IOException {
+        export();
+        deleteWeights();
+        with(Activation.RELU, 48).write(directory.resolve("config.json"));
+        String message = exported + ": expected parameter wpe of shape [48, 16] from config.json, got [32, 16]";
+        assertEquals(message, refusal(/* trusted= */ false));
+        assertEquals(message, refusal(/* trusted= */ true));
+    }
+
+    @Test
+    void everyTruncationAndEveryChangedByteIsRefused() throws IOException {
+        byte[] whole = Files.readAllBytes(export());
+        deleteWeights();
+        for (int length = 0; length < whole.length; length += 997) {
             Files.write(exported, Arrays.copyOf(whole, length));
-            assertFalse(isCurrent());
-            assertEquals(expected, run());
+            assertRefused();
         }
+        int data = indexOf(whole, "model/data/4") + 200; // somewhere in its elements
+        int pickle = indexOf(whole, "_rebuild_tensor_v2");
+        int program = indexOf(whole, "scaled_dot_product_attention");
+        for (int place : new int[] {data, data + 1000, pickle, program}) {
+            byte[] changed = whole.clone();
+            changed[place] ^= 1;
+            Files.write(exported, changed);
+            assertTrue(assertRefused().endsWith("; the file is damaged"));
+        }
+    }
+
+    @Test
+    void whatIsNoTorchScriptArchiveIsRefused() throws IOException {
+        export();
+        Map<String, byte[]> entries = entries();
         deleteWeights();
-        Files.write(exported, Arrays.copyOf(whole, whole.length / 2));
-        assertRefusedAsForeign();
+        Files.writeString(exported, "not an archive");
+        assertRefused();
+        Checkpoints.writeZip(exported, Map.of("some/other/entry", new byte[3]), /* compressed= */ false);
+        assertTrue(assertRefused().contains("got one without data.pkl"));
+        Checkpoints.writeZip(exported, entries, /* compressed= */ true);
+        assertTrue(assertRefused().contains(" must be stored, got a compressed one"));
+        entries.remove("model/data/3");
+        Checkpoints.writeZip(exported, entries, /* compressed= */ false);
+        assertEquals(exported + ": expected an entry data/3, got none", refusal(/* trusted= */ false));
     }
 
     @Test
-    void aDamagedArchiveIsRefused() throws IOException {
-        run();
-        writeArchive("model/extra/loomtorch", stamp());
-        assertTrue(isCurrent());
-        String message = assertThrows(IOException.class, this::run).getMessage();
-        assertTrue(message.matches("\\Q" + exported + "\\E: expected a TorchScript archive, got: \\w.*"), message);
-        assertTrue(message.endsWith("; delete it, then it is exported again from the weights"), message);
-        assertEquals(1, message.lines().count(), message);
-    }
-
-    @Test
-    void theNextExportDeletesWhatAKilledOneLeft() throws IOException {
-        Path left = Files.writeString(directory.resolve("model.ts.1234.tmp"), "half a mod");
-        Files.setLastModifiedTime(left, LONG_AGO);
-        Path own = Files.writeString(directory.resolve("model.ts.old"), "the user's own");
-        Files.setLastModifiedTime(own, LONG_AGO);
-        run();
-        assertTrue(isCurrent());
-        assertFalse(Files.exists(left));
-        assertTrue(Files.exists(own));
-    }
-
-    @Test
-    void anExportThatMayStillRunIsPassedOver() throws IOException {
-        Path other = Files.writeString(directory.resolve("model.ts.1234.tmp"), "half a mod");
-        run();
-        assertTrue(isCurrent());
-        assertEquals("half a mod", Files.readString(other));
-        Files.delete(other);
-    }
-
-    @Test
-    void whereTheFileCannotBeWrittenTheModelRunsWithAWarning() throws IOException {
-        List<TokenLogprobs> expected = run();
-        Files.delete(exported);
-        Files.createDirectory(exported);
-        PrintStream stderr = System.err;
-        ByteArrayOutputStream log = new ByteArrayOutputStream();
-        System.setErr(new PrintStream(log, true, StandardCharsets.UTF_8));
-        try {
-            assertEquals(expected, run());
-        } finally {
-            System.setErr(stderr);
-        }
-        String warning = log.toString(StandardCharsets.UTF_8);
-        assertTrue(warning.contains(exported + " could not be written: "), warning);
-        assertTrue(warning.contains("; the model runs, but is exported again next time"), warning);
-
-        String message = assertThrows(IOException.class, () -> TorchScriptExporter.export(open()))
-                .getMessage();
-        assertTrue(message.startsWith(exported + " could not be written: "), message);
-        assertFalse(message.contains("Exception") || message.contains(".tmp"), message);
-        Files.delete(exported);
-    }
-
-    @Test
-    void severalCanExportAtTheSameTime() throws Exception {
-        List<TokenLogprobs> expected = run();
-        Files.delete(exported);
-        try (ExecutorService threads = Executors.newFixedThreadPool(4)) {
-            List<Callable<List<TokenLogprobs>>> runs = List.of(this::run, this::run, this::run, this::run);
-            for (Future<List<TokenLogprobs>> run : threads.invokeAll(runs)) {
-                assertEquals(expected, run.get());
-            }
-        }
-        assertTrue(isCurrent());
+    void aPickleThatWouldRunACommandIsRefusedByName() throws IOException {
+        export();
         deleteWeights();
-        assertEquals(expected, run());
+        Map<String, byte[]> entries = entries();
+        entries.put("model/data.pkl", "cposix\nsystem\n(X\u0004\0\0\0truetR.".getBytes(StandardCharsets.ISO_8859_1));
+        Checkpoints.writeZip(exported, entries, /* compressed= */ false);
+        for (boolean trusted : new boolean[] {false, true}) {
+            assertEquals(
+                    exported
+                            + ": data.pkl: byte 0: global must be one that tensors need, got posix.system; nothing of the file was executed",
+                    refusal(trusted));
+        }
     }
 
     @Test
-    @DisabledOnOs(OS.WINDOWS)
-    void theFileHasTheUsualPermissions() throws IOException {
-        TorchScriptExporter.export(open());
-        assertEquals(
-                Files.getPosixFilePermissions(directory.resolve("config.json")),
-                Files.getPosixFilePermissions(exported));
+    void anExportThatFailsLeavesTheOldFile() throws IOException {
+        byte[] old = Files.readAllBytes(export());
+        Path weights = directory.resolve("model.safetensors");
+        byte[] whole = Files.readAllBytes(weights);
+        Files.write(weights, Arrays.copyOf(whole, whole.length - 1));
+        assertThrows(IOException.class, this::export);
+        assertArrayEquals(old, Files.readAllBytes(exported));
+    }
+
+    private Path export() throws IOException {
+        return TorchScriptExporter.export(open());
     }
 
     private ModelDirectory open() throws IOException {
         return ModelDirectory.open(directory);
     }
 
-    private boolean isCurrent() throws IOException {
-        return TorchScriptExporter.isCurrent(open());
-    }
+    private final ByteArrayOutputStream log = new ByteArrayOutputStream();
 
     /** Loads the model and tells what it says. */
-    private List<TokenLogprobs> run() throws IOException {
-        try (Gpt2 gpt2 = Gpt2Loader.load(
-                open(),
-                ModelOptions.builder()
-                        .device("cpu")
-                        .dtype(Dtype.FLOAT32)
-                        .maxBatchSize(1)
-                        .build())) {
+    private List<TokenLogprobs> run(boolean trusted) throws IOException {
+        ModelOptions options = ModelOptions.builder()
+                .device("cpu")
+                .dtype(Dtype.FLOAT32)
+                .maxBatchSize(1)
+                .trustModelTs(trusted)
+                .build();
+        PrintStream stderr = System.err;
+        System.setErr(new PrintStream(log, true, StandardCharsets.UTF_8));
+        try (Gpt2 gpt2 = Gpt2Loader.load(open(), options)) {
             SamplingParams sampling = SamplingParams.greedy(3).toBuilder()
                     .topLogprobs(20)
                     .ignoreEos(true)
@@ -275,7 +256,31 @@ class TorchScriptExporterIT {
             return Generations.alone(gpt2, EngineOptions.defaults(), List.of(request))
                     .get(0)
                     .logprobs();
+        } finally {
+            System.setErr(stderr);
         }
+    }
+
+    private List<TokenLogprobs> run() throws IOException {
+        return run(/* trusted= */ false);
+    }
+
+    private String warning() {
+        return log.toString(StandardCharsets.UTF_8)
+                .lines()
+                .filter(line -> line.contains("WARN"))
+                .collect(Collectors.joining("\n"));
+    }
+
+    private String refusal(boolean trusted) {
+        return assertThrows(IOException.class, () -> run(trusted)).getMessage();
+    }
+
+    private String assertRefused() {
+        String message = refusal(/* trusted= */ false);
+        assertTrue(message.startsWith(exported + ": "), message);
+        assertEquals(1, message.lines().count(), message);
+        return message;
     }
 
     private void deleteWeights() throws IOException {
@@ -298,31 +303,28 @@ class TorchScriptExporterIT {
                 CONFIG.endOfTextIds());
     }
 
-    private String stamp() throws IOException {
+    private static int indexOf(byte[] bytes, String text) {
+        int index = new String(bytes, StandardCharsets.ISO_8859_1).indexOf(text);
+        assertTrue(index > 0, text);
+        return index;
+    }
+
+    private Map<String, byte[]> entries() throws IOException {
+        Map<String, byte[]> entries = new LinkedHashMap<>();
         try (ZipFile archive = new ZipFile(exported.toFile())) {
-            ZipEntry entry = archive.stream()
-                    .filter(each -> each.getName().endsWith("/extra/loomtorch"))
-                    .findFirst()
-                    .orElseThrow();
-            return new String(archive.getInputStream(entry).readAllBytes(), StandardCharsets.UTF_8);
+            for (ZipEntry entry : archive.stream().toList()) {
+                entries.put(entry.getName(), archive.getInputStream(entry).readAllBytes());
+            }
         }
+        return entries;
     }
 
-    private void writeArchive(String name, String content) throws IOException {
-        try (ZipOutputStream archive = new ZipOutputStream(Files.newOutputStream(exported))) {
-            archive.putNextEntry(new ZipEntry(name));
-            archive.write(content.getBytes(StandardCharsets.UTF_8));
-        }
-    }
-
-    private void assertRefusedAsForeign() {
-        assertRefused("a file that it did not export");
-    }
-
-    private void assertRefused(String got) {
-        assertEquals(
-                exported + ": expected a model that this version of the program exported for config.json as it is, got "
-                        + got + "; put the model's weights beside it, then it is exported again",
-                assertThrows(IOException.class, this::run).getMessage());
+    private void forge(UnaryOperator<String> change) throws IOException {
+        Map<String, byte[]> entries = entries();
+        String program = new String(entries.get(PROGRAM), StandardCharsets.UTF_8);
+        String changed = change.apply(program);
+        assertNotEquals(program, changed);
+        entries.put(PROGRAM, changed.getBytes(StandardCharsets.UTF_8));
+        Checkpoints.writeZip(exported, entries, /* compressed= */ false);
     }
 }

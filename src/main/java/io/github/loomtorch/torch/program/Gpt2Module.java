@@ -1,0 +1,130 @@
+package io.github.loomtorch.torch.program;
+
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.model.Gpt2Weights;
+import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.model.TorchScriptArchive;
+import io.github.loomtorch.torch.natives.Failures;
+import io.github.loomtorch.torch.natives.Libtorch;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Map;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.JitModule;
+import org.bytedeco.pytorch.QualifiedName;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A model's program and parameters, before they are on a device. The program is always that of
+ * {@link TorchScriptSource}, unless a {@code model.ts} with another one is trusted. Immutable.
+ */
+public final class Gpt2Module {
+    private static final Logger LOG = LoggerFactory.getLogger(Gpt2Module.class);
+
+    private interface Loader {
+        JitModule load(Device device, ScalarType dtype) throws IOException;
+    }
+
+    private final Gpt2Config config;
+    private final Loader loader;
+
+    private Gpt2Module(Gpt2Config config, Loader loader) {
+        this.config = config;
+        this.loader = loader;
+    }
+
+    /**
+     * The model of a directory: its weights where it has some, otherwise its {@code model.ts}.
+     *
+     * @param trustModelTs whether a program in {@code model.ts} that is not this version's is executed
+     * @throws IOException if a file is missing, malformed or does not fit {@code config.json}
+     */
+    public static Gpt2Module open(ModelDirectory directory, boolean trustModelTs) throws IOException {
+        if (directory.hasWeights()) {
+            Gpt2Weights weights = directory.weights();
+            return new Gpt2Module(weights.config(), Parameters.of(weights));
+        }
+        TorchScriptArchive archive = directory.openTorchScript();
+        boolean tied =
+                directory.config().tieWordEmbeddings() && !archive.tensors().containsKey("lm_head");
+        Gpt2Config config = directory.config().withTieWordEmbeddings(tied);
+        if (!archive.program().equals(TorchScriptSource.archived(config))) {
+            if (trustModelTs) {
+                return new Gpt2Module(config, (device, dtype) -> execute(archive.path(), config, device, dtype));
+            }
+            LOG.warn(
+                    "{}: its program is not that of this version for config.json and is ignored; its weights are used",
+                    archive.path());
+        }
+        return new Gpt2Module(config, Parameters.of(archive, config));
+    }
+
+    /** A model with random weights. */
+    public static Gpt2Module random(Gpt2Config config, long seed) {
+        return new Gpt2Module(
+                config, (device, dtype) -> define(config, Parameters.random(config, seed), device, dtype));
+    }
+
+    private Gpt2Module(Gpt2Config config, Parameters.Source parameters) {
+        this(config, (device, dtype) -> define(config, parameters, device, dtype));
+    }
+
+    /** The configuration that fits the parameters. */
+    public Gpt2Config config() {
+        return config;
+    }
+
+    /**
+     * Makes the module, on a device and in a dtype.
+     *
+     * @return owned by the caller's scope
+     * @throws IOException if a file cannot be read
+     */
+    JitModule load(Device device, ScalarType dtype) throws IOException {
+        return loader.load(device, dtype);
+    }
+
+    private static JitModule define(Gpt2Config config, Parameters.Source parameters, Device device, ScalarType dtype)
+            throws IOException {
+        JitModule module = new JitModule(new QualifiedName("Gpt2"));
+        for (Map.Entry<String, long[]> parameter : Parameters.shapes(config).entrySet()) {
+            String name = parameter.getKey();
+            try (PointerScope scope = new PointerScope()) { // so that on a GPU only one is in host memory
+                module.register_parameter(
+                        name,
+                        parameters.parameter(name, parameter.getValue(), dtype).to(device, dtype),
+                        false);
+            }
+        }
+        module.define(TorchScriptSource.of(config));
+        return module;
+    }
+
+    /** Loads an archive with its program, which can do whatever TorchScript can, such as write files. */
+    private static JitModule execute(Path file, Gpt2Config config, Device device, ScalarType dtype) throws IOException {
+        JitModule module;
+        try {
+            module = torch.load(file.toString(), new DeviceOptional(device), false);
+        } catch (RuntimeException e) {
+            if (Failures.isOutOfMemory(e)) {
+                throw Failures.explain("loading " + file, e);
+            }
+            throw new IOException(file + ": expected a TorchScript archive, got: " + Libtorch.firstLine(e), e);
+        }
+        for (Map.Entry<String, long[]> parameter : Parameters.shapes(config).entrySet()) {
+            String name = parameter.getKey();
+            long[] shape = module.hasattr(name) ? module.attr(name).toTensor().shape() : null;
+            if (!Arrays.equals(shape, parameter.getValue())) {
+                throw Parameters.unfit(file, name, parameter.getValue(), shape);
+            }
+        }
+        module.to(dtype, false);
+        return module;
+    }
+}
