@@ -7,8 +7,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.code_intelligence.jazzer.api.FuzzedDataProvider;
 import com.code_intelligence.jazzer.junit.FuzzTest;
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Timeout;
@@ -55,6 +53,8 @@ class CommandLineFuzzTest {
         "1,2"
     };
 
+    private static final CommandLine COMMAND_LINE = Main.commandLine(new Main());
+
     /** Any arguments are parsed, or refused with one short sentence. */
     @FuzzTest(maxDuration = "3m")
     void anythingIsParsedOrRefusedInOneSentence(FuzzedDataProvider data) {
@@ -66,9 +66,8 @@ class CommandLineFuzzTest {
                 default -> data.consumeString(400);
             };
         }
-        CommandLine command = commandLine();
         try {
-            command.parseArgs(args);
+            COMMAND_LINE.parseArgs(args);
         } catch (ParameterException e) {
             String sentence = ErrorText.of(e, e.getCommandLine(), args);
             assertFalse(sentence.isBlank(), Arrays.toString(args));
@@ -81,25 +80,20 @@ class CommandLineFuzzTest {
     void textIsData(FuzzedDataProvider data) {
         String text = data.consumeRemainingAsString();
         if (text.equals("--")) {
-            assertThrows(ParameterException.class, () -> commandLine().parseArgs("generate", "--prompt=--"));
+            assertThrows(ParameterException.class, () -> COMMAND_LINE.parseArgs("generate", "--prompt=--"));
             return;
         }
-        ParseResult generate = commandLine()
+        ParseResult generate = COMMAND_LINE
                 .parseArgs("generate", "--prompt=" + text, "--stop=" + text)
                 .subcommand();
         assertEquals(text, generate.matchedOptionValue("--prompt", "absent"));
         assertEquals(List.of(text), generate.matchedOptionValue("--stop", List.of()));
-        ParseResult separate = commandLine()
+        ParseResult separate = COMMAND_LINE
                 .parseArgs("generate", "--prompt", text, "--stop", text)
                 .subcommand();
         assertEquals(text, separate.matchedOptionValue("--prompt", "absent"));
         assertEquals(List.of(text), separate.matchedOptionValue("--stop", List.of()));
-        ParseResult tokenize = commandLine().parseArgs("tokenize", "--", text).subcommand();
+        ParseResult tokenize = COMMAND_LINE.parseArgs("tokenize", "--", text).subcommand();
         assertEquals(List.of(text), tokenize.matchedPositionalValue(0, List.of()));
-    }
-
-    private static CommandLine commandLine() {
-        PrintWriter nowhere = new PrintWriter(new StringWriter());
-        return Main.commandLine(new Main()).setOut(nowhere).setErr(nowhere);
     }
 }
