@@ -84,24 +84,22 @@ public final class CommandProcess {
         return finish(process, CompletableFuture.completedFuture(""));
     }
 
-    /** Sends SIGINT when a line of its output begins so. */
-    public Result interruptAfter(String line) throws IOException, InterruptedException {
+    /** Ends it by SIGTERM when a line of its output begins with {@code line}. */
+    public Result endAfter(String line) throws IOException, InterruptedException {
         Process process = start();
         process.getOutputStream().close();
         StringBuilder out = new StringBuilder();
         try (BufferedReader lines = process.inputReader(StandardCharsets.UTF_8)) {
-            boolean isInterrupted = false;
             for (String read; (read = lines.readLine()) != null; ) {
                 out.append(read).append('\n');
-                if (!isInterrupted && read.startsWith(line)) {
-                    isInterrupted = true;
-                    new ProcessBuilder("kill", "-INT", "" + process.pid())
-                            .start()
-                            .waitFor();
+                if (read.startsWith(line)) {
+                    process.destroy();
                 }
             }
+            return finish(process, CompletableFuture.completedFuture(out.toString()));
+        } finally {
+            process.destroyForcibly();
         }
-        return finish(process, CompletableFuture.completedFuture(out.toString()));
     }
 
     private Process start() throws IOException {
