@@ -1,7 +1,7 @@
 package io.github.loomtorch.cli;
 
-import io.github.loomtorch.request.GenerationRequest;
 import java.io.IOException;
+import java.time.temporal.ChronoUnit;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -49,7 +49,7 @@ final class BenchLatencyCommand implements Callable<Integer> {
                 warmUpRuns,
                 runs,
                 batchSize,
-                GenerationRequest.NO_TIMEOUT,
+                ChronoUnit.FOREVER.getDuration(),
                 spec.commandLine().getOut());
     }
 }

@@ -24,6 +24,7 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -100,7 +101,9 @@ final class GenerateCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         long startNanos = System.nanoTime();
         checkPrompt();
-        SamplingParams params = sampling.builder().topLogprobs(logprobs()).build();
+        SamplingParams.Builder builder = sampling.builder();
+        logprobs().ifPresent(builder::topLogprobs);
+        SamplingParams params = builder.build();
         ModelOptions options = device.torch(1);
         ModelDirectory directory = model.open();
         logSuggestions(directory.generationConfig());
@@ -123,7 +126,7 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     /** In the sense of {@link SamplingParams#topLogprobs()}. */
-    private int logprobs() {
+    private OptionalInt logprobs() {
         if (!json && topLogprobs != null) {
             throw new IllegalArgumentException("topLogprobs must be given together with --json");
         }
@@ -132,7 +135,7 @@ final class GenerateCommand implements Callable<Integer> {
             throw new IllegalArgumentException(
                     "topLogprobs must be in [0, " + SamplingParams.MAX_TOP_LOGPROBS + "], got " + top);
         }
-        return json ? top : -1;
+        return json ? OptionalInt.of(top) : OptionalInt.empty();
     }
 
     /** Empty if token ids are all that is asked for, and no tokenizer of their vocabulary is there. */

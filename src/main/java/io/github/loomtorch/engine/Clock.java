@@ -1,5 +1,7 @@
 package io.github.loomtorch.engine;
 
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 
 /**
@@ -29,6 +31,18 @@ public interface Clock {
      * @param thread to wake
      */
     void unpark(Thread thread);
+
+    /**
+     * A time and a duration later.
+     *
+     * @param nanos a time of a clock
+     * @param duration &gt;= 0
+     * @return nanoseconds; {@link Long#MAX_VALUE} if the clock never comes to that
+     */
+    static long later(long nanos, Duration duration) {
+        long added = TimeUnit.NANOSECONDS.convert(duration); // saturates
+        return nanos > Long.MAX_VALUE - added ? Long.MAX_VALUE : nanos + added;
+    }
 
     /**
      * The clock of this process.

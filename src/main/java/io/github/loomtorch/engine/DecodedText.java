@@ -5,15 +5,19 @@ import io.github.loomtorch.tokenizer.Tokenizer;
 import java.util.Arrays;
 import java.util.List;
 
-/** The output text that a tokenizer decodes: whole characters only, and stop strings are found across token borders. */
+/**
+ * The output text that a tokenizer decodes: whole characters only. The text ends before the stop string that is
+ * complete first, wherever tokens begin and end; of several that end at one place, before the longest.
+ */
 final class DecodedText implements OutputText {
     private final Tokenizer tokenizer;
     private final IncrementalDecoder decoder;
     private final int[] endOfTextIds; // ascending
     private final int vocabSize; // of the tokenizer, which may have fewer ids than the model
     private final List<String> stopStrings;
+    private StopMatcher stops; // null before the first token
 
-    /** Starts with what was taken; the rest is held back. */
+    /** The first characters were taken; the rest is held back. */
     private final StringBuilder text = new StringBuilder();
 
     private int taken;
@@ -32,19 +36,24 @@ final class DecodedText implements OutputText {
         if (Arrays.binarySearch(endOfTextIds, id) >= 0 || id >= vocabSize || tokenizer.isSpecial(id)) {
             return false;
         }
+        int end = text.length();
         text.append(decoder.append(id));
-        int stop = -1;
-        for (String stopString : stopStrings) {
-            int start = text.indexOf(stopString, taken); // what was taken cannot be the beginning of one
-            if (start >= 0 && (stop < 0 || start < stop)) {
-                stop = start;
+        for (; end < text.length() && !stopped; end++) {
+            int stopLength = stops().append(text.charAt(end));
+            if (stopLength > 0) {
+                text.setLength(end + 1 - stopLength);
+                stopped = true;
             }
         }
-        if (stop >= 0) {
-            text.setLength(stop);
-            stopped = true;
-        }
         return stopped;
+    }
+
+    /** Made with the first token: a request that waits costs no memory for it. */
+    private StopMatcher stops() {
+        if (stops == null) {
+            stops = new StopMatcher(stopStrings);
+        }
+        return stops;
     }
 
     @Override
@@ -52,7 +61,7 @@ final class DecodedText implements OutputText {
         if (ended && !stopped) {
             text.append(decoder.flush());
         }
-        int end = text.length() - (ended ? 0 : heldBack());
+        int end = text.length() - (ended || stopped || stops == null ? 0 : stops.partial());
         String certain = text.substring(taken, end);
         taken = end;
         return certain;
@@ -61,28 +70,5 @@ final class DecodedText implements OutputText {
     @Override
     public String taken() {
         return text.substring(0, taken);
-    }
-
-    /** Length of the longest end of the text that a stop string begins with. */
-    private int heldBack() {
-        int longest = 0;
-        for (String stopString : stopStrings) {
-            int length = Math.min(stopString.length() - 1, text.length() - taken);
-            while (length > longest && !endsWith(stopString, length)) {
-                length--;
-            }
-            longest = Math.max(longest, length);
-        }
-        return longest;
-    }
-
-    private boolean endsWith(String stopString, int length) {
-        int start = text.length() - length;
-        for (int i = 0; i < length; i++) {
-            if (text.charAt(start + i) != stopString.charAt(i)) {
-                return false;
-            }
-        }
-        return true;
     }
 }

@@ -1,11 +1,13 @@
 package io.github.loomtorch.engine;
 
 import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.RequestLimits;
 import io.github.loomtorch.options.StepStats;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.tokenizer.Tokenizer;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
@@ -167,7 +169,7 @@ public final class Engine implements AutoCloseable {
      * @param listener receives its tokens and its end
      * @return a sequence that does not run yet
      * @throws IllegalArgumentException if the model cannot serve the request: an id is out of the vocabulary, the
-     *     tokens exceed the context, or there are stop strings and no tokenizer
+     *     tokens exceed the context, there are stop strings and no tokenizer, or a limit is exceeded
      */
     public Sequence newSequence(GenerationRequest request, SequenceListener listener) {
         check(request);
@@ -188,6 +190,7 @@ public final class Engine implements AutoCloseable {
             }
         }
         sampling.checkTokenIds(vocabSize);
+        checkLimits(sampling, options.limits());
         long total = (long) prompt.length + sampling.maxNewTokens();
         if (total > contextLength) {
             throw new IllegalArgumentException("promptTokenIds (" + prompt.length + ") + maxNewTokens ("
@@ -196,6 +199,26 @@ public final class Engine implements AutoCloseable {
         if (!hasTokenizer && !sampling.stopStrings().isEmpty()) {
             throw new IllegalArgumentException(
                     "stopStrings must be empty where there is no tokenizer, got " + sampling.stopStrings());
+        }
+    }
+
+    private static void checkLimits(SamplingParams sampling, RequestLimits limits) {
+        int stopStrings = sampling.stopStrings().size();
+        if (stopStrings > limits.maxStopStrings()) {
+            throw new IllegalArgumentException(
+                    "stopStrings must hold at most " + limits.maxStopStrings() + " texts, got " + stopStrings);
+        }
+        for (String stopString : sampling.stopStrings()) {
+            int bytes = stopString.getBytes(StandardCharsets.UTF_8).length;
+            if (bytes > limits.maxStopStringBytes()) {
+                throw new IllegalArgumentException(
+                        "stopStrings must have at most " + limits.maxStopStringBytes() + " bytes each, got " + bytes);
+            }
+        }
+        int biases = sampling.logitBias().size();
+        if (biases > limits.maxLogitBiases()) {
+            throw new IllegalArgumentException(
+                    "logitBias must hold at most " + limits.maxLogitBiases() + " token ids, got " + biases);
         }
     }
 
@@ -497,6 +520,15 @@ public final class Engine implements AutoCloseable {
      */
     public Clock clock() {
         return clock;
+    }
+
+    /**
+     * What one request may ask for. Thread-safe.
+     *
+     * @return the options' limits
+     */
+    public RequestLimits limits() {
+        return options.limits();
     }
 
     /**

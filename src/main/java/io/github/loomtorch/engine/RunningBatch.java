@@ -64,6 +64,7 @@ final class RunningBatch {
         if (freeSlotCount == 0) {
             return Admission.FULL;
         }
+        sequence.prepare();
         reusePrefix(sequence);
         if (isNextPageBeingComputed(sequence)) {
             sequence.releasePages(pages);
@@ -130,6 +131,7 @@ final class RunningBatch {
      * room; empty if all of them would not do, or the sequence would be deferred.
      */
     OptionalInt preemptionsFor(Sequence waiting, List<Sequence> candidates) {
+        waiting.prepare();
         reusePrefix(waiting);
         boolean deferred = isNextPageBeingComputed(waiting);
         int lacking = headroom(waiting) + headroomOfRunning();

@@ -18,12 +18,14 @@ public final class Sequence {
     private final SequenceOutput output;
     private volatile boolean cancelled;
 
-    private final int[] tokens; // prompt, then output
+    private int[] tokens; // prompt, then output; the prompt alone before the first admission
     private final int promptLength;
+    private final int maxLength;
     private int length;
 
     private int slot = NO_SLOT;
-    private final int[] pages;
+    private int[] pages = {}; // empty before the first admission
+    private final int maxPages;
     private int pageCount;
     private int launched; // tokens that steps were launched for
     private boolean mayRunAhead; // permission of the chunk launched last
@@ -36,16 +38,14 @@ public final class Sequence {
         this.seed = seed;
         this.output = output;
         this.submittedNanos = submittedNanos;
-        int[] prompt = request.promptTokenIds();
-        promptLength = prompt.length;
+        tokens = request.promptTokenIds();
+        promptLength = tokens.length;
         length = promptLength;
-        tokens = Arrays.copyOf(prompt, promptLength + request.sampling().maxNewTokens());
-        pages = new int[(tokens.length + pageSize - 1) / pageSize];
-        deadlineNanos = saturatedSum(submittedNanos, request.timeout().toNanos());
-    }
-
-    private static long saturatedSum(long a, long b) {
-        return a > Long.MAX_VALUE - b ? Long.MAX_VALUE : a + b;
+        maxLength = promptLength + request.sampling().maxNewTokens();
+        maxPages = (maxLength + pageSize - 1) / pageSize;
+        deadlineNanos = request.timeout()
+                .map(timeout -> Clock.later(submittedNanos, timeout))
+                .orElse(Long.MAX_VALUE);
     }
 
     /**
@@ -108,7 +108,7 @@ public final class Sequence {
      * @return &gt;= 2
      */
     public int maxLength() {
-        return tokens.length;
+        return maxLength;
     }
 
     /**
@@ -180,6 +180,14 @@ public final class Sequence {
 
     SequenceOutput output() {
         return output;
+    }
+
+    /** Allocates what an admission needs: a request that waits costs no more memory than its prompt. */
+    void prepare() {
+        if (tokens.length < maxLength) {
+            tokens = Arrays.copyOf(tokens, maxLength);
+            pages = new int[maxPages];
+        }
     }
 
     int launched() {

@@ -23,7 +23,7 @@ final class SequenceOutput {
     private final SequenceListener listener;
     private final OutputText text;
     private final int[] stopIds; // ascending
-    private final int[] ids;
+    private int[] ids = {}; // empty before the first admission
     private int count;
     private int published; // tokens that the listener was told of
     private final List<TokenLogprobs> logprobs = new ArrayList<>();
@@ -51,7 +51,6 @@ final class SequenceOutput {
         this.text = text;
         this.submittedNanos = submittedNanos;
         SamplingParams sampling = request.sampling();
-        ids = new int[sampling.maxNewTokens()];
         stopIds = IntStream.concat(
                         sampling.stopTokenIds().stream().mapToInt(Integer::intValue),
                         Arrays.stream(sampling.ignoreEos() ? new int[0] : endOfTextIds))
@@ -63,6 +62,7 @@ final class SequenceOutput {
     void started(long now) {
         if (!started) {
             started = true;
+            ids = new int[request.sampling().maxNewTokens()];
             startedNanos = now;
         }
     }

@@ -13,6 +13,7 @@ import java.util.function.LongSupplier;
  *     does not stall sequences that are past theirs
  * @param prefixCaching whether sequences with a common prefix share pages of the KV cache; sequences of a deterministic
  *     model never do
+ * @param limits what one request may ask for
  * @param seeds draws the seed of a request that has none; thread-safe
  * @param listener called after each step
  */
@@ -20,6 +21,7 @@ public record EngineOptions(
         int maxPrefillTokensPerStep,
         int maxPrefillTokensBesideDecode,
         boolean prefixCaching,
+        RequestLimits limits,
         LongSupplier seeds,
         EngineListener listener) {
 
@@ -29,6 +31,7 @@ public record EngineOptions(
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
     public EngineOptions {
+        Objects.requireNonNull(limits, "limits");
         Objects.requireNonNull(seeds, "seeds");
         Objects.requireNonNull(listener, "listener");
         if (maxPrefillTokensPerStep < 1) {
@@ -43,7 +46,7 @@ public record EngineOptions(
     /**
      * The default options.
      *
-     * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, random seeds, no listener
+     * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, default limits, random seeds, no listener
      */
     public static EngineOptions defaults() {
         return builder().build();
@@ -63,6 +66,7 @@ public record EngineOptions(
         private int maxPrefillTokensPerStep = 2048;
         private int maxPrefillTokensBesideDecode = 256;
         private boolean prefixCaching = true;
+        private RequestLimits limits = RequestLimits.defaults();
         private LongSupplier seeds = () -> ThreadLocalRandom.current().nextLong();
         private EngineListener listener = stats -> {};
 
@@ -102,6 +106,17 @@ public record EngineOptions(
         }
 
         /**
+         * Sets {@link EngineOptions#limits()}.
+         *
+         * @param limits what one request may ask for
+         * @return this
+         */
+        public Builder limits(RequestLimits limits) {
+            this.limits = limits;
+            return this;
+        }
+
+        /**
          * Sets {@link EngineOptions#seeds()}.
          *
          * @param seeds thread-safe
@@ -131,7 +146,7 @@ public record EngineOptions(
          */
         public EngineOptions build() {
             return new EngineOptions(
-                    maxPrefillTokensPerStep, maxPrefillTokensBesideDecode, prefixCaching, seeds, listener);
+                    maxPrefillTokensPerStep, maxPrefillTokensBesideDecode, prefixCaching, limits, seeds, listener);
         }
     }
 }

@@ -1,20 +1,21 @@
 package io.github.loomtorch.request;
 
 import java.time.Duration;
+import java.util.Arrays;
+import java.util.Objects;
+import java.util.Optional;
 
 /**
- * One prompt and what is wanted of it. Immutable.
+ * One prompt and how to continue it. Immutable: arrays are copied on the way in and out, and compared by content.
  *
  * @param promptTokenIds at least one id
- * @param sampling how to continue it
+ * @param sampling how to continue the prompt
  * @param priority higher runs first; 0 is the usual one
- * @param timeout from submit to the end, after which it finishes with {@link FinishReason#DEADLINE}; &gt; 0,
- *     {@link #NO_TIMEOUT} for none
+ * @param timeout from submit to the end, &gt; 0, after which the generation completes with
+ *     {@link FinishReason#DEADLINE}; empty for no deadline
  */
-public record GenerationRequest(int[] promptTokenIds, SamplingParams sampling, int priority, Duration timeout) {
-
-    /** No deadline: longer than any process lives. */
-    public static final Duration NO_TIMEOUT = Duration.ofNanos(Long.MAX_VALUE);
+public record GenerationRequest(
+        int[] promptTokenIds, SamplingParams sampling, int priority, Optional<Duration> timeout) {
 
     /**
      * Validates and copies.
@@ -22,6 +23,8 @@ public record GenerationRequest(int[] promptTokenIds, SamplingParams sampling, i
      * @throws IllegalArgumentException if the prompt is empty, an id is negative or the timeout is not positive
      */
     public GenerationRequest {
+        Objects.requireNonNull(promptTokenIds, "promptTokenIds");
+        Objects.requireNonNull(sampling, "sampling");
         if (promptTokenIds.length == 0) {
             throw new IllegalArgumentException("promptTokenIds must hold at least one token, got none");
         }
@@ -30,24 +33,41 @@ public record GenerationRequest(int[] promptTokenIds, SamplingParams sampling, i
                 throw new IllegalArgumentException("promptTokenIds[" + i + "] must be >= 0, got " + promptTokenIds[i]);
             }
         }
-        if (!timeout.isPositive()) {
-            throw new IllegalArgumentException("timeout must be > 0, got " + timeout);
-        }
-        if (timeout.compareTo(NO_TIMEOUT) > 0) {
-            timeout = NO_TIMEOUT;
+        if (timeout.isPresent() && !timeout.get().isPositive()) {
+            throw new IllegalArgumentException("timeout must be > 0, got " + timeout.get());
         }
         promptTokenIds = promptTokenIds.clone();
     }
 
     /**
-     * A request of usual priority without a deadline.
+     * A request of priority 0 without a deadline.
      *
      * @param promptTokenIds at least one id
-     * @param sampling how to continue it
+     * @param sampling how to continue the prompt
      * @throws IllegalArgumentException if the prompt is empty or an id is negative
      */
     public GenerationRequest(int[] promptTokenIds, SamplingParams sampling) {
-        this(promptTokenIds, sampling, 0, NO_TIMEOUT);
+        this(promptTokenIds, sampling, 0, Optional.empty());
+    }
+
+    /**
+     * The prompt.
+     *
+     * @return a copy
+     */
+    @Override
+    public int[] promptTokenIds() {
+        return promptTokenIds.clone();
+    }
+
+    /**
+     * The same request with other sampling parameters.
+     *
+     * @param sampling how to continue the prompt
+     * @return a new request
+     */
+    public GenerationRequest withSampling(SamplingParams sampling) {
+        return new GenerationRequest(promptTokenIds, sampling, priority, timeout);
     }
 
     /**
@@ -68,6 +88,26 @@ public record GenerationRequest(int[] promptTokenIds, SamplingParams sampling, i
      * @throws IllegalArgumentException if the timeout is not positive
      */
     public GenerationRequest withTimeout(Duration timeout) {
-        return new GenerationRequest(promptTokenIds, sampling, priority, timeout);
+        return new GenerationRequest(promptTokenIds, sampling, priority, Optional.of(timeout));
+    }
+
+    @Override
+    public boolean equals(Object other) {
+        return other instanceof GenerationRequest that
+                && Arrays.equals(promptTokenIds, that.promptTokenIds)
+                && sampling.equals(that.sampling)
+                && priority == that.priority
+                && timeout.equals(that.timeout);
+    }
+
+    @Override
+    public int hashCode() {
+        return 31 * Objects.hash(sampling, priority, timeout) + Arrays.hashCode(promptTokenIds);
+    }
+
+    @Override
+    public String toString() {
+        return "GenerationRequest[promptTokenIds=" + Arrays.toString(promptTokenIds) + ", sampling=" + sampling
+                + ", priority=" + priority + ", timeout=" + timeout + "]";
     }
 }

@@ -2,6 +2,7 @@ package io.github.loomtorch.request;
 
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
 
@@ -26,8 +27,8 @@ import java.util.Set;
  * @param presencePenalty finite; subtracted once from the logit of each token in the output; 0 is off
  * @param frequencyPenalty finite; subtracted once for each occurrence of the token in the output; 0 is off
  * @param logitBias added to the logits of these ids; finite, or negative infinity to ban a token
- * @param topLogprobs in [-1, 20]; how many of the most probable tokens to report for each output token; 0 reports the
- *     sampled token's own logprob only, -1 (the default) none
+ * @param topLogprobs how many of the most probable tokens to report for each output token, in [0, 20]; 0 reports the
+ *     sampled token's own logprob only, empty (the default) none
  * @param ignoreEos whether the end-of-text token does not end the generation
  */
 public record SamplingParams(
@@ -43,7 +44,7 @@ public record SamplingParams(
         float presencePenalty,
         float frequencyPenalty,
         Map<Integer, Float> logitBias,
-        int topLogprobs,
+        OptionalInt topLogprobs,
         boolean ignoreEos) {
 
     /** Most tokens that {@code topLogprobs} can ask for. */
@@ -67,9 +68,9 @@ public record SamplingParams(
         require(Float.isFinite(presencePenalty), "presencePenalty must be finite", presencePenalty);
         require(Float.isFinite(frequencyPenalty), "frequencyPenalty must be finite", frequencyPenalty);
         require(
-                topLogprobs >= -1 && topLogprobs <= MAX_TOP_LOGPROBS,
-                "topLogprobs must be in [-1, " + MAX_TOP_LOGPROBS + "]",
-                topLogprobs);
+                topLogprobs.orElse(0) >= 0 && topLogprobs.orElse(0) <= MAX_TOP_LOGPROBS,
+                "topLogprobs must be in [0, " + MAX_TOP_LOGPROBS + "]",
+                topLogprobs.orElse(0));
         for (int id : stopTokenIds) {
             require(id >= 0, "stopTokenIds must be >= 0", id);
         }
@@ -177,7 +178,7 @@ public record SamplingParams(
         private float presencePenalty = 0;
         private float frequencyPenalty = 0;
         private Map<Integer, Float> logitBias = Map.of();
-        private int topLogprobs = -1;
+        private OptionalInt topLogprobs = OptionalInt.empty();
         private boolean ignoreEos = false;
 
         private Builder() {}
@@ -317,11 +318,11 @@ public record SamplingParams(
         /**
          * Sets {@link SamplingParams#topLogprobs()}.
          *
-         * @param topLogprobs in [-1, 20], -1 reports none
+         * @param topLogprobs in [0, 20]
          * @return this
          */
         public Builder topLogprobs(int topLogprobs) {
-            this.topLogprobs = topLogprobs;
+            this.topLogprobs = OptionalInt.of(topLogprobs);
             return this;
         }
 

@@ -1,8 +1,6 @@
 package io.github.loomtorch.request;
 
-import java.util.ArrayList;
 import java.util.List;
-import java.util.OptionalLong;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.RejectedExecutionException;
 
@@ -51,34 +49,14 @@ public interface Scheduler extends AutoCloseable {
      * {@code seed + i}; otherwise each draws its own. If a copy is refused, the copies before it are cancelled.
      *
      * @param request what to generate
-     * @param n how many copies, &gt;= 1
+     * @param n how many copies, &gt;= 1 and at most the limit of the options, 128 by default
      * @return n generations
-     * @throws IllegalArgumentException if n is less than 1, or the model cannot serve the request
+     * @throws IllegalArgumentException if n is out of range, or the model cannot serve the request
      * @throws IllegalStateException if the scheduler is closed or lost
      * @throws RejectedExecutionException if the queue is full and rejects
      * @throws CancellationException if the thread is interrupted while it waits for room in a queue that blocks
      */
-    default List<Generation> submitCopies(GenerationRequest request, int n) {
-        if (n < 1) {
-            throw new IllegalArgumentException("n must be >= 1, got " + n);
-        }
-        SamplingParams sampling = request.sampling();
-        OptionalLong seed = sampling.seed();
-        List<Generation> generations = new ArrayList<>();
-        try {
-            for (int i = 0; i < n; i++) {
-                SamplingParams own = seed.isPresent()
-                        ? sampling.toBuilder().seed(seed.getAsLong() + i).build()
-                        : sampling;
-                generations.add(submit(
-                        new GenerationRequest(request.promptTokenIds(), own, request.priority(), request.timeout())));
-            }
-        } catch (RuntimeException e) {
-            generations.forEach(Generation::cancel);
-            throw e;
-        }
-        return generations;
-    }
+    List<Generation> submitCopies(GenerationRequest request, int n);
 
     /**
      * Runs the requests that wait for their batch to fill, and returns when they have ended. Schedulers that start

@@ -1,5 +1,6 @@
 package io.github.loomtorch.scheduler;
 
+import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.Generation;
@@ -10,6 +11,7 @@ import io.github.loomtorch.request.TokenListener;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.Iterator;
+import java.util.List;
 
 /**
  * Static batching on a thread of its own, for callers on virtual threads: a batch runs when it is full, or when its
@@ -42,8 +44,7 @@ public final class AsyncNaiveScheduler implements Scheduler {
         if (timeout.isNegative()) {
             throw new IllegalArgumentException("timeout must be >= 0, got " + timeout);
         }
-        boolean isFinite = timeout.compareTo(GenerationRequest.NO_TIMEOUT) < 0;
-        batching = new StaticBatching(batchSize, isFinite ? timeout.toNanos() : Long.MAX_VALUE);
+        batching = new StaticBatching(batchSize, timeout);
         thread = new EngineThread(
                 NaiveScheduler.checked(factory, batchSize),
                 QueueOptions.unbounded(),
@@ -54,6 +55,11 @@ public final class AsyncNaiveScheduler implements Scheduler {
     @Override
     public Generation submit(GenerationRequest request, TokenListener listener) {
         return thread.submit(request, listener);
+    }
+
+    @Override
+    public List<Generation> submitCopies(GenerationRequest request, int n) {
+        return Copies.submit(this, request, n, thread.engine().limits());
     }
 
     @Override
@@ -90,12 +96,12 @@ public final class AsyncNaiveScheduler implements Scheduler {
      */
     private static final class StaticBatching implements AdmissionRule {
         private final int batchSize;
-        private final long timeoutNanos;
+        private final Duration timeout;
         private volatile int batches; // written by the engine thread only
 
-        StaticBatching(int batchSize, long timeoutNanos) {
+        StaticBatching(int batchSize, Duration timeout) {
             this.batchSize = batchSize;
-            this.timeoutNanos = timeoutNanos;
+            this.timeout = timeout;
         }
 
         @Override
@@ -104,8 +110,7 @@ public final class AsyncNaiveScheduler implements Scheduler {
                 return Long.MAX_VALUE;
             }
             if (running.size() == 0 && waiting.first().batchNumber() == 0) {
-                long submitted = waiting.first().sequence().submittedNanos();
-                long due = submitted > Long.MAX_VALUE - timeoutNanos ? Long.MAX_VALUE : submitted + timeoutNanos;
+                long due = Clock.later(waiting.first().sequence().submittedNanos(), timeout);
                 if (waiting.size() < batchSize && nowNanos < due && !closing) {
                     return due;
                 }

@@ -110,6 +110,11 @@ public final class ContinuousScheduler implements Scheduler {
     }
 
     @Override
+    public List<Generation> submitCopies(GenerationRequest request, int n) {
+        return Copies.submit(this, request, n, thread.engine().limits());
+    }
+
+    @Override
     public int queuedRequests() {
         return thread.submissions().queuedRequests();
     }

@@ -10,6 +10,7 @@ import io.github.loomtorch.request.TokenListener;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Iterator;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.locks.ReentrantLock;
 
@@ -136,6 +137,11 @@ public final class NaiveScheduler implements Scheduler {
             throw new IllegalStateException("NaiveScheduler must be used from platform threads, got a virtual thread; "
                     + "use AsyncNaiveScheduler or ContinuousScheduler there");
         }
+    }
+
+    @Override
+    public List<Generation> submitCopies(GenerationRequest request, int n) {
+        return Copies.submit(this, request, n, engine.limits());
     }
 
     @Override

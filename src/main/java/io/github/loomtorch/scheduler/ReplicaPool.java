@@ -53,6 +53,11 @@ public final class ReplicaPool implements Scheduler {
         return generation;
     }
 
+    @Override
+    public List<Generation> submitCopies(GenerationRequest request, int n) {
+        return Copies.submit(this, request, n, replicas.getFirst().engine().limits());
+    }
+
     /** As {@link SubmissionQueue#offer}, to the least loaded replica that takes it. */
     private boolean offer(QueuedRequest request) {
         if (closed) {

@@ -8,6 +8,7 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.request.TokenListener;
 import java.time.Duration;
+import java.util.Objects;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -48,6 +49,7 @@ final class SubmittedGeneration implements Generation, SequenceListener {
      */
     SubmittedGeneration(
             Engine engine, GenerationRequest request, TokenListener listener, Executor executor, Runnable onCancel) {
+        Objects.requireNonNull(listener, "listener");
         this.executor = executor;
         this.onCancel = onCancel;
         queued = new QueuedRequest(engine.newSequence(request, this));

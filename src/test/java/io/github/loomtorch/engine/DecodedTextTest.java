@@ -10,6 +10,7 @@ import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
@@ -116,7 +117,7 @@ class DecodedTextTest {
         assertEquals("", text.take(true));
     }
 
-    /** What is taken piece by piece is the decoded whole, cut at the first place where any stop string stands. */
+    /** What is taken piece by piece is the decoded whole, cut before the stop string that ends first. */
     @Test
     void agreesWithCuttingTheWholeTextForRandomTokensAndStopStrings() {
         Random random = new Random(2);
@@ -133,17 +134,53 @@ class DecodedTextTest {
                 stopped = text.append(id);
                 pieces.append(text.take(stopped || i == 11));
             }
-            int cut = stopStrings.stream()
-                    .mapToInt(whole::indexOf)
-                    .filter(at -> at >= 0)
-                    .min()
-                    .orElse(whole.length());
+            int cut = cut(whole.toString(), stopStrings);
             assertEquals(cut < whole.length(), stopped, whole + " " + stopStrings);
             assertEquals(whole.substring(0, cut), pieces.toString(), whole + " " + stopStrings);
             assertEquals(pieces.toString(), text.taken());
             stops += stopped ? 1 : 0;
         }
         assertTrue(stops > 1000 && stops < 19_000, "stops " + stops);
+    }
+
+    private static int cut(String whole, List<String> stopStrings) {
+        for (int end = 1; end <= whole.length(); end++) {
+            String text = whole.substring(0, end);
+            OptionalInt longest = stopStrings.stream()
+                    .filter(text::endsWith)
+                    .mapToInt(String::length)
+                    .max();
+            if (longest.isPresent()) {
+                return end - longest.getAsInt();
+            }
+        }
+        return whole.length();
+    }
+
+    @Test
+    void stopsAtWhatIsCompleteFirstWhereverTokensEnd() {
+        DecodedText text = text("abcd", "bc");
+        text.append(97); // "ab"
+        assertEquals("a", text.take(false) + "a"); // both are held back
+        assertTrue(text.append(id('c')));
+        assertEquals("a", text.take(true));
+    }
+
+    /** Takes minutes if each token compares the whole strings again. */
+    @Test
+    void takesTimeLinearInTheTextForAnyStopStrings() {
+        String[] stopStrings = new String[64];
+        for (int i = 0; i < stopStrings.length; i++) {
+            stopStrings[i] = "a".repeat(1023 - i) + "b";
+        }
+        DecodedText text = text(stopStrings);
+        for (int i = 0; i < 100_000; i++) {
+            assertFalse(text.append(id('a')));
+            text.take(false);
+        }
+        assertTrue(text.append(id('b')));
+        text.take(true);
+        assertEquals("a".repeat(100_000 - 1023), text.taken());
     }
 
     private static String word(Random random) {

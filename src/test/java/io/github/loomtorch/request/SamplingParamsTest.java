@@ -10,6 +10,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.stream.Stream;
@@ -54,8 +55,8 @@ class SamplingParamsTest {
                 arguments(
                         "frequencyPenalty must be finite, got -Infinity",
                         builder().frequencyPenalty(-INFINITY)),
-                arguments("topLogprobs must be in [-1, 20], got -2", builder().topLogprobs(-2)),
-                arguments("topLogprobs must be in [-1, 20], got 21", builder().topLogprobs(21)),
+                arguments("topLogprobs must be in [0, 20], got -1", builder().topLogprobs(-1)),
+                arguments("topLogprobs must be in [0, 20], got 21", builder().topLogprobs(21)),
                 arguments("stopTokenIds must be >= 0, got -7", builder().stopTokenIds(Set.of(-7))),
                 arguments("stopStrings must not be empty, got \"\"", builder().stopStrings(List.of("a", ""))),
                 arguments("logitBias ids must be >= 0, got -3", builder().logitBias(Map.of(-3, 1f))),
@@ -88,7 +89,7 @@ class SamplingParamsTest {
                 builder().repetitionPenalty(Float.MIN_VALUE),
                 builder().presencePenalty(-2),
                 builder().frequencyPenalty(-2),
-                builder().topLogprobs(-1),
+                builder().topLogprobs(0),
                 builder().topLogprobs(20),
                 builder().stopTokenIds(Set.of(0)),
                 builder().logitBias(Map.of(0, Float.NEGATIVE_INFINITY)));
@@ -104,7 +105,20 @@ class SamplingParamsTest {
     void defaultsDrawFromTheModelsOwnDistribution() {
         assertEquals(
                 new SamplingParams(
-                        50, 1, 0, 1, 0, OptionalLong.empty(), Set.of(), List.of(), 1, 0, 0, Map.of(), -1, false),
+                        50,
+                        1,
+                        0,
+                        1,
+                        0,
+                        OptionalLong.empty(),
+                        Set.of(),
+                        List.of(),
+                        1,
+                        0,
+                        0,
+                        Map.of(),
+                        OptionalInt.empty(),
+                        false),
                 builder().build());
     }
 
@@ -150,7 +164,7 @@ class SamplingParamsTest {
                         8,
                         9,
                         Map.of(10, 11f),
-                        12,
+                        OptionalInt.of(12),
                         true),
                 params);
         assertEquals(params, params.toBuilder().build());

@@ -276,7 +276,7 @@ class NaiveSchedulerTest {
                 List.of(7L, 8L, 9L),
                 generations.stream().map(generation -> generation.join().seed()).toList());
         assertEquals(
-                "n must be >= 1, got 0",
+                "n must be in [1, 128], got 0",
                 assertThrows(IllegalArgumentException.class, () -> scheduler.submitCopies(request(1, 1), 0))
                         .getMessage());
     }

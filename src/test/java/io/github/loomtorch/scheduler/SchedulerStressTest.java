@@ -16,6 +16,7 @@ import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.Requests;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
@@ -94,7 +95,9 @@ class SchedulerStressTest {
                             request.promptTokenIds(),
                             seeded,
                             request.priority(),
-                            random.nextInt(10) == 0 ? Duration.ofMillis(1 + random.nextInt(100)) : request.timeout());
+                            random.nextInt(10) == 0
+                                    ? Optional.of(Duration.ofMillis(1 + random.nextInt(100)))
+                                    : request.timeout());
                     AtomicInteger tokens = new AtomicInteger();
                     Generation generation = random.nextBoolean()
                             ? scheduler.submit(request, event -> tokens.incrementAndGet())
@@ -165,7 +168,7 @@ class SchedulerStressTest {
                     new int[40],
                     SamplingParams.builder().maxNewTokens(2).seed(1).build(),
                     0,
-                    Duration.ofDays(1));
+                    Optional.of(Duration.ofDays(1)));
             long before = 0;
             for (int i = 0; i < 200_000; i++) {
                 if (i == 10_000) {

@@ -238,7 +238,7 @@ public final class FakeCausalLm implements CausalLm {
             for (WantedPosition wanted : chunk.wantedPositions()) {
                 check(wanted.position() == chunk.end() - 1, "position " + wanted.position() + " is wanted");
                 int id = step.sampled().get(i).id();
-                if (sequence.sampling().topLogprobs() >= 0) {
+                if (sequence.sampling().topLogprobs().isPresent()) {
                     wanted.sampled(id, new TokenLogprobs(-id, List.of()));
                 } else {
                     wanted.sampled(id);

@@ -11,6 +11,7 @@ import io.github.loomtorch.torch.natives.Resources;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.function.Consumer;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.pytorch.Device;
@@ -152,11 +153,11 @@ final class DeviceSampler implements AutoCloseable {
                     why, rows.result(row, ResultRow.ID), logit(rows, row, ResultRow.LOGIT), vocabSize));
             return;
         }
-        int top = chunk.sequence().sampling().topLogprobs();
-        if (top < 0) {
+        OptionalInt top = chunk.sequence().sampling().topLogprobs();
+        if (top.isEmpty()) {
             wanted.sampled(token);
         } else {
-            wanted.sampled(token, logprobs(rows, row, top));
+            wanted.sampled(token, logprobs(rows, row, top.getAsInt()));
         }
     }
 

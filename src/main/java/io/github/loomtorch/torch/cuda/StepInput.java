@@ -87,7 +87,7 @@ final class StepInput {
             return;
         }
         SamplingParams params = sequence.sampling();
-        buffer.put(row + TOP_LOGPROBS, params.topLogprobs());
+        buffer.put(row + TOP_LOGPROBS, params.topLogprobs().orElse(-1));
         if (params.temperature() == 0) {
             buffer.put(row + FLAGS, SAMPLES | GREEDY | flags);
         } else {

@@ -5,6 +5,7 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.sampling.Sampler;
+import java.util.OptionalInt;
 import org.bytedeco.javacpp.FloatPointer;
 
 /** Samples chunks from logits in host memory by the reference {@link Sampler}. Confined to the engine thread. */
@@ -32,11 +33,11 @@ final class HostSampler {
                     sequence.tokens(),
                     sequence.promptLength(),
                     sequence.length());
-            int top = sequence.sampling().topLogprobs();
-            if (top < 0) {
+            OptionalInt top = sequence.sampling().topLogprobs();
+            if (top.isEmpty()) {
                 wanted.sampled(token);
             } else {
-                wanted.sampled(token, sampler.logprobs(row, token, top));
+                wanted.sampled(token, sampler.logprobs(row, token, top.getAsInt()));
             }
         } catch (UnusableLogitsException e) {
             chunk.failed(e);

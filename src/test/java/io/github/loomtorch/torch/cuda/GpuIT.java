@@ -343,16 +343,17 @@ class GpuIT {
         try (ContinuousScheduler scheduler = tales(options, change)) {
             List<Generation> generations = new ArrayList<>();
             for (int i = 0; i < 24; i++) {
-                SamplingParams params = SamplingParams.creative().toBuilder()
+                SamplingParams.Builder params = SamplingParams.creative().toBuilder()
                         .seed(i)
                         .ignoreEos(i % 2 == 0)
                         .maxNewTokens(8 + 5 * i) // the last ones run in ever smaller batches
                         .repetitionPenalty(i % 7 == 6 ? 1.2f : 1)
-                        .logitBias(i % 6 == 5 ? Map.of(11, 3f, 13, -3f) : Map.of())
-                        .topLogprobs(i % 5 == 0 ? 3 : -1)
-                        .build();
+                        .logitBias(i % 6 == 5 ? Map.of(11, 3f, 13, -3f) : Map.of());
+                if (i % 5 == 0) {
+                    params.topLogprobs(3);
+                }
                 generations.add(scheduler.submit(new GenerationRequest(
-                        random.ints(1 + random.nextInt(300), 0, 50257).toArray(), params)));
+                        random.ints(1 + random.nextInt(300), 0, 50257).toArray(), params.build())));
             }
             return generations.stream()
                     .map(generation -> generation.join().outputTokenIds())

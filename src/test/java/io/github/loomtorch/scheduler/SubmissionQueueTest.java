@@ -1,0 +1,104 @@
+package io.github.loomtorch.scheduler;
+
+import static io.github.loomtorch.testing.Requests.request;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.options.QueueOptions.WhenFull;
+import io.github.loomtorch.request.SchedulerState;
+import io.github.loomtorch.testing.FakeCausalLm;
+import io.github.loomtorch.testing.RecordingListener;
+import java.util.List;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(20)
+class SubmissionQueueTest {
+    private final Engine engine = new Engine(FakeCausalLm.ofBatch(4), EngineOptions.defaults());
+    private final AtomicInteger wakes = new AtomicInteger();
+
+    private SubmissionQueue queue(QueueOptions.Builder limits) {
+        return new SubmissionQueue(limits.build(), wakes::incrementAndGet);
+    }
+
+    private QueuedRequest queued(int promptLength, int maxNewTokens) {
+        return new QueuedRequest(engine.newSequence(request(promptLength, maxNewTokens), new RecordingListener()));
+    }
+
+    @Test
+    void numbersRequestsByArrivalAndWakesTheEngineForTheFirst() {
+        SubmissionQueue queue = queue(QueueOptions.builder());
+        QueuedRequest first = queued(1, 1);
+        QueuedRequest second = queued(1, 1);
+        queue.offer(first);
+        queue.offer(second);
+        assertEquals(1, wakes.get());
+        assertEquals(List.of(first, second), queue.take().requests());
+        assertEquals(1, QueuedRequest.BY_ARRIVAL.compare(second, first));
+        assertEquals(List.of(), queue.take().requests());
+        queue.offer(queued(1, 1));
+        assertEquals(2, wakes.get());
+    }
+
+    @Test
+    void takenRequestsCountUntilTheEngineThreadSaysHowManyWait() {
+        SubmissionQueue queue = queue(QueueOptions.builder().maxQueuedRequests(2));
+        WaitingQueue waiting = new WaitingQueue(QueuedRequest.BY_ARRIVAL);
+        queue.offer(queued(1, 1));
+        queue.offer(queued(1, 1));
+        assertThrows(RejectedExecutionException.class, () -> queue.offer(queued(1, 1)));
+        waiting.add(queue.take().requests().getFirst()); // the other one runs
+        assertEquals(2, queue.queuedRequests());
+        queue.updateLoad(waiting, 10);
+        assertEquals(1, queue.queuedRequests());
+        assertEquals(2 + 10, queue.outstandingTokens());
+        assertTrue(queue.offer(queued(1, 1)));
+        assertThrows(RejectedExecutionException.class, () -> queue.offer(queued(1, 1)));
+    }
+
+    @Test
+    void tokensAreBoundedButAnEmptyQueueTakesAnyRequest() {
+        SubmissionQueue queue = queue(QueueOptions.builder().maxQueuedTokens(10).whenFull(WhenFull.BLOCK));
+        assertTrue(queue.offer(queued(10, 10)));
+        assertFalse(queue.offer(queued(1, 1)));
+    }
+
+    @Test
+    void adoptsBeyondTheLimitsUntilItHasEnded() {
+        SubmissionQueue queue = queue(QueueOptions.builder().maxQueuedRequests(1));
+        queue.offer(queued(1, 1));
+        assertTrue(queue.adopt(queued(1, 1)));
+        queue.close(false);
+        assertTrue(queue.adopt(queued(1, 1)));
+        assertFalse(queue.endIfDrained());
+        assertEquals(3, queue.take().requests().size());
+        assertTrue(queue.endIfDrained());
+        assertFalse(queue.adopt(queued(1, 1)));
+    }
+
+    @Test
+    void stateFollowsCloseAndLoss() {
+        SubmissionQueue queue = queue(QueueOptions.builder());
+        assertEquals(new SchedulerState.Running(1, 1), queue.state());
+        queue.close(false);
+        assertEquals(new SchedulerState.Draining(), queue.state());
+        assertEquals(Long.MAX_VALUE, queue.outstandingTokens());
+        assertThrows(IllegalStateException.class, () -> queue.offer(queued(1, 1)));
+        RuntimeException cause = new IllegalStateException("device lost");
+        QueuedRequest left = queued(1, 1);
+        queue.adopt(left);
+        assertEquals(List.of(left), queue.lose(cause));
+        assertEquals(new SchedulerState.Lost(cause), queue.state());
+        assertEquals(
+                "engine is lost: device lost",
+                assertThrows(IllegalStateException.class, () -> queue.offer(queued(1, 1)))
+                        .getMessage());
+    }
+}
