@@ -2,6 +2,7 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.bench.Summary;
 import io.github.loomtorch.bench.Workload;
+import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.EngineOptions;
@@ -120,7 +121,9 @@ final class SchedulerBenchOptions {
             try (Scheduler scheduler = kind.create(
                             () -> {
                                 loaded.set(model.load(options));
-                                return new Engine(loaded.get(), engine);
+                                // The listener only counts: called on the engine thread, it has counted all steps when
+                                // a workload ends.
+                                return new Engine(loaded.get(), engine, Clock.system(), Runnable::run);
                             },
                             batchSize,
                             batchTimeout);

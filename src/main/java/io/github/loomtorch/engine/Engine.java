@@ -13,9 +13,8 @@ import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.Executor;
 import java.util.function.Function;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Runs sequences on a model, step by step: a step gives each decoding sequence its next token and computes a part of
@@ -63,8 +62,6 @@ public final class Engine implements AutoCloseable {
         FULL
     }
 
-    private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
-
     /** A step that was launched. */
     private record Step(List<Chunk> chunks, long startNanos) {}
 
@@ -79,6 +76,7 @@ public final class Engine implements AutoCloseable {
     private final int maxBatchSize;
     private final int pageSize;
 
+    private final StepReporter reporter;
     private final RunningBatch batch;
     private final StepPlanner planner;
     private final Deque<Step> inFlight = new ArrayDeque<>(); // two during step(), otherwise at most one
@@ -102,23 +100,25 @@ public final class Engine implements AutoCloseable {
      * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
     public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions options) {
-        this(lm, tokenizer, options, Clock.system());
+        this(lm, tokenizer, options, Clock.system(), CallbackExecutor.shared());
     }
 
     /**
-     * An engine that turns tokens into text, on a clock.
+     * An engine that turns tokens into text, with its surroundings.
      *
      * @param lm owned by the engine from now on
      * @param tokenizer of the model
      * @param options how to form steps
      * @param clock of all times and waiting
+     * @param callbacks runs the calls of the options' listener
      * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
-    public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions options, Clock clock) {
+    public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions options, Clock clock, Executor callbacks) {
         this(
                 lm,
                 options,
                 clock,
+                callbacks,
                 true,
                 sampling -> new DecodedText(tokenizer, lm.endOfTextIds(), sampling.stopStrings()));
         Objects.requireNonNull(tokenizer, "tokenizer");
@@ -132,13 +132,27 @@ public final class Engine implements AutoCloseable {
      * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
     public Engine(CausalLm lm, EngineOptions options) {
-        this(lm, options, Clock.system(), false, sampling -> OutputText.NONE);
+        this(lm, options, Clock.system(), CallbackExecutor.shared());
+    }
+
+    /**
+     * An engine of token ids only, with its surroundings.
+     *
+     * @param lm owned by the engine from now on
+     * @param options how to form steps
+     * @param clock of all times and waiting
+     * @param callbacks runs the calls of the options' listener
+     * @throws IllegalArgumentException if the model has too few pages for one sequence
+     */
+    public Engine(CausalLm lm, EngineOptions options, Clock clock, Executor callbacks) {
+        this(lm, options, clock, callbacks, false, sampling -> OutputText.NONE);
     }
 
     private Engine(
             CausalLm lm,
             EngineOptions options,
             Clock clock,
+            Executor callbacks,
             boolean hasTokenizer,
             Function<SamplingParams, OutputText> texts) {
         this.lm = Objects.requireNonNull(lm, "lm");
@@ -160,6 +174,7 @@ public final class Engine implements AutoCloseable {
         boolean sharing = options.prefixCaching() && !lm.deterministic();
         batch = new RunningBatch(maxBatchSize, lm.pageCount(), pageSize, sharing);
         planner = new StepPlanner(lm, options);
+        reporter = new StepReporter(options.listener(), callbacks);
     }
 
     /**
@@ -444,14 +459,11 @@ public final class Engine implements AutoCloseable {
                 lm.pageCount(),
                 clock.nanoTime() - last.startNanos(),
                 deviceNanos,
-                failed);
+                failed,
+                0);
         reusedTokens = 0;
         preemptions = 0;
-        try {
-            options.listener().onStep(stats);
-        } catch (RuntimeException e) {
-            LOG.warn("engine listener failed; the engine goes on", e);
-        }
+        reporter.report(stats);
     }
 
     /**

@@ -1,8 +1,14 @@
 package io.github.loomtorch.options;
 
-/** Watches an engine. Called on the engine thread, so it must return fast; what it throws is logged. */
+/**
+ * Watches an engine. Called after each step, in order, one call at a time, and not on the engine's thread: a listener
+ * that blocks, throws or closes the scheduler does not affect the engine. If it is more than 1024 steps behind, reports
+ * are dropped, the oldest first, and counted in {@link StepStats#droppedReports()}.
+ */
 @FunctionalInterface
 public interface EngineListener {
+    /** Ignores all steps. */
+    EngineListener NONE = stats -> {};
 
     /**
      * A step ended.

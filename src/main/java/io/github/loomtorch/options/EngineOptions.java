@@ -15,7 +15,7 @@ import java.util.function.LongSupplier;
  *     model never do
  * @param limits what one request may ask for
  * @param seeds draws the seed of a request that has none; thread-safe
- * @param listener called after each step
+ * @param listener called after each step, away from the engine's thread
  */
 public record EngineOptions(
         int maxPrefillTokensPerStep,
@@ -68,7 +68,7 @@ public record EngineOptions(
         private boolean prefixCaching = true;
         private RequestLimits limits = RequestLimits.defaults();
         private LongSupplier seeds = () -> ThreadLocalRandom.current().nextLong();
-        private EngineListener listener = stats -> {};
+        private EngineListener listener = EngineListener.NONE;
 
         private Builder() {}
 
@@ -130,7 +130,7 @@ public record EngineOptions(
         /**
          * Sets {@link EngineOptions#listener()}.
          *
-         * @param listener called after each step
+         * @param listener called after each step, away from the engine's thread
          * @return this
          */
         public Builder listener(EngineListener listener) {

@@ -19,7 +19,8 @@ public record QueueOptions(int maxQueuedRequests, long maxQueuedTokens, WhenFull
         /** {@code submit} throws {@link java.util.concurrent.RejectedExecutionException}, which names the limit. */
         REJECT,
         /**
-         * {@code submit} waits for room; the wait counts towards the request's deadline. If the thread is interrupted,
+         * {@code submit} waits for room, but not beyond the request's deadline: it then returns a generation that has
+         * completed with {@link io.github.loomtorch.request.FinishReason#DEADLINE}. If the thread is interrupted,
          * {@code submit} throws {@link java.util.concurrent.CancellationException}, the request is not taken, and the
          * interrupt flag stays set.
          */

@@ -1,9 +1,11 @@
 package io.github.loomtorch.scheduler;
 
+import io.github.loomtorch.engine.CallbackExecutor;
 import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.StepFailedException;
 import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.TokenListener;
@@ -87,9 +89,11 @@ final class EngineThread {
 
     /** Submits a request, and waits for room if the limits say so. */
     Generation submit(GenerationRequest request, TokenListener listener) {
-        SubmittedGeneration generation = new SubmittedGeneration(
-                engine, request, listener, SubmittedGeneration.VIRTUAL_THREADS, this::cancelRequested);
-        submissions.room().await(() -> submissions.offer(generation.queued()));
+        SubmittedGeneration generation =
+                new SubmittedGeneration(engine, request, listener, CallbackExecutor.shared(), this::cancelRequested);
+        if (!submissions.room().await(() -> submissions.offer(generation.queued()), request.timeout())) {
+            engine.finish(generation.queued().sequence(), FinishReason.DEADLINE); // no engine thread knows it
+        }
         return generation;
     }
 

@@ -1,6 +1,8 @@
 package io.github.loomtorch.scheduler;
 
+import io.github.loomtorch.engine.CallbackExecutor;
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.Scheduler;
@@ -47,9 +49,11 @@ public final class ReplicaPool implements Scheduler {
     @Override
     public Generation submit(GenerationRequest request, TokenListener listener) {
         Engine any = replicas.getFirst().engine();
-        SubmittedGeneration generation = new SubmittedGeneration(
-                any, request, listener, SubmittedGeneration.VIRTUAL_THREADS, this::cancelRequested);
-        room.await(() -> offer(generation.queued()));
+        SubmittedGeneration generation =
+                new SubmittedGeneration(any, request, listener, CallbackExecutor.shared(), this::cancelRequested);
+        if (!room.await(() -> offer(generation.queued()), request.timeout())) {
+            any.finish(generation.queued().sequence(), FinishReason.DEADLINE); // no engine thread knows it
+        }
         return generation;
     }
 

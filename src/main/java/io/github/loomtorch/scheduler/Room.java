@@ -1,6 +1,9 @@
 package io.github.loomtorch.scheduler;
 
+import java.time.Duration;
+import java.util.Optional;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
@@ -12,17 +15,27 @@ final class Room {
     private final Condition changed = lock.newCondition();
 
     /**
-     * Offers a request until it is taken, each time there may be room.
+     * Offers a request until it is taken, each time there may be room, or until its timeout.
      *
      * @param offer returns whether the request was taken; what it throws ends the wait
+     * @param timeout how long to wait; empty for ever
+     * @return whether the request was taken
      * @throws CancellationException if the thread is interrupted while it waits; its interrupt flag stays set
      */
-    void await(BooleanSupplier offer) {
+    boolean await(BooleanSupplier offer, Optional<Duration> timeout) {
         lock.lock();
         try {
+            long nanos = timeout.map(TimeUnit.NANOSECONDS::convert).orElse(1L);
             while (!offer.getAsBoolean()) {
-                changed.await();
+                if (timeout.isEmpty()) {
+                    changed.await();
+                } else if (nanos > 0) {
+                    nanos = changed.awaitNanos(nanos);
+                } else {
+                    return false;
+                }
             }
+            return true;
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new CancellationException("interrupted while waiting for room in the queue");

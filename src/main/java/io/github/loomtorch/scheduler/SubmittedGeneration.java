@@ -22,10 +22,6 @@ import org.slf4j.LoggerFactory;
 
 /** A generation whose sequence an engine runs. The engine writes the log, which all readers share. Thread-safe. */
 final class SubmittedGeneration implements Generation, SequenceListener {
-    /** Runs user code of the asynchronous schedulers: a virtual thread for each burst of tokens. */
-    static final Executor VIRTUAL_THREADS =
-            task -> Thread.ofVirtual().name("generation").start(task);
-
     private static final Logger LOG = LoggerFactory.getLogger(SubmittedGeneration.class);
 
     private final Executor executor;

@@ -48,7 +48,7 @@ class EngineAheadTest {
 
     private void use(FakeCausalLm model) {
         lm = model.runningAhead(true);
-        engine = new Engine(lm, new FakeTokenizer(), config.build(), clock);
+        engine = new Engine(lm, new FakeTokenizer(), config.build(), clock, Runnable::run);
     }
 
     private Sequence sequence(GenerationRequest request, SequenceListener told) {

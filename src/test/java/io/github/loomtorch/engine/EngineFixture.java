@@ -53,7 +53,7 @@ abstract class EngineFixture {
     }
 
     Engine engine() {
-        return new Engine(lm, new FakeTokenizer(), config.build(), clock);
+        return new Engine(lm, new FakeTokenizer(), config.build(), clock, Runnable::run);
     }
 
     void use(FakeCausalLm model) {

@@ -47,7 +47,7 @@ class AsyncNaiveSchedulerTest {
                 () -> {
                     engineThread.set(Thread.currentThread());
                     lm = hooks.apply(FakeCausalLm.ofBatch(4)); // confined to this thread
-                    return new Engine(lm, new FakeTokenizer(), EngineOptions.defaults(), clock);
+                    return new Engine(lm, new FakeTokenizer(), EngineOptions.defaults(), clock, Runnable::run);
                 },
                 3,
                 TIMEOUT);

@@ -60,7 +60,7 @@ class ContinuousSchedulerTest {
                 () -> {
                     engineThread.set(Thread.currentThread());
                     lm = hooks.apply(new FakeCausalLm(2, 4, 32, 64)).runningAhead(ahead);
-                    engine = new Engine(lm, new FakeTokenizer(), config.build(), clock);
+                    engine = new Engine(lm, new FakeTokenizer(), config.build(), clock, Runnable::run);
                     return engine;
                 },
                 queue);

@@ -44,7 +44,8 @@ class NaiveSchedulerTest {
     private final NaiveScheduler scheduler = scheduler(lm, 3);
 
     private NaiveScheduler scheduler(FakeCausalLm model, int batchSize) {
-        return new NaiveScheduler(new Engine(model, new FakeTokenizer(), EngineOptions.defaults(), clock), batchSize);
+        return new NaiveScheduler(
+                new Engine(model, new FakeTokenizer(), EngineOptions.defaults(), clock, Runnable::run), batchSize);
     }
 
     private static boolean isDone(Generation generation) {

@@ -57,7 +57,8 @@ class ReplicaPoolTest {
                                 return lost;
                             }
                         };
-                        return new Engine(mayBeLost, new FakeTokenizer(), EngineOptions.defaults(), clock);
+                        return new Engine(
+                                mayBeLost, new FakeTokenizer(), EngineOptions.defaults(), clock, Runnable::run);
                     },
                     queue);
         }

@@ -65,7 +65,8 @@ class RunningRequestsTest {
                 lm,
                 new FakeTokenizer(),
                 options.seeds(() -> SEED).listener(stats::add).build(),
-                clock);
+                clock,
+                Runnable::run);
         running = new RunningRequests(engine, QueuedRequest.byUrgency(AGEING));
     }
 
@@ -243,7 +244,7 @@ class RunningRequestsTest {
                         return true;
                     }
                 };
-                engine = new Engine(deterministic, new FakeTokenizer(), options.build(), clock);
+                engine = new Engine(deterministic, new FakeTokenizer(), options.build(), clock, Runnable::run);
                 running = new RunningRequests(engine, QueuedRequest.byUrgency(AGEING));
             }
             List<QueuedRequest> all = new ArrayList<>();

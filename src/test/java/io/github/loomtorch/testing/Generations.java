@@ -1,6 +1,7 @@
 package io.github.loomtorch.testing;
 
 import io.github.loomtorch.engine.CausalLm;
+import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.Completion;
@@ -29,7 +30,8 @@ public final class Generations {
             @Override
             public void close() {}
         };
-        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(borrowed, config), batchSize)) {
+        try (NaiveScheduler scheduler =
+                new NaiveScheduler(new Engine(borrowed, config, Clock.system(), Runnable::run), batchSize)) {
             List<Generation> generations =
                     requests.stream().map(scheduler::submit).toList();
             scheduler.flush();

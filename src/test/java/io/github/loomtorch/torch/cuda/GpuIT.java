@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.cli.Main;
 import io.github.loomtorch.engine.CausalLm;
+import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.engine.StepFailedException;
@@ -176,7 +177,7 @@ class GpuIT {
         List<RecordingListener> listeners = new ArrayList<>();
         Gpt2 gpt2 = Gpt2Loader.load(ModelDirectory.open(Path.of("models/tales")), options);
         AttentionChoice choice = ((CudaGpt2) gpt2).layers().attentionChoice();
-        try (Engine engine = new Engine(gpt2, config)) {
+        try (Engine engine = new Engine(gpt2, config, Clock.system(), Runnable::run)) {
             for (int i = 0; i < 200; i++) {
                 SamplingParams params = SamplingParams.greedy(20 + i % 90).toBuilder()
                         .ignoreEos(true)
@@ -671,7 +672,9 @@ class GpuIT {
                                 .dtype(Dtype.FLOAT32)
                                 .maxBatchSize(4)
                                 .build()),
-                counting))) {
+                counting,
+                Clock.system(),
+                Runnable::run))) {
             GenerationRequest request =
                     new GenerationRequest(new Random(2).ints(900, 0, 50257).toArray(), SamplingParams.greedy(20));
             Completion first = scheduler.submit(request).join();
