@@ -3,7 +3,7 @@ package io.github.loomtorch.engine;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.TokenEvent;
 
-/** Throws when it is told of a token. */
+/** Throws at each token. */
 class ThrowingListener implements SequenceListener {
     @Override
     public void onToken(TokenEvent event) {

@@ -20,6 +20,7 @@ import io.github.loomtorch.request.TokenListener;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.ForwardingLm;
+import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.testing.StepGate;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -130,7 +131,10 @@ class EngineThreadTest {
                 first.sequence().cancel();
                 running.preempt(List.of(first));
                 waiting.add(first);
-                admitted.add(first);
+                QueuedRequest urgent =
+                        new QueuedRequest(thread.engine().newSequence(request(3, 4), new RecordingListener()));
+                running.tryAdmit(urgent);
+                admitted.add(urgent);
             }
             return Long.MAX_VALUE;
         };
