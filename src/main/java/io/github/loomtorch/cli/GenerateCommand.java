@@ -42,6 +42,7 @@ import picocli.CommandLine.Spec;
         footer = {
             "  loomtorch generate --prompt \"Once upon a time\"",
             "  loomtorch generate --prompt \"Dear Sir,\" --max-new-tokens 200 --stop Yours --seed 1",
+            "  loomtorch generate --model DialoGPT-medium --special --prompt \"Hello!<|endoftext|>\"",
             "  loomtorch generate --prompt-ids 7454,2402,257,640 --temperature 0 --json"
         })
 final class GenerateCommand implements Callable<Integer> {

@@ -220,6 +220,44 @@ class CommandLineIT {
                 new int[] {17250, 50256}, ints(JSON.readTree(token.out()).get("promptTokenIds")));
     }
 
+    /** As the model card of microsoft/DialoGPT chats: every turn ends with the end-of-text token. */
+    @Test
+    void dialoGptChatsAsItsModelCardSays() throws Exception {
+        Path model = Path.of("src/test/resources/dialogpt");
+        for (String file : List.of(
+                "config.json", "generation_config.json", "pytorch_model.bin", "vocab.json", "merges.txt")) {
+            Files.copy(model.resolve(file), directory.resolve(file));
+        }
+        String history = "";
+        for (JsonNode turn : JSON.readTree(model.resolve("expected.json").toFile())) {
+            history += turn.get("text").textValue() + "<|endoftext|>";
+            Result result = command(
+                            "generate",
+                            "--model",
+                            directory.toString(),
+                            "--special",
+                            "--prompt",
+                            history,
+                            "--max-new-tokens",
+                            "12",
+                            "--temperature",
+                            "0",
+                            "--device",
+                            "cpu",
+                            "--dtype",
+                            "float32",
+                            "--json")
+                    .run();
+            assertSuccess(result);
+            JsonNode json = JSON.readTree(result.out());
+            assertArrayEquals(ints(turn.get("prompt_ids")), ints(json.get("promptTokenIds")));
+            assertArrayEquals(ints(turn.get("reply_ids")), ints(json.get("outputTokenIds")));
+            assertEquals(turn.get("reply").textValue(), json.get("text").textValue());
+            assertEquals("STOP", json.get("finishReason").textValue());
+            history += json.get("text").textValue() + "<|endoftext|>";
+        }
+    }
+
     @Test
     void verboseShowsTheModelsSamplingValuesWhichAreNotApplied() throws Exception {
         RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), DType.F32, 1);

@@ -93,7 +93,7 @@ public final class CommandProcess {
             for (String read; (read = lines.readLine()) != null; ) {
                 out.append(read).append('\n');
                 if (read.startsWith(line)) {
-                    process.destroy();
+                    process.toHandle().destroy(); // Process.destroy would close its streams too
                 }
             }
             return finish(process, CompletableFuture.completedFuture(out.toString()));
