@@ -81,9 +81,8 @@ class ReadmeSnippetsIT {
     /** Where the README shows what a block prints, right after it; it says that this is so in float32. */
     @Test
     void blocksPrintWhatTheReadmeShows() throws Exception {
-        List<MatchResult> shown = PRINTED.matcher(Files.readString(README))
-                .results()
-                .toList();
+        List<MatchResult> shown =
+                PRINTED.matcher(Files.readString(README)).results().toList();
         assertEquals(1, shown.size());
         String block = shown.get(0).group(1);
         assertTrue(block.contains(LOAD), block);

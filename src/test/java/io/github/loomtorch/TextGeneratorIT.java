@@ -15,7 +15,6 @@ import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TorchException;
-import io.github.loomtorch.testing.CommandProcess;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;

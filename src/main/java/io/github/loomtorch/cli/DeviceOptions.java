@@ -2,6 +2,7 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
+import java.nio.file.Path;
 import picocli.CommandLine.Option;
 
 /** Where a model runs, and in which numbers. */
@@ -57,13 +58,21 @@ final class DeviceOptions {
                             + " files from a trusted source only.")
     private boolean trustModelTs;
 
+    @Option(
+            names = "--cache",
+            paramLabel = "DIR",
+            description =
+                    "Where compiled CUDA kernels are kept (default: system property loomtorch.cache, environment variable"
+                            + " LOOMTORCH_CACHE, loomtorch in XDG_CACHE_HOME, or ~/.cache/loomtorch).")
+    private Path cache;
+
     /**
      * As {@link ModelOptions}.
      *
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
     ModelOptions torch(int maxBatchSize) {
-        return ModelOptions.builder()
+        ModelOptions.Builder options = ModelOptions.builder()
                 .device(device)
                 .dtype(dtype)
                 .maxBatchSize(maxBatchSize)
@@ -72,7 +81,10 @@ final class DeviceOptions {
                 .cudaGraphs(!noCudaGraphs)
                 .deterministic(deterministic)
                 .int8Weights(int8Weights)
-                .trustModelTs(trustModelTs)
-                .build();
+                .trustModelTs(trustModelTs);
+        if (cache != null) {
+            options.cacheFolder(cache);
+        }
+        return options.build();
     }
 }

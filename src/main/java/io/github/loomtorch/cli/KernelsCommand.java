@@ -75,8 +75,8 @@ final class KernelsCommand implements Callable<Integer> {
             names = "--cache",
             paramLabel = "DIR",
             description =
-                    "Where to keep the compiled kernels (default: the folder that models use: system property loomtorch.cache,"
-                            + " environment variable LOOMTORCH_CACHE, loomtorch in XDG_CACHE_HOME, or ~/.cache/loomtorch).")
+                    "Where to keep the compiled kernels (default: system property loomtorch.cache, environment variable"
+                            + " LOOMTORCH_CACHE, loomtorch in XDG_CACHE_HOME, or ~/.cache/loomtorch).")
     private Path cache;
 
     @Option(

@@ -1,6 +1,8 @@
 package io.github.loomtorch.options;
 
+import java.nio.file.Path;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.regex.Pattern;
 
 /**
@@ -24,6 +26,9 @@ import java.util.regex.Pattern;
  * @param trustModelTs whether a {@code model.ts} without weights beside it runs the program that it holds, where that
  *     is not this version's own. <b>This executes code of the file</b>, which can read and write files as this process
  *     may: only for files from a source that may run programs here. Without it, only the file's tensors are used
+ * @param cacheFolder where compiled CUDA kernels are kept; is made if need be. If empty, the first of these that is
+ *     set: the system property {@code loomtorch.cache}, the environment variable {@code LOOMTORCH_CACHE}, the folder
+ *     {@code loomtorch} in {@code XDG_CACHE_HOME}, else {@code ~/.cache/loomtorch}
  */
 public record ModelOptions(
         String device,
@@ -34,7 +39,8 @@ public record ModelOptions(
         boolean cudaGraphs,
         boolean deterministic,
         boolean int8Weights,
-        boolean trustModelTs) {
+        boolean trustModelTs,
+        Optional<Path> cacheFolder) {
     private static final Pattern DEVICE = Pattern.compile("auto|cpu|cuda(:\\d{1,3})?");
 
     /**
@@ -44,6 +50,7 @@ public record ModelOptions(
      */
     public ModelOptions {
         Objects.requireNonNull(dtype, "dtype");
+        Objects.requireNonNull(cacheFolder, "cacheFolder");
         if (!DEVICE.matcher(device).matches()) {
             throw new IllegalArgumentException("device must be auto, cpu, cuda or cuda:n, got " + device);
         }
@@ -84,7 +91,7 @@ public record ModelOptions(
      * @return a new builder
      */
     public Builder toBuilder() {
-        return new Builder()
+        Builder builder = new Builder()
                 .device(device)
                 .dtype(dtype)
                 .maxBatchSize(maxBatchSize)
@@ -94,6 +101,8 @@ public record ModelOptions(
                 .deterministic(deterministic)
                 .int8Weights(int8Weights)
                 .trustModelTs(trustModelTs);
+        cacheFolder.ifPresent(builder::cacheFolder);
+        return builder;
     }
 
     /** Collects options; {@link #build()} checks the ranges. Not thread-safe. */
@@ -107,6 +116,7 @@ public record ModelOptions(
         private boolean deterministic;
         private boolean int8Weights;
         private boolean trustModelTs;
+        private Optional<Path> cacheFolder = Optional.empty();
 
         private Builder() {}
 
@@ -210,6 +220,17 @@ public record ModelOptions(
         }
 
         /**
+         * Sets {@link ModelOptions#cacheFolder()}.
+         *
+         * @param cacheFolder for compiled CUDA kernels
+         * @return this
+         */
+        public Builder cacheFolder(Path cacheFolder) {
+            this.cacheFolder = Optional.of(cacheFolder);
+            return this;
+        }
+
+        /**
          * The options.
          *
          * @return a new instance
@@ -225,7 +246,8 @@ public record ModelOptions(
                     cudaGraphs,
                     deterministic,
                     int8Weights,
-                    trustModelTs);
+                    trustModelTs,
+                    cacheFolder);
         }
     }
 }

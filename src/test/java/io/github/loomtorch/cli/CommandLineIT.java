@@ -224,8 +224,8 @@ class CommandLineIT {
     @Test
     void dialoGptChatsAsItsModelCardSays() throws Exception {
         Path model = Path.of("src/test/resources/dialogpt");
-        for (String file : List.of(
-                "config.json", "generation_config.json", "pytorch_model.bin", "vocab.json", "merges.txt")) {
+        for (String file :
+                List.of("config.json", "generation_config.json", "pytorch_model.bin", "vocab.json", "merges.txt")) {
             Files.copy(model.resolve(file), directory.resolve(file));
         }
         String history = "";

@@ -3,6 +3,8 @@ package io.github.loomtorch.options;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import java.nio.file.Path;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -55,7 +57,8 @@ class ModelOptionsTest {
 
     @Test
     void aBuilderStartsFromOtherOptions() {
-        ModelOptions options = new ModelOptions("cuda:1", Dtype.BFLOAT16, 4, 32, 0.5, false, true, true, true);
+        ModelOptions options = new ModelOptions(
+                "cuda:1", Dtype.BFLOAT16, 4, 32, 0.5, false, true, true, true, Optional.of(Path.of("cache")));
         assertEquals(options, options.toBuilder().build());
         assertEquals(5, options.toBuilder().maxBatchSize(5).build().maxBatchSize());
     }

@@ -131,7 +131,8 @@ public final class CudaGpt2 extends Gpt2 {
         try (TensorScope scope = new TensorScope()) {
             program.configureThread();
             stream = resources.keep(program.stream().stream());
-            var loader = new CudaKernels.Loader(kernels, new KernelCache(CacheFolder.path()), stream);
+            var loader = new CudaKernels.Loader(
+                    kernels, new KernelCache(options.cacheFolder().orElseGet(CacheFolder::path)), stream);
             layers = new CudaLayers(program, loader, maxRows, options.deterministic());
             resources.onClose(layers::close);
             sampler = new DeviceSampler(batch, program.device(), loader);
