@@ -7,6 +7,7 @@ import java.util.List;
 
 /** The output text that a tokenizer decodes: whole characters only, and stop strings are found across token borders. */
 final class DecodedText implements OutputText {
+    private final Tokenizer tokenizer;
     private final IncrementalDecoder decoder;
     private final int[] endOfTextIds; // ascending
     private final int vocabSize; // of the tokenizer, which may have fewer ids than the model
@@ -19,6 +20,7 @@ final class DecodedText implements OutputText {
     private boolean stopped;
 
     DecodedText(Tokenizer tokenizer, int[] endOfTextIds, List<String> stopStrings) {
+        this.tokenizer = tokenizer;
         this.decoder = new IncrementalDecoder(tokenizer);
         this.endOfTextIds = endOfTextIds;
         this.vocabSize = tokenizer.vocabSize();
@@ -27,7 +29,7 @@ final class DecodedText implements OutputText {
 
     @Override
     public boolean append(int id) {
-        if (Arrays.binarySearch(endOfTextIds, id) >= 0 || id >= vocabSize) {
+        if (Arrays.binarySearch(endOfTextIds, id) >= 0 || id >= vocabSize || tokenizer.isSpecial(id)) {
             return false;
         }
         text.append(decoder.append(id));

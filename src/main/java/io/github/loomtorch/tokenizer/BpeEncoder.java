@@ -5,12 +5,15 @@ import java.util.Arrays;
 /** Encodes the text of one call: collects its ids and holds its scratch space. Confined to one thread. */
 final class BpeEncoder {
     /*
-     * A piece that is a token is found by one look-up. Otherwise it is cut between bytes that no token holds side by side, as no merge
-     * can reach across: so text in scripts that GPT-2 knows little of falls into characters. A part that is no token either is merged
-     * from its bytes, always the leftmost pair of the lowest rank.
+     * One look-up finds a piece that is a token. Any other piece is cut between bytes that are adjacent in no token, because no merge
+     * crosses such a place: text in scripts that are rare in the vocabulary falls into characters. A part that is no token either is
+     * merged from its bytes: always the pair of the lowest rank, and of equal ranks the leftmost.
      *
-     * Short parts keep ranks in an array and scan it for each merge. For long ones that would be quadratic: a tree of minima over the
-     * positions finds the next merge, and repairs itself after it, in O(log n).
+     * For a short part the ranks are in an array, which is scanned for each merge. A long part would take quadratic time that way: a
+     * tree of minima over its positions finds and applies each merge in O(log n).
+     *
+     * If the vocabulary lacks bytes, those of a piece are dropped or replaced first, and the piece is not cut: a merge may join what
+     * was on both sides of a dropped byte.
      */
 
     /** Longest part, in bytes, that is merged by scanning. */
@@ -23,34 +26,52 @@ final class BpeEncoder {
     private final int[] pieceIds = new int[SCANNED_BYTES];
     private final long[] pieceMerges = new long[SCANNED_BYTES];
 
+    private final int unknownId;
+    private final boolean fusesUnknown;
+    private boolean lostBytes;
+
     private int[] ids;
     private int count;
 
     /**
      * An encoder without ids yet.
      *
-     * @param words tokens that merging their bytes leads to
-     * @param capacity ids to make room for at first
+     * @param words tokens that a piece of their bytes becomes
+     * @param capacity initial capacity, in ids
      */
-    BpeEncoder(TokenTable words, MergeTable merges, BytePairs bytePairs, int capacity) {
+    BpeEncoder(BpeModel model, TokenTable words, BytePairs bytePairs, int capacity) {
         this.words = words;
-        this.merges = merges;
         this.bytePairs = bytePairs;
+        merges = model.merges();
+        unknownId = model.unknownId();
+        fusesUnknown = model.fusesUnknown();
         ids = new int[capacity];
     }
 
-    /** Splits and encodes well-formed UTF-8. */
+    /** Splits well-formed UTF-8 by GPT-2's pattern and encodes the pieces. */
     void encode(byte[] utf8) {
         for (int start = 0; start < utf8.length; ) {
-            int end = Pretokenizer.pieceEnd(utf8, start);
-            int word = words.get(utf8, start, end);
-            if (word >= 0) {
-                add(word);
-            } else {
-                encodeParts(utf8, start, end);
-            }
+            int end = Gpt2Pattern.pieceEnd(utf8, start);
+            encodePiece(utf8, start, end);
             start = end;
         }
+    }
+
+    /** Encodes one piece of well-formed UTF-8. */
+    void encodePiece(byte[] utf8, int start, int end) {
+        int word = words.get(utf8, start, end);
+        if (word >= 0) {
+            add(word);
+        } else if (bytePairs.coversUtf8()) {
+            encodeParts(utf8, start, end);
+        } else {
+            merge(utf8, start, end);
+        }
+    }
+
+    /** Whether the text held a byte that the vocabulary lacks. */
+    boolean lostBytes() {
+        return lostBytes;
     }
 
     private void encodeParts(byte[] utf8, int start, int end) {
@@ -69,11 +90,38 @@ final class BpeEncoder {
 
     /** Encodes one part by its merges alone. */
     void merge(byte[] utf8, int start, int end) {
-        if (end - start <= SCANNED_BYTES) {
+        if (!bytePairs.coversUtf8()) {
+            mergeKnown(utf8, start, end);
+        } else if (end - start <= SCANNED_BYTES) {
             mergeByScan(utf8, start, end);
         } else {
-            mergeByTree(utf8, start, end);
+            int[] piece = new int[end - start];
+            for (int i = 0; i < piece.length; i++) {
+                piece[i] = bytePairs.id(utf8[start + i]);
+            }
+            mergeByTree(piece, piece.length);
         }
+    }
+
+    /** Drops or replaces the bytes that have no token, and merges the rest. */
+    private void mergeKnown(byte[] utf8, int start, int end) {
+        int[] piece = new int[end - start];
+        int length = 0;
+        boolean unknown = false; // whether the last byte was
+        for (int i = start; i < end; i++) {
+            int id = bytePairs.id(utf8[i]);
+            if (id >= 0) {
+                piece[length++] = id;
+                unknown = false;
+            } else {
+                if (unknownId >= 0 && !(unknown && fusesUnknown)) {
+                    piece[length++] = unknownId;
+                }
+                unknown = true;
+                lostBytes = true;
+            }
+        }
+        mergeByTree(piece, length);
     }
 
     /** Adds one id. */
@@ -128,13 +176,15 @@ final class BpeEncoder {
         }
     }
 
-    private void mergeByTree(byte[] utf8, int start, int end) {
-        int length = end - start;
-        int[] piece = new int[length]; // token that begins at a position, if one does
+    /**
+     * Merges {@code piece[0, length)}.
+     *
+     * @param piece the token that begins at a position, if one does; changed
+     */
+    private void mergeByTree(int[] piece, int length) {
         int[] next = new int[length]; // positions of the neighbouring tokens
         int[] previous = new int[length];
         for (int i = 0; i < length; i++) {
-            piece[i] = bytePairs.id(utf8[start + i]);
             next[i] = i + 1;
             previous[i] = i - 1;
         }
@@ -144,11 +194,11 @@ final class BpeEncoder {
         }
         ranks.build();
         for (int at = ranks.leftmostLowest(); at >= 0; at = ranks.leftmostLowest()) {
-            int eaten = next[at];
-            int after = next[eaten];
-            piece[at] = (int) merges.get(piece[at], piece[eaten]);
+            int right = next[at];
+            int after = next[right];
+            piece[at] = (int) merges.get(piece[at], piece[right]);
             next[at] = after;
-            ranks.set(eaten, RankTree.NONE);
+            ranks.set(right, RankTree.NONE);
             if (after < length) {
                 previous[after] = at;
                 ranks.set(at, rank(piece[at], piece[after]));
@@ -170,8 +220,8 @@ final class BpeEncoder {
     }
 
     /**
-     * The rank of the merge at each position, and the least of them in a binary tree: node n is the lesser of nodes 2n
-     * and 2n + 1.
+     * The rank of the merge at each position, and their minima in a binary tree: node n is the minimum of nodes 2n and
+     * 2n + 1.
      */
     private static final class RankTree {
 
@@ -181,7 +231,7 @@ final class BpeEncoder {
         private final int leaves;
 
         RankTree(int length) {
-            leaves = Integer.highestOneBit(length - 1) << 1;
+            leaves = length < 2 ? 1 : Integer.highestOneBit(length - 1) << 1;
             nodes = new int[2 * leaves];
             Arrays.fill(nodes, leaves, nodes.length, NONE);
         }

@@ -3,83 +3,170 @@ package io.github.loomtorch.tokenizer;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Path;
-import java.util.Arrays;
-import java.util.Comparator;
+import java.util.BitSet;
+import java.util.Collection;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
- * GPT-2's byte-level byte-pair encoding. Immutable and thread-safe.
+ * Byte-level byte-pair encoding: GPT-2's, and that of other models that Hugging Face {@code tokenizers} reads from the
+ * same kinds of files. Immutable and thread-safe.
  *
  * <pre>{@code
- * BpeTokenizer tokenizer = BpeTokenizer.load(Path.of("tokenizer"));
+ * BpeTokenizer tokenizer = BpeTokenizer.gpt2();
  * tokenizer.encode("Hello, 世界");    // [15496, 11, 220, 10310, 244, 45911, 234]
  * tokenizer.decode(new int[] {15496}); // "Hello"
  * }</pre>
  *
- * <p>Encoding takes time and memory linear in the text (times the logarithm of its longest piece), whatever the text
- * is.
+ * <p>Encoding takes time and memory linear in the text, times the logarithm of its longest piece, for every text.
+ *
+ * <p>Ids are those of Hugging Face {@code tokenizers}, in all cases but two: a token keeps the id that the files give
+ * it even if ids are missing before it, and an added token decodes to its content even if that looks like byte symbols.
+ * A {@code tokenizer.json} may have these parts:
+ *
+ * <ul>
+ *   <li>{@code added_tokens} with all their flags
+ *   <li>{@code normalizer}: NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace (a string, or a regular expression
+ *       of literals or of one repeated literal), or a Sequence of these
+ *   <li>{@code pre_tokenizer}: ByteLevel, or a Split by GPT-2's pattern before it
+ *   <li>{@code post_processor}: ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing, or a Sequence of
+ *       these
+ *   <li>{@code model}: BPE with {@code unk_token}, {@code fuse_unk} and {@code ignore_merges}
+ * </ul>
+ *
+ * <p>Any other part is refused by name, except {@code truncation} and {@code padding}, which are for training and are
+ * not read. Files of more than 32 MiB, more than 262,144 tokens, more than 1,048,576 merges and ids from 1,048,576 on
+ * are refused, too.
  */
 public final class BpeTokenizer implements Tokenizer {
 
     /** GPT-2's only special token. */
     static final String END_OF_TEXT = "<|endoftext|>";
 
-    private final byte[][] tokens;
-    private final MergeTable merges;
+    private static final Logger LOG = LoggerFactory.getLogger(BpeTokenizer.class);
+
+    private final BpeModel model;
     private final BytePairs bytePairs;
 
-    /** The tokens that merging their bytes leads to. */
+    /** The tokens that a piece of their bytes becomes. */
     private final TokenTable words;
 
-    /** Longest first, so that the longest of those that begin at one place is found. */
-    private final String[] specialTokens;
+    private final AddedTokens addedTokens;
+    private final PreTokenizer preTokenizer;
+    private final PostProcessor postProcessor;
+    private final boolean normalizes;
+    private final boolean lossless;
 
-    private final int[] specialIds;
+    /** Ids that stand for no text. */
+    private final BitSet special;
+
     private final int endOfTextId;
+    private final AtomicBoolean warned = new AtomicBoolean();
 
-    BpeTokenizer(BpeModel model) {
-        tokens = model.tokens();
-        merges = model.merges();
+    BpeTokenizer(
+            BpeModel model,
+            Collection<AddedToken> addedTokens,
+            Normalizer normalizer,
+            PreTokenizer preTokenizer,
+            PostProcessor postProcessor,
+            int endOfTextId) {
+        this.model = model;
+        this.addedTokens = new AddedTokens(addedTokens, normalizer);
+        this.preTokenizer = preTokenizer;
+        this.postProcessor = postProcessor;
+        this.endOfTextId = endOfTextId;
         bytePairs = new BytePairs(model);
-        words = mergeableTokens(model);
-        specialTokens = model.specialTokens().keySet().stream()
-                .sorted(Comparator.comparingInt(String::length).reversed())
-                .toArray(String[]::new);
-        specialIds = Arrays.stream(specialTokens)
-                .mapToInt(model.specialTokens()::get)
-                .toArray();
-        endOfTextId = model.specialTokens().getOrDefault(END_OF_TEXT, -1);
+        BitSet declared = new BitSet();
+        addedTokens.stream().filter(AddedToken::special).forEach(token -> declared.set(token.id()));
+        words = words(declared);
+        special = declared;
+        declared.stream().filter(this::isWord).forEach(special::clear);
+        normalizes = normalizer != Normalizer.NONE;
+        lossless = bytePairs.coversUtf8()
+                && !normalizes
+                && !preTokenizer.addsPrefixSpace()
+                && addedTokens.stream().noneMatch(token -> token.lstrip() || token.rstrip());
     }
 
-    /** A vocabulary may hold tokens that their own bytes do not merge to: a look-up must not find these. */
-    private TokenTable mergeableTokens(BpeModel model) {
-        TokenTable mergeable = new TokenTable(tokens);
-        BpeEncoder encoder = new BpeEncoder(mergeable, merges, bytePairs, 256);
+    /**
+     * A vocabulary may hold tokens that their own bytes do not merge to: a look-up must not find these. If merges are
+     * ignored it finds them, but no special token: text must not become one.
+     */
+    private TokenTable words(BitSet declaredSpecial) {
+        byte[][] tokens = model.tokens();
+        TokenTable found = new TokenTable(tokens, model.vocabulary().size());
+        BpeEncoder encoder = new BpeEncoder(model, found, bytePairs, 256);
         for (int id = 0; id < tokens.length; id++) {
             byte[] token = tokens[id];
-            if (model.vocabulary().get(token, 0, token.length) == id) {
-                encoder.merge(token, 0, token.length);
-                int[] merged = encoder.takeIds();
-                if (merged.length == 1 && merged[0] == id) {
-                    mergeable.add(id);
-                }
+            if (token.length == 0 || model.vocabulary().get(token, 0, token.length) != id) {
+                continue;
+            }
+            if (model.ignoresMerges() && !declaredSpecial.get(id)) {
+                found.add(id);
+                continue;
+            }
+            encoder.merge(token, 0, token.length);
+            int[] merged = encoder.takeIds();
+            if (merged.length == 1 && merged[0] == id) {
+                found.add(id);
             }
         }
-        return mergeable;
+        return found;
+    }
+
+    private boolean isWord(int id) {
+        byte[] token = model.tokens()[id];
+        return token.length > 0 && words.get(token, 0, token.length) == id;
+    }
+
+    /**
+     * GPT-2's own tokenizer, of 50,257 tokens. Its files are on the class path; the first call reads them.
+     *
+     * @return one tokenizer for all callers
+     */
+    public static BpeTokenizer gpt2() {
+        return Gpt2Holder.TOKENIZER;
+    }
+
+    private static final class Gpt2Holder {
+        static final BpeTokenizer TOKENIZER;
+
+        static {
+            try {
+                TOKENIZER = TokenizerFiles.readGpt2();
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        }
+    }
+
+    /**
+     * The tokenizer of a model.
+     *
+     * @param directory of the model
+     * @return the tokenizer that the directory holds, or {@link #gpt2} if it has no file of a tokenizer
+     * @throws IOException as {@link #load(Path)}
+     */
+    public static BpeTokenizer ofModel(Path directory) throws IOException {
+        return TokenizerFiles.areIn(directory) ? load(directory) : gpt2();
     }
 
     /**
      * Reads a tokenizer.
      *
      * @param path a directory with {@code tokenizer.json}, or {@code vocab.json} and {@code merges.txt}, or
-     *     {@code encoder.json} and {@code vocab.bpe} (the first of these that is there is read); or a file in the
-     *     format of {@code tokenizer.json}
+     *     {@code encoder.json} and {@code vocab.bpe} (the first of these that is there is read), and maybe
+     *     {@code tokenizer_config.json}, {@code special_tokens_map.json} and {@code added_tokens.json}; or a file in
+     *     the format of {@code tokenizer.json}
      * @return a new tokenizer
-     * @throws IOException if a file is missing, malformed, or describes another kind of tokenizer; the message says
-     *     where
+     * @throws IOException if a file is missing, malformed or too large, or describes another kind of tokenizer; the
+     *     message says where
      */
     public static BpeTokenizer load(Path path) throws IOException {
-        return new BpeTokenizer(BpeFiles.read(path));
+        return TokenizerFiles.read(path);
     }
 
     /**
@@ -91,48 +178,51 @@ public final class BpeTokenizer implements Tokenizer {
      * @throws IOException if a file is missing or malformed; the message says where
      */
     public static BpeTokenizer load(Path vocabulary, Path merges) throws IOException {
-        return new BpeTokenizer(BpeFiles.read(vocabulary, merges));
+        return TokenizerFiles.read(vocabulary, merges, TokenizerConfig.none());
     }
 
     @Override
     public int[] encode(String text) {
-        byte[] utf8 = text.getBytes(UTF_8);
-        BpeEncoder encoder = encoder(utf8.length);
-        encoder.encode(utf8);
-        return encoder.takeIds();
+        return encode(text, false);
     }
 
     @Override
     public int[] encodeWithSpecialTokens(String text) {
-        BpeEncoder encoder = encoder(text.length());
-        int[] nextAt = new int[specialTokens.length]; // where each occurs next, found anew only when passed
-        Arrays.fill(nextAt, -1);
-        for (int start = 0; start < text.length(); ) {
-            int at = text.length();
-            int which = -1;
-            for (int i = 0; i < specialTokens.length; i++) {
-                if (nextAt[i] < start) {
-                    int found = text.indexOf(specialTokens[i], start);
-                    nextAt[i] = found < 0 ? text.length() : found;
+        return encode(text, true);
+    }
+
+    private int[] encode(String text, boolean honoursSpecial) {
+        // most text has fewer than one token in three bytes
+        BpeEncoder encoder = new BpeEncoder(model, words, bytePairs, text.length() / 3 + 8);
+        for (int id : postProcessor.before()) {
+            encoder.add(id);
+        }
+        if (normalizes || addedTokens.canFind(honoursSpecial)) {
+            addedTokens.split(text, honoursSpecial, new AddedTokens.Sink() {
+                @Override
+                public void text(String part) {
+                    preTokenizer.encode(part.getBytes(UTF_8), encoder);
                 }
-                if (nextAt[i] < at) {
-                    at = nextAt[i];
-                    which = i;
+
+                @Override
+                public void token(int id) {
+                    encoder.add(id);
                 }
-            }
-            encoder.encode(text.substring(start, at).getBytes(UTF_8));
-            if (which < 0) {
-                break;
-            }
-            encoder.add(specialIds[which]);
-            start = at + specialTokens[which].length();
+            });
+        } else if (!text.isEmpty()) {
+            preTokenizer.encode(text.getBytes(UTF_8), encoder);
+        }
+        for (int id : postProcessor.after()) {
+            encoder.add(id);
+        }
+        if (encoder.lostBytes() && !warned.getAndSet(true)) {
+            LOG.warn("the vocabulary lacks bytes that a text has; they are {}; this is said once", lostByteRule());
         }
         return encoder.takeIds();
     }
 
-    private BpeEncoder encoder(int textBytes) {
-        return new BpeEncoder(
-                words, merges, bytePairs, textBytes / 3 + 8); // most text has fewer than one token in three bytes
+    private String lostByteRule() {
+        return model.unknownId() < 0 ? "dropped" : "replaced by the unknown token, id " + model.unknownId();
     }
 
     @Override
@@ -144,7 +234,7 @@ public final class BpeTokenizer implements Tokenizer {
         byte[] utf8 = new byte[(int) Math.min(length, Integer.MAX_VALUE)]; // if it is more: OutOfMemoryError
         int end = 0;
         for (int id : ids) {
-            byte[] token = tokens[id];
+            byte[] token = model.tokens()[id];
             System.arraycopy(token, 0, utf8, end, token.length);
             end += token.length;
         }
@@ -153,15 +243,30 @@ public final class BpeTokenizer implements Tokenizer {
 
     @Override
     public byte[] tokenBytes(int id) {
-        if (id < 0 || id >= tokens.length) {
-            throw new IllegalArgumentException("token id must be in [0, " + tokens.length + "), got " + id);
+        requireId(id);
+        return model.tokens()[id];
+    }
+
+    private void requireId(int id) {
+        if (id < 0 || id >= vocabSize()) {
+            throw new IllegalArgumentException("token id must be in [0, " + vocabSize() + "), got " + id);
         }
-        return tokens[id];
     }
 
     @Override
     public int vocabSize() {
-        return tokens.length;
+        return model.tokens().length;
+    }
+
+    @Override
+    public boolean isSpecial(int id) {
+        requireId(id);
+        return special.get(id);
+    }
+
+    @Override
+    public boolean isLossless() {
+        return lossless;
     }
 
     @Override

@@ -24,15 +24,11 @@ final class MergeTable {
         shift = Long.numberOfLeadingZeros(mask);
     }
 
-    /** Adds a merge; false if the pair has one. */
-    boolean add(int left, int right, int rank, int merged) {
+    /** Adds a merge, in place of an earlier one of the same pair. */
+    void put(int left, int right, int rank, int merged) {
         int slot = slot(left, right);
-        if (slots[slot] != EMPTY) {
-            return false;
-        }
         slots[slot] = key(left, right);
         slots[slot + 1] = (long) rank << 32 | merged;
-        return true;
     }
 
     /**

@@ -26,30 +26,33 @@ final class TokenTable {
     private final int mask;
     private final int shift;
     private int longest;
+    private int size;
 
-    /** An empty table for some of {@code tokens}. */
-    TokenTable(byte[][] tokens) {
+    /** An empty table for at most {@code count} of {@code tokens}. */
+    TokenTable(byte[][] tokens, int count) {
         this.tokens = tokens;
-        int capacity = Integer.highestOneBit(tokens.length) << 2; // at most half full
+        int capacity = Integer.highestOneBit(Math.max(count, 1)) << 2; // at most half full
         slots = new long[SLOT * capacity];
         mask = capacity - 1;
         shift = Long.numberOfLeadingZeros(mask);
     }
 
-    /** Adds token {@code id}, of at least one byte; false if there is one of the same bytes. */
-    boolean add(int id) {
+    /** Adds token {@code id}, of at least one byte and with other bytes than those added before. */
+    void add(int id) {
         byte[] token = tokens[id];
         long head = head(token, 0, token.length);
         long tail = tail(token, 0, token.length);
         int slot = slot(token, 0, token.length, head, tail);
-        if (slots[slot + 2] != 0) {
-            return false;
-        }
         slots[slot] = head;
         slots[slot + 1] = tail;
         slots[slot + 2] = (long) token.length << 32 | id;
         longest = Math.max(longest, token.length);
-        return true;
+        size++;
+    }
+
+    /** The number of tokens in it. */
+    int size() {
+        return size;
     }
 
     /** The id of the token that is {@code bytes[from, to)}, -1 if there is none. */

@@ -4,23 +4,25 @@ package io.github.loomtorch.tokenizer;
 public interface Tokenizer {
 
     /**
-     * Encodes text; strings that look like special tokens are plain text here, so user text cannot inject one.
+     * Encodes text. Strings that look like special tokens are plain text here, so user text cannot inject one. The
+     * tokens that the tokenizer adds to every text are added, such as a beginning-of-text token.
      *
      * @param text any text; lone surrogates become {@code ?}, as Java's own UTF-8 encoder makes them
-     * @return the ids; empty for empty text
+     * @return the ids; empty for empty text if the tokenizer adds none
      */
     int[] encode(String text);
 
     /**
-     * Encodes text in which special-token strings such as {@code <|endoftext|>} stand for the tokens themselves.
+     * Encodes text as {@link #encode} does, but special-token strings such as {@code <|endoftext|>} stand for the
+     * tokens themselves.
      *
      * @param text trusted text
-     * @return the ids; empty for empty text
+     * @return the ids; empty for empty text if the tokenizer adds none
      */
     int[] encodeWithSpecialTokens(String text);
 
     /**
-     * Decodes ids; special tokens appear as their strings, bytes that are not valid UTF-8 as U+FFFD.
+     * Decodes ids. Special tokens appear as their strings, bytes that are not valid UTF-8 as U+FFFD.
      *
      * @param ids each in {@code [0, vocabSize)}
      * @return the text
@@ -32,20 +34,39 @@ public interface Tokenizer {
      * The bytes that one token stands for.
      *
      * @param id in {@code [0, vocabSize)}
-     * @return UTF-8 bytes, maybe a part of a character only; shared, do not modify
+     * @return UTF-8 bytes, maybe a part of a character only, and none for an id without a token; shared, do not modify
      * @throws IllegalArgumentException if the id is out of range
      */
     byte[] tokenBytes(int id);
 
     /**
-     * The number of ids.
+     * Whether a token is a control token: generated text leaves it out. A token that is declared special but that plain
+     * text is encoded to as well, such as a padding token {@code !}, is none.
+     *
+     * @param id in {@code [0, vocabSize)}
+     * @return true for a control token
+     * @throws IllegalArgumentException if the id is out of range
+     */
+    boolean isSpecial(int id);
+
+    /**
+     * Whether decoding restores every text: {@code decode(encode(text))} is {@code text} for all well-formed text,
+     * between the tokens that are added to every text. Otherwise a normalizer or an added space changes some texts, or
+     * the vocabulary lacks a byte.
+     *
+     * @return true if no text is changed
+     */
+    boolean isLossless();
+
+    /**
+     * The number of ids: the largest id plus one. Not every id must have a token.
      *
      * @return V, &gt;= 1
      */
     int vocabSize();
 
     /**
-     * The id of {@code <|endoftext|>}.
+     * The id of the token that ends a text: {@code eos_token} of the tokenizer's files, or {@code <|endoftext|>}.
      *
      * @return in {@code [0, vocabSize)}, or -1 if there is none
      */

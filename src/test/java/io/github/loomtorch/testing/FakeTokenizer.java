@@ -53,6 +53,16 @@ public final class FakeTokenizer implements Tokenizer {
     }
 
     @Override
+    public boolean isSpecial(int id) {
+        return id == FakeCausalLm.END_OF_TEXT;
+    }
+
+    @Override
+    public boolean isLossless() {
+        return false;
+    }
+
+    @Override
     public int vocabSize() {
         return BYTES.length;
     }

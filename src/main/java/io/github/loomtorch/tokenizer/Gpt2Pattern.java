@@ -1,7 +1,7 @@
 package io.github.loomtorch.tokenizer;
 
 /**
- * Splits text into the pieces that are merged on their own, as GPT-2's pattern does:
+ * GPT-2's pattern, which splits text into the pieces that are merged on their own:
  *
  * <pre>{@code 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+}</pre>
  *
@@ -9,7 +9,7 @@ package io.github.loomtorch.tokenizer;
  * {@code regex}: U+0085 and the no-break spaces belong to it, U+001C to U+001F do not, unlike
  * {@link Character#isWhitespace(int)}.
  */
-final class Pretokenizer {
+final class Gpt2Pattern {
 
     private static final byte OTHER = 0;
     private static final byte LETTER = 1;
@@ -25,7 +25,7 @@ final class Pretokenizer {
         }
     }
 
-    private Pretokenizer() {}
+    private Gpt2Pattern() {}
 
     private static byte computeKind(int codePoint) {
         return switch (Character.getType(codePoint)) {
@@ -39,6 +39,11 @@ final class Pretokenizer {
             case Character.CONTROL -> codePoint >= '\t' && codePoint <= '\r' || codePoint == 0x85 ? SPACE : OTHER;
             default -> OTHER;
         };
+    }
+
+    /** Whether a character has Unicode's property White_Space; all that have it are below U+10000. */
+    static boolean isWhiteSpace(char c) {
+        return KINDS[c] == SPACE;
     }
 
     /** The end of the piece that starts at {@code start}, which must be less than {@code utf8.length}. */
