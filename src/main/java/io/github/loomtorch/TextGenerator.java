@@ -19,7 +19,6 @@ import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -41,8 +40,6 @@ import java.util.function.IntFunction;
  * <p>Thread-safe; made for callers on virtual threads, which wait without holding a platform thread.
  */
 public final class TextGenerator implements AutoCloseable {
-    private static final Path DEFAULT_TOKENIZER = Path.of("tokenizer");
-
     private final Tokenizer tokenizer;
     private final Scheduler scheduler;
 
@@ -55,7 +52,7 @@ public final class TextGenerator implements AutoCloseable {
      * Loads a model with the usual options: the first GPU if there is one, continuous batching.
      *
      * @param modelDirectory {@code config.json} and {@code model.safetensors} or {@code model.ts}, and the tokenizer's
-     *     files, else those in the folder {@code tokenizer} of the working directory are taken
+     *     files; without any of those, GPT-2's own tokenizer is taken
      * @return a generator, to be closed
      * @throws IOException if a file is missing or malformed
      * @throws io.github.loomtorch.request.TorchException if libtorch is missing or memory runs out
@@ -343,7 +340,9 @@ public final class TextGenerator implements AutoCloseable {
                     .map(device -> model.toBuilder().device(device).build())
                     .toList();
             ModelDirectory directory = ModelDirectory.open(modelDirectory);
-            Tokenizer bpe = BpeTokenizer.load(tokenizer == null ? tokenizerOf(directory) : tokenizer);
+            Tokenizer bpe = tokenizer == null
+                    ? BpeTokenizer.ofModel(directory.path(), directory.config().vocabSize())
+                    : BpeTokenizer.load(tokenizer);
             List<EngineFactory> engines = new ArrayList<>();
             for (int replica = 0; replica < options.size(); replica++) {
                 ModelOptions own = options.get(replica);
@@ -351,15 +350,6 @@ public final class TextGenerator implements AutoCloseable {
                 engines.add(() -> new Engine(Gpt2Loader.load(directory, own), bpe, config));
             }
             return new TextGenerator(bpe, scheduler == null ? start(engines) : scheduler.create(engines.getFirst()));
-        }
-
-        private static Path tokenizerOf(ModelDirectory directory) throws IOException {
-            Path path = directory.tokenizerDirectory(DEFAULT_TOKENIZER);
-            if (!Files.isDirectory(path)) {
-                throw new IOException(path.toAbsolutePath() + ": expected the tokenizer that " + directory.path()
-                        + " lacks, got nothing; set tokenizer to another directory or to a tokenizer.json");
-            }
-            return path;
         }
 
         private Scheduler start(List<EngineFactory> engines) throws IOException {

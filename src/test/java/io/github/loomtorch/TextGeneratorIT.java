@@ -16,10 +16,8 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.scheduler.Generation;
-import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.StepGate;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -31,7 +29,6 @@ import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.api.io.TempDir;
 
 /** The entry class on the embedded model, on the CPU. */
 @Timeout(60)
@@ -140,27 +137,5 @@ class TextGeneratorIT {
                 () -> tales(step -> {}).devices("cpu", "cuda:99").build());
         assertTrue(Thread.getAllStackTraces().keySet().stream()
                 .noneMatch(thread -> thread.getName().equals("engine-0")));
-    }
-
-    @Test
-    void aMissingTokenizerIsNamedWithWhatToSet(@TempDir Path directory) throws Exception {
-        Files.copy(TALES.resolve("config.json"), directory.resolve("config.json"));
-        Files.createFile(directory.resolve("model.safetensors"));
-        Path elsewhere = Files.createDirectory(directory.resolve("elsewhere"));
-        assertEquals(
-                elsewhere.toRealPath().resolve("tokenizer") + ": expected the tokenizer that " + directory
-                        + " lacks, got nothing; set tokenizer to another directory or to a tokenizer.json",
-                new CommandProcess(Load.class, directory.toString())
-                        .in(elsewhere)
-                        .run()
-                        .out());
-    }
-
-    /** In a process, as only that can have another working directory. */
-    static final class Load {
-        public static void main(String[] args) {
-            System.out.print(assertThrows(IOException.class, () -> TextGenerator.load(Path.of(args[0])))
-                    .getMessage());
-        }
     }
 }

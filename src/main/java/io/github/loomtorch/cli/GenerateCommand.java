@@ -15,6 +15,7 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.Generation;
 import io.github.loomtorch.scheduler.Scheduler;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
 import io.github.loomtorch.torch.program.Gpt2;
@@ -138,13 +139,11 @@ final class GenerateCommand implements Callable<Integer> {
     /** Empty if token ids are all that is asked for, and no tokenizer of their vocabulary is there. */
     private Optional<Tokenizer> loadTokenizer(ModelDirectory directory) {
         boolean isOptional = prompt.ids != null && !tokenizer.isOwn(directory);
-        if (isOptional && !TokenizerOptions.hasDefault()) {
+        if (isOptional && directory.config().vocabSize() != BpeTokenizer.gpt2().vocabSize()) {
             return Optional.empty();
         }
         try {
-            Tokenizer loaded = tokenizer.load(directory);
-            boolean fits = loaded.vocabSize() == directory.config().vocabSize();
-            return isOptional && !fits ? Optional.empty() : Optional.of(loaded);
+            return Optional.of(tokenizer.load(directory));
         } catch (IOException e) {
             throw new CompletionException(e);
         }

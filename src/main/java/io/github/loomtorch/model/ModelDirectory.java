@@ -8,7 +8,6 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
-import java.util.List;
 
 /**
  * A directory that holds a model: {@code config.json} and weights (see {@link Checkpoint#open}), or the
@@ -20,22 +19,6 @@ public final class ModelDirectory {
     private static final String CONFIG = "config.json";
     private static final String GENERATION_CONFIG = "generation_config.json";
     private static final String TORCH_SCRIPT = "model.ts";
-    /** Files that only a directory with a tokenizer has, of any kind of tokenizer. */
-    private static final List<String> TOKENIZER_FILES = List.of(
-            "tokenizer.json",
-            "vocab.json",
-            "merges.txt",
-            "encoder.json",
-            "vocab.bpe",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-            "added_tokens.json",
-            "vocab.txt",
-            "spiece.model",
-            "sentencepiece.bpe.model",
-            "sentencepiece.model",
-            "tokenizer.model",
-            "meta.pkl"); // of nanoGPT's vocabularies of characters
 
     private final Path path;
     private final Gpt2Config config;
@@ -173,17 +156,6 @@ public final class ModelDirectory {
             }
         }
         return HexFormat.of().formatHex(digest.digest());
-    }
-
-    /**
-     * Where to read the tokenizer from.
-     *
-     * @param fallback the directory to take if this one has no tokenizer
-     * @return this directory if it has any file of a tokenizer, even one of another kind or a part of one, so that the
-     *     model never gets the fallback silently; else the fallback
-     */
-    public Path tokenizerDirectory(Path fallback) {
-        return TOKENIZER_FILES.stream().anyMatch(name -> ModelFiles.has(path, name)) ? path : fallback;
     }
 
     private static MessageDigest sha256() {

@@ -1,5 +1,6 @@
 package io.github.loomtorch.tokenizer;
 
+import java.util.BitSet;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.List;
@@ -66,6 +67,11 @@ final class AddedTokens {
         private final AddedToken[] tokens; // tokens[i] is found by contents[i]
         private final boolean hasOrdinary;
 
+        /** The characters that contents begin with. */
+        private final BitSet firsts = new BitSet();
+
+        private final int onlyFirst; // if all begin with the same, -1 otherwise
+
         Finder(List<AddedToken> added, Normalizer normalizer) {
             TreeMap<String, AddedToken> byContent = new TreeMap<>();
             added.stream()
@@ -74,6 +80,8 @@ final class AddedTokens {
             byContent.remove(""); // nothing of it may be left
             contents = byContent.keySet().toArray(String[]::new);
             tokens = byContent.values().toArray(AddedToken[]::new);
+            byContent.keySet().forEach(content -> firsts.set(content.charAt(0)));
+            onlyFirst = firsts.cardinality() == 1 ? firsts.nextSetBit(0) : -1;
             hasOrdinary = byContent.values().stream().anyMatch(token -> !token.special());
         }
 
@@ -87,7 +95,7 @@ final class AddedTokens {
             int spaceFrom = 0; // white space that was scanned last
             int spaceEnd = 0;
             if (canFind(special)) {
-                for (int at = 0; at < text.length(); ) {
+                for (int at = next(text, 0); at < end; at = next(text, at)) {
                     int found = longestAt(text, at);
                     if (found < 0) {
                         at++;
@@ -125,6 +133,19 @@ final class AddedTokens {
             if (from < end) {
                 sink.text(from == 0 ? text : text.substring(from));
             }
+        }
+
+        /** The next place at which a content may begin, the end of the text if there is none. */
+        private int next(String text, int from) {
+            if (onlyFirst >= 0) {
+                int at = text.indexOf(onlyFirst, from);
+                return at < 0 ? text.length() : at;
+            }
+            int at = from;
+            while (at < text.length() && !firsts.get(text.charAt(at))) {
+                at++;
+            }
+            return at;
         }
 
         /** The longest of {@link #contents} that begins at a place, -1 if none does. */

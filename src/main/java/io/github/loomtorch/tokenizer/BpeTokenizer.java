@@ -144,14 +144,33 @@ public final class BpeTokenizer implements Tokenizer {
     }
 
     /**
-     * The tokenizer of a model.
+     * The tokenizer of a model: the one that its directory holds, or {@link #gpt2} if the directory has no file of a
+     * tokenizer.
      *
      * @param directory of the model
-     * @return the tokenizer that the directory holds, or {@link #gpt2} if it has no file of a tokenizer
-     * @throws IOException as {@link #load(Path)}
+     * @param modelVocabSize number of ids that the model has
+     * @return the model's tokenizer
+     * @throws IOException as {@link #load(Path)}, or if there is no tokenizer and the model has fewer ids than GPT-2
      */
-    public static BpeTokenizer ofModel(Path directory) throws IOException {
-        return TokenizerFiles.areIn(directory) ? load(directory) : gpt2();
+    public static BpeTokenizer ofModel(Path directory, int modelVocabSize) throws IOException {
+        if (isIn(directory) || TokenizerFiles.isOfOtherClass(directory)) {
+            return load(directory);
+        }
+        if (modelVocabSize < gpt2().vocabSize()) {
+            throw new IOException(directory + ": expected a tokenizer, because GPT-2's has " + gpt2().vocabSize()
+                    + " tokens and the model " + modelVocabSize + ", got none");
+        }
+        return gpt2();
+    }
+
+    /**
+     * Whether a directory has a file of a tokenizer of any kind; maybe {@link #load(Path)} refuses it.
+     *
+     * @param directory of a model or of a tokenizer
+     * @return true if one of the files is there
+     */
+    public static boolean isIn(Path directory) {
+        return TokenizerFiles.areIn(directory);
     }
 
     /**

@@ -42,7 +42,6 @@ final class JsonFile {
                     .build())
             .build();
 
-    private static final ObjectMapper MAPPER = new ObjectMapper();
     private static final int QUOTED_CHARACTERS = 200;
 
     /** Reads from a parser; see {@link #parse}. */
@@ -112,7 +111,7 @@ final class JsonFile {
 
     /** The value that the parser is at. */
     JsonNode tree(JsonParser json) throws IOException {
-        return MAPPER.readTree(new BoundedParser(json));
+        return Mapper.INSTANCE.readTree(new BoundedParser(json));
     }
 
     void expect(JsonParser json, JsonToken token, String place, String expected) throws IOException {
@@ -160,6 +159,11 @@ final class JsonFile {
 
     private static String shorten(String text) {
         return text.length() <= QUOTED_CHARACTERS ? text : text.substring(0, QUOTED_CHARACTERS) + "...";
+    }
+
+    /** In a class of its own, because it is slow to load and GPT-2's two files do not need it. */
+    private static final class Mapper {
+        static final ObjectMapper INSTANCE = new ObjectMapper();
     }
 
     /** Refuses a part with too many values before they fill the heap. */

@@ -20,7 +20,7 @@ final class TokenizerFiles {
     private static final List<String> BESIDE =
             List.of(TokenizerConfig.CONFIG, TokenizerConfig.SPECIAL_TOKENS, TokenizerConfig.ADDED_TOKENS);
 
-    /** Files of tokenizers of other kinds: WordPiece, SentencePiece, tiktoken. */
+    /** Files of tokenizers of other kinds: WordPiece, SentencePiece, tiktoken, nanoGPT's characters. */
     private static final List<String> OTHER = List.of(
             "vocab.txt",
             "spiece.model",
@@ -30,7 +30,8 @@ final class TokenizerFiles {
             "source.spm",
             "tekken.json",
             "tiktoken.model",
-            "bpe.codes");
+            "bpe.codes",
+            "meta.pkl");
 
     /** Classes whose vocabulary and merges mean what GPT-2's do. */
     private static final Set<String> GPT2_CLASSES =
@@ -57,6 +58,11 @@ final class TokenizerFiles {
         return Stream.of(List.of(TOKENIZER), PAIRS.get(0), PAIRS.get(1), BESIDE, OTHER)
                 .flatMap(List::stream)
                 .anyMatch(name -> Files.exists(directory.resolve(name)));
+    }
+
+    /** Whether the configuration in a directory names a class of tokenizers that are no byte-level BPE. */
+    static boolean isOfOtherClass(Path directory) throws IOException {
+        return !GPT2_CLASSES.contains(TokenizerConfig.read(directory).tokenizerClass());
     }
 
     static BpeTokenizer read(Path path) throws IOException {

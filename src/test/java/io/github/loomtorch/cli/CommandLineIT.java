@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.Demo;
 import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.CommandProcess.Result;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.io.IOException;
 import java.io.Reader;
 import java.nio.file.Files;
@@ -60,7 +61,7 @@ class CommandLineIT {
     }
 
     @Test
-    void generateFromIdsNeedsNoTokenizerAndPrintsOneJsonObject() throws Exception {
+    void generateFromIdsPrintsOneJsonObject() throws Exception {
         int[] prompt = ints(golden().get("prompt_ids"));
         int[] greedy = Arrays.copyOf(ints(golden().get("greedy_ids")), 12);
         String ids = Arrays.stream(prompt).mapToObj(Integer::toString).collect(Collectors.joining(","));
@@ -84,7 +85,7 @@ class CommandLineIT {
                         "-5",
                         "--ignore-eos",
                         "--json")
-                .in(directory) // where there is no folder tokenizer
+                .in(directory)
                 .run();
         assertSuccess(result);
         assertEquals(1, result.out().lines().count());
@@ -92,7 +93,7 @@ class CommandLineIT {
         assertEquals("[promptTokenIds, outputTokenIds, text, finishReason, seed, logprobs, timings]", names(json));
         assertArrayEquals(prompt, ints(json.get("promptTokenIds")));
         assertArrayEquals(greedy, ints(json.get("outputTokenIds")));
-        assertEquals("", json.get("text").textValue());
+        assertEquals(BpeTokenizer.gpt2().decode(greedy), json.get("text").textValue());
         assertEquals("LENGTH", json.get("finishReason").textValue());
         assertEquals(-5, json.get("seed").longValue());
         assertEquals(12, json.get("logprobs").size());
@@ -204,24 +205,11 @@ class CommandLineIT {
         assertEquals(1, result.status());
     }
 
-    @ParameterizedTest
-    @ValueSource(
-            strings = {
-                "generate --model MODEL --prompt x",
-                "tokenize x",
-                "demo --model MODEL",
-                "bench naive --shape gpt2"
-            })
-    void aMissingDefaultTokenizerIsNamedWithItsOption(String command) throws Exception {
-        Result result = command(command.replace("MODEL", MODEL).split(" "))
-                .in(directory)
-                .run();
-        assertEquals(
-                "error: " + directory.toRealPath().resolve("tokenizer")
-                        + ": expected a directory with a tokenizer, got nothing; name one with --tokenizer\n",
-                result.err());
-        assertEquals("", result.out());
-        assertEquals(1, result.status());
+    @Test
+    void withoutATokenizerGpt2sIsTaken() throws Exception {
+        Result result = command("tokenize", "Hello world").in(directory).run();
+        assertEquals("15496 995\n", result.out());
+        assertEquals("", result.err());
     }
 
     @Test

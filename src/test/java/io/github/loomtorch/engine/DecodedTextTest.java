@@ -6,6 +6,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
+import java.io.IOException;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
@@ -42,6 +45,16 @@ class DecodedTextTest {
         text.append(tokenizer.vocabSize());
         text.append(id('y'));
         assertEquals("xy", text.take(true));
+    }
+
+    @Test
+    void specialTokensAddNoText() throws IOException {
+        BpeTokenizer tokenizer = BpeTokenizer.load(Path.of("src/test/resources/cases/tokenizers/added-tokens-json"));
+        DecodedText text = new DecodedText(tokenizer, new int[] {258}, List.of());
+        for (int id : tokenizer.encodeWithSpecialTokens("he<|user|> x<|endoftext|>!")) {
+            text.append(id);
+        }
+        assertEquals("he x!", text.take(true));
     }
 
     @Test

@@ -17,8 +17,6 @@ import java.util.Map;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
 
 class ModelDirectoryTest {
     @TempDir
@@ -142,27 +140,6 @@ class ModelDirectoryTest {
         assertNotEquals(fingerprint, other);
         Files.setLastModifiedTime(shard, FileTime.fromMillis(1000));
         assertNotEquals(other, ModelDirectory.open(dir).fingerprint());
-    }
-
-    @ParameterizedTest
-    @ValueSource(
-            strings = {
-                "tokenizer.json",
-                "vocab.json",
-                "merges.txt",
-                "encoder.json",
-                "vocab.bpe",
-                "tokenizer_config.json",
-                "vocab.txt",
-                "spiece.model",
-                "sentencepiece.bpe.model",
-                "meta.pkl"
-            })
-    void aDirectoryWithAnyPartOfATokenizerDoesNotGetTheFallback(String file) throws IOException {
-        Path fallback = Path.of("tokenizer");
-        assertEquals(fallback, ModelDirectory.open(dir).tokenizerDirectory(fallback));
-        Files.createFile(dir.resolve(file));
-        assertEquals(dir, ModelDirectory.open(dir).tokenizerDirectory(fallback));
     }
 
     private static void assertFails(String message, Path path) {

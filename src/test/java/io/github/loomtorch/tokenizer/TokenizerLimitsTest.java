@@ -1,0 +1,122 @@
+package io.github.loomtorch.tokenizer;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Files that would fill the heap or the stack are refused in one sentence. */
+@Timeout(60)
+class TokenizerLimitsTest {
+
+    @TempDir
+    private Path directory;
+
+    private void assertRefused(String message, String json) throws IOException {
+        Path file = Files.writeString(directory.resolve("tokenizer.json"), json);
+        assertEquals(
+                file + message,
+                assertThrows(IOException.class, () -> BpeTokenizer.load(directory))
+                        .getMessage());
+    }
+
+    @Test
+    void aHugeFile() throws IOException {
+        for (String name : new String[] {"tokenizer.json", "tokenizer_config.json"}) {
+            Path file = directory.resolve(name);
+            try (RandomAccessFile huge = new RandomAccessFile(file.toFile(), "rw")) {
+                huge.setLength(3_000_000_000L); // sparse
+            }
+            assertEquals(
+                    file + ": expected at most 33554432 bytes, got 3000000000",
+                    assertThrows(IOException.class, () -> BpeTokenizer.load(directory))
+                            .getMessage());
+        }
+    }
+
+    @Test
+    void deepJson() throws IOException {
+        String message =
+                ": expected JSON of a tokenizer, got: Document nesting depth (101) exceeds the maximum allowed (100)";
+        String deep = "[".repeat(1_000_000);
+        assertRefused(": expected an object, got [", deep);
+        assertRefused(message, "{\"normalizer\": " + deep);
+        assertRefused(message, "{\"unknown\": " + deep);
+        assertRefused(message, "{\"normalizer\": " + "{\"a\": ".repeat(1_000_000));
+    }
+
+    @Test
+    void longTextAndNumbers() throws IOException {
+        assertRefused(
+                ": expected JSON of a tokenizer, got: String value length (1048577) exceeds the maximum allowed (1048576)",
+                "{\"normalizer\": \"" + "x".repeat(1_048_577) + "\"}");
+        assertRefused(
+                ": expected JSON of a tokenizer, got: Number value length (1001) exceeds the maximum allowed (1000)",
+                "{\"model\": {\"vocab\": {\"a\": " + "1".repeat(1001) + "}}}");
+        assertRefused(
+                ": expected JSON of a tokenizer, got: Name length (50001) exceeds the maximum allowed (50000)",
+                "{\"" + "x".repeat(50_001) + "\": 1}");
+    }
+
+    @Test
+    void quotedTextIsShort() throws IOException {
+        assertRefused(
+                " model: expected an object, got \"" + "x".repeat(200) + "...\"",
+                "{\"model\": \"" + "x".repeat(9999) + "\"}");
+    }
+
+    @Test
+    void manyValues() throws IOException {
+        assertRefused(
+                ": expected JSON of a tokenizer, got: more than 500000 values beside the vocabulary and the merges",
+                "{\"normalizer\": [" + "0,".repeat(600_000) + "0]}");
+    }
+
+    @Test
+    void manyTokens() throws IOException {
+        String vocabulary = IntStream.rangeClosed(0, BpeModelBuilder.MAX_TOKENS)
+                .mapToObj(i -> "\"" + i + "\":" + i)
+                .collect(Collectors.joining(","));
+        assertRefused(
+                " model.vocab: expected at most 262144 tokens, got more",
+                "{\"model\": {\"vocab\": {" + vocabulary + "}, \"merges\": []}}");
+    }
+
+    @Test
+    void manyMerges() throws IOException {
+        String merges = "\"a a\",".repeat(BpeModelBuilder.MAX_MERGES);
+        assertRefused(
+                " model.merges[1048576]: expected at most 1048576 merges, got more",
+                "{\"model\": {\"vocab\": {\"a\": 0, \"aa\": 1}, \"merges\": [" + merges + "\"a a\"]}}");
+    }
+
+    @Test
+    void longAddedTokens() throws IOException {
+        assertRefused(
+                " added_tokens[0].content: expected at most 512 characters, got \"" + "x".repeat(199) + "...",
+                "{\"added_tokens\": [{\"id\": 1, \"content\": \"" + "x".repeat(513) + "\"}]}");
+    }
+
+    @Test
+    void textThatANormalizerMakesHuge() throws IOException {
+        String twice = "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"aa\"},";
+        String normalizer = "{\"type\": \"Sequence\", \"normalizers\": [" + twice.repeat(40) + "{\"type\": \"NFC\"}]}";
+        Path file = Files.writeString(
+                directory.resolve("tokenizer.json"),
+                Files.readString(Path.of("src/test/resources/tokenizers/plain/tokenizer.json"))
+                        .replace("\"normalizer\":null", "\"normalizer\":" + normalizer));
+        BpeTokenizer tokenizer = BpeTokenizer.load(file);
+        assertEquals(
+                "normalized text must be at most 64 times as long as the text, got more for 1000 characters",
+                assertThrows(IllegalArgumentException.class, () -> tokenizer.encode("a".repeat(1000)))
+                        .getMessage());
+    }
+}
