@@ -11,6 +11,7 @@ import io.github.loomtorch.model.DType;
 import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.CommandProcess.Result;
 import io.github.loomtorch.testing.RandomCheckpoint;
+import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.io.IOException;
 import java.io.Reader;
 import java.nio.file.Files;
