@@ -8,6 +8,7 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
@@ -77,6 +78,7 @@ public final class Engine implements AutoCloseable {
     private final int pageSize;
 
     private final StepReporter reporter;
+    private final StepMonitor monitor = new StepMonitor();
     private final RunningBatch batch;
     private final StepPlanner planner;
     private final Deque<Step> inFlight = new ArrayDeque<>(); // two during step(), otherwise at most one
@@ -330,7 +332,7 @@ public final class Engine implements AutoCloseable {
 
     private void launch(List<Chunk> plan) {
         last = new Step(plan, clock.nanoTime());
-        lm.launch(plan);
+        monitor.call("launch", plan, () -> lm.launch(plan));
         inFlight.add(last);
         for (Chunk chunk : plan) {
             chunk.sequence().launched(chunk);
@@ -340,7 +342,7 @@ public final class Engine implements AutoCloseable {
     private void finishAllBut(int stepsAhead) {
         while (inFlight.size() > stepsAhead) {
             last = inFlight.remove();
-            lm.await();
+            monitor.call("await", last.chunks(), lm::await);
             long deviceNanos = lm.deviceNanos();
             int sampled = takeResults(last.chunks());
             finishedSteps++;
@@ -407,6 +409,8 @@ public final class Engine implements AutoCloseable {
     private void attempt(Runnable work) throws StepFailedException {
         try {
             work.run();
+        } catch (StepMonitor.AbandonedException e) {
+            throw e; // nothing here is this thread's any more
         } catch (RuntimeException e) {
             stopAll(e);
             lost = lm.isLost();
@@ -426,8 +430,8 @@ public final class Engine implements AutoCloseable {
      */
     public void stopAll(Throwable cause) {
         while (!inFlight.isEmpty()) {
-            inFlight.remove();
-            suppressFailure(lm::await, cause);
+            Step lostStep = inFlight.remove();
+            suppressFailure(() -> monitor.call("await", lostStep.chunks(), lm::await), cause);
         }
         batch.clear();
         suppressFailure(this::publish, cause);
@@ -436,6 +440,8 @@ public final class Engine implements AutoCloseable {
     private static void suppressFailure(Runnable action, Throwable cause) {
         try {
             action.run();
+        } catch (StepMonitor.AbandonedException e) {
+            throw e;
         } catch (RuntimeException | Error e) {
             if (e != cause && e != cause.getCause()) {
                 cause.addSuppressed(e);
@@ -532,6 +538,24 @@ public final class Engine implements AutoCloseable {
      */
     public Clock clock() {
         return clock;
+    }
+
+    /**
+     * Which call of the model the engine is in. Thread-safe.
+     *
+     * @return always the same
+     */
+    public StepMonitor monitor() {
+        return monitor;
+    }
+
+    /**
+     * How long a call of the model may take after warm-up. Thread-safe.
+     *
+     * @return the options' limit
+     */
+    public Duration stepTimeout() {
+        return options.stepTimeout();
     }
 
     /**

@@ -8,6 +8,17 @@ import io.github.loomtorch.request.TokenEvent;
  * while the device computes the next step, so it must return fast, and must not throw.
  */
 public interface SequenceListener {
+    /** Ignores everything. */
+    SequenceListener NONE = new SequenceListener() {
+        @Override
+        public void onToken(TokenEvent event) {}
+
+        @Override
+        public void onFinished(Completion completion) {}
+
+        @Override
+        public void onFailed(RuntimeException cause) {}
+    };
 
     /**
      * A token was sampled.

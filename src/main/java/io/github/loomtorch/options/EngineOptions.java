@@ -1,5 +1,6 @@
 package io.github.loomtorch.options;
 
+import java.time.Duration;
 import java.util.Objects;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.function.LongSupplier;
@@ -13,6 +14,8 @@ import java.util.function.LongSupplier;
  *     does not stall sequences that are past theirs
  * @param prefixCaching whether sequences with a common prefix share pages of the KV cache; sequences of a deterministic
  *     model never do
+ * @param stepTimeout how long a step may take, &gt; 0. A step that takes longer is given up with its engine, see
+ *     {@link io.github.loomtorch.request.StepTimeoutException}; the first steps may take ten times as long
  * @param limits what one request may ask for
  * @param seeds draws the seed of a request that has none; thread-safe
  * @param listener called after each step, away from the engine's thread
@@ -21,6 +24,7 @@ public record EngineOptions(
         int maxPrefillTokensPerStep,
         int maxPrefillTokensBesideDecode,
         boolean prefixCaching,
+        Duration stepTimeout,
         RequestLimits limits,
         LongSupplier seeds,
         EngineListener listener) {
@@ -31,6 +35,7 @@ public record EngineOptions(
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
     public EngineOptions {
+        Objects.requireNonNull(stepTimeout, "stepTimeout");
         Objects.requireNonNull(limits, "limits");
         Objects.requireNonNull(seeds, "seeds");
         Objects.requireNonNull(listener, "listener");
@@ -41,12 +46,16 @@ public record EngineOptions(
             throw new IllegalArgumentException(
                     "maxPrefillTokensBesideDecode must be >= 1, got " + maxPrefillTokensBesideDecode);
         }
+        if (!stepTimeout.isPositive()) {
+            throw new IllegalArgumentException("stepTimeout must be > 0, got " + stepTimeout);
+        }
     }
 
     /**
      * The default options.
      *
-     * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, default limits, random seeds, no listener
+     * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, 60 s for a step, default limits, random
+     *     seeds, no listener
      */
     public static EngineOptions defaults() {
         return builder().build();
@@ -66,6 +75,7 @@ public record EngineOptions(
         private int maxPrefillTokensPerStep = 2048;
         private int maxPrefillTokensBesideDecode = 256;
         private boolean prefixCaching = true;
+        private Duration stepTimeout = Duration.ofSeconds(60);
         private RequestLimits limits = RequestLimits.defaults();
         private LongSupplier seeds = () -> ThreadLocalRandom.current().nextLong();
         private EngineListener listener = EngineListener.NONE;
@@ -106,8 +116,21 @@ public record EngineOptions(
         }
 
         /**
+         * Sets {@link EngineOptions#stepTimeout()}.
+         *
+         * @param stepTimeout &gt; 0
+         * @return this
+         */
+        public Builder stepTimeout(Duration stepTimeout) {
+            this.stepTimeout = stepTimeout;
+            return this;
+        }
+
+        /**
          * Sets {@link EngineOptions#limits()}.
          *
+         * @param stepTimeout how long a step may take, &gt; 0. A step that takes longer is given up with its engine,
+         *     see {@link io.github.loomtorch.request.StepTimeoutException}; the first steps may take ten times as long
          * @param limits what one request may ask for
          * @return this
          */
@@ -146,7 +169,13 @@ public record EngineOptions(
          */
         public EngineOptions build() {
             return new EngineOptions(
-                    maxPrefillTokensPerStep, maxPrefillTokensBesideDecode, prefixCaching, limits, seeds, listener);
+                    maxPrefillTokensPerStep,
+                    maxPrefillTokensBesideDecode,
+                    prefixCaching,
+                    stepTimeout,
+                    limits,
+                    seeds,
+                    listener);
         }
     }
 }

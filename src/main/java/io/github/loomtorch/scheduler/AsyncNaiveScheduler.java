@@ -49,7 +49,8 @@ public final class AsyncNaiveScheduler implements Scheduler {
                 NaiveScheduler.checked(factory, batchSize),
                 QueueOptions.unbounded(),
                 QueuedRequest.BY_ARRIVAL,
-                batching);
+                batching,
+                false);
     }
 
     @Override

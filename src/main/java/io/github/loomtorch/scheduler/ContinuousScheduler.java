@@ -12,6 +12,7 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * Continuous batching on a thread of its own, for callers on virtual threads: before each step, waiting requests join
@@ -29,8 +30,12 @@ import java.util.List;
  * <p>Higher priorities run first, equal ones in order of arrival; waiting makes a request more urgent
  * ({@link QueueOptions#ageingInterval()}), so none starves. A request that finds no room preempts running requests of
  * lower priority that are less urgent; those wait again, and later go on with the same tokens. The queue is bounded
- * ({@link QueueOptions}). Cancellations and deadlines take effect between steps, for waiting requests too. A step that
- * fails fails the requests that run, not those that wait. Thread-safe.
+ * ({@link QueueOptions}). Cancellations and deadlines take effect between steps, for waiting requests too.
+ *
+ * <p>A step that fails costs its requests time only: they wait again and are computed from their tokens. A request that
+ * was in three failed steps runs alone; if that step fails, the request fails. If the device is lost, what runs fails.
+ * A step that exceeds {@link io.github.loomtorch.options.EngineOptions#stepTimeout()} is given up with its engine.
+ * Thread-safe.
  */
 public final class ContinuousScheduler implements Scheduler {
     private final EngineThread thread;
@@ -55,11 +60,18 @@ public final class ContinuousScheduler implements Scheduler {
      */
     public ContinuousScheduler(EngineFactory factory, QueueOptions queue) throws IOException {
         thread = new EngineThread(
-                factory, queue, QueuedRequest.byUrgency(queue.ageingInterval()), ContinuousScheduler::admit);
+                factory, queue, QueuedRequest.byUrgency(queue.ageingInterval()), ContinuousScheduler::admit, true);
     }
 
     private static long admit(RunningRequests running, WaitingQueue waiting, long nowNanos, boolean closing)
             throws StepFailedException {
+        Optional<QueuedRequest> suspect = waiting.firstSuspect();
+        if (suspect.isPresent() || running.hasSuspect()) {
+            if (running.size() == 0 && running.tryAdmit(suspect.get()) == Engine.Admission.ADMITTED) {
+                waiting.remove(suspect.get()); // it runs alone, until it has passed the token at which steps failed
+            }
+            return Long.MAX_VALUE;
+        }
         List<QueuedRequest> preempted = new ArrayList<>();
         try {
             int deferred = 0;

@@ -3,11 +3,15 @@ package io.github.loomtorch.scheduler;
 import io.github.loomtorch.engine.CallbackExecutor;
 import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.SequenceListener;
 import io.github.loomtorch.engine.StepFailedException;
+import io.github.loomtorch.engine.StepMonitor;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenListener;
 import java.io.IOException;
 import java.util.Comparator;
@@ -29,11 +33,16 @@ final class EngineThread {
 
     private static final Logger LOG = LoggerFactory.getLogger(EngineThread.class);
 
+    /** A pool's replica that fails so many steps in a row has to show that it still works. */
+    private static final int PROBE_AFTER_FAILED_STEPS = 3;
+
     private final AdmissionRule rule;
+    private final boolean retriesSteps;
     private final WaitingQueue waiting;
     private final SubmissionQueue submissions;
     private final Thread thread;
     private final Engine engine;
+    private final Watchdog watchdog;
 
     private volatile boolean cancelRequested;
     private volatile boolean woken; // since the engine thread last looked for news
@@ -43,11 +52,11 @@ final class EngineThread {
     private int failedSteps; // in a row
     private long finishedSteps; // of the engine, when the last step failed
 
-    private volatile int maxFailedSteps = Integer.MAX_VALUE;
+    private volatile boolean isReplica;
     private volatile Successor successor = EngineThread::failAll;
     private volatile RuntimeException closeFailure; // null unless closing the engine failed
 
-    /** Takes over the requests that wait when an engine is lost. Called on the engine thread. */
+    /** Takes over the requests that wait when an engine is lost. Called on the engine thread or its watchdog's. */
     @FunctionalInterface
     interface Successor {
         void accept(Engine lost, List<QueuedRequest> requests, RuntimeException cause);
@@ -57,15 +66,23 @@ final class EngineThread {
      * Starts the thread and waits until it has its engine.
      *
      * @param turn most urgent request first
+     * @param retriesSteps whether the requests of a failed step wait again; else they fail
      * @throws IOException if the factory throws it; so it does with unchecked exceptions and errors
      */
-    EngineThread(EngineFactory factory, QueueOptions limits, Comparator<QueuedRequest> turn, AdmissionRule rule)
+    EngineThread(
+            EngineFactory factory,
+            QueueOptions limits,
+            Comparator<QueuedRequest> turn,
+            AdmissionRule rule,
+            boolean retriesSteps)
             throws IOException {
         this.rule = rule;
+        this.retriesSteps = retriesSteps;
         waiting = new WaitingQueue(turn);
         submissions = new SubmissionQueue(limits, this::wake);
         CompletableFuture<Engine> created = new CompletableFuture<>();
-        thread = Thread.ofPlatform().name("engine").daemon(false).unstarted(() -> run(factory, turn, created));
+        CompletableFuture<Watchdog> watched = new CompletableFuture<>();
+        thread = Thread.ofPlatform().name("engine").daemon(true).unstarted(() -> run(factory, turn, created, watched));
         thread.start();
         try {
             engine = created.join();
@@ -77,6 +94,8 @@ final class EngineThread {
                 default -> throw e;
             }
         }
+        watchdog = new Watchdog(engine, thread, submissions, this::abandoned);
+        watched.complete(watchdog);
     }
 
     Engine engine() {
@@ -108,23 +127,29 @@ final class EngineThread {
         engine.clock().unpark(thread);
     }
 
-    /** Names who takes over if so many steps fail in a row. Called before the first request. */
-    void joinPool(Successor pool, int maxFailures, Room room) {
+    /** Makes this a replica: waiting requests move to the others if it is lost. Called before the first request. */
+    void joinPool(Successor pool, Room room) {
+        isReplica = true;
         successor = pool;
-        maxFailedSteps = maxFailures;
         submissions.share(room);
     }
 
-    /** Waits until all is done and freed. */
+    /** Waits until all is done and freed; if requests are cancelled, not longer than 5 s. */
     void close(boolean cancel) {
         submissions.close(cancel);
         boolean interrupted = false;
+        boolean now = cancel;
         while (true) {
             try {
-                thread.join();
+                if (now) {
+                    watchdog.awaitEndNow();
+                } else {
+                    watchdog.awaitEnd();
+                }
                 break;
             } catch (InterruptedException e) {
                 interrupted = true;
+                now = true;
                 submissions.close(true);
             }
         }
@@ -136,9 +161,19 @@ final class EngineThread {
         }
     }
 
+    /** Called on the watchdog's or a closing thread; the engine thread touches nothing any more. */
+    private void abandoned(RuntimeException cause) {
+        handOver(engine, cause);
+        submissions.present().forEach(request -> request.giveUp(cause)); // what ran
+    }
+
     // What follows runs on the engine thread.
 
-    private void run(EngineFactory factory, Comparator<QueuedRequest> turn, CompletableFuture<Engine> created) {
+    private void run(
+            EngineFactory factory,
+            Comparator<QueuedRequest> turn,
+            CompletableFuture<Engine> created,
+            CompletableFuture<Watchdog> watched) {
         Engine own;
         try {
             own = factory.create();
@@ -149,8 +184,11 @@ final class EngineThread {
         Thread.currentThread().setName("engine-" + own.device());
         RunningRequests running = new RunningRequests(own, turn);
         created.complete(own);
+        Watchdog ownWatchdog = watched.join();
         try {
             loop(own, running);
+        } catch (StepMonitor.AbandonedException e) {
+            LOG.warn("the abandoned call on {} has returned; its model is freed now", thread.getName());
         } catch (Throwable t) {
             RuntimeException cause =
                     t instanceof RuntimeException e ? e : new IllegalStateException("engine thread failed: " + t, t);
@@ -162,8 +200,12 @@ final class EngineThread {
         } finally {
             try {
                 own.close();
+            } catch (StepMonitor.AbandonedException e) {
+                LOG.debug("closed an abandoned engine", e);
             } catch (RuntimeException e) {
                 closeFailure = e;
+            } finally {
+                ownWatchdog.engineEnded();
             }
         }
     }
@@ -209,13 +251,39 @@ final class EngineThread {
         waiting.endCancelled(own, anyCancelled);
     }
 
-    /** What ran fails with the step; what waits does not. */
+    /** What ran in the step waits again, or fails if it was the cause or steps are not retried. */
     private void stepFailed(Engine own, RunningRequests running, RuntimeException cause) {
-        running.failAll(cause);
         failedSteps = own.finishedSteps() == finishedSteps ? failedSteps + 1 : 1;
         finishedSteps = own.finishedSteps();
-        if (own.isLost() || failedSteps >= maxFailedSteps) {
+        List<QueuedRequest> stopped = running.takeStopped();
+        boolean isCulprit = stopped.size() == 1 && stopped.getFirst().isSuspect();
+        if (!retriesSteps || isCulprit || own.isLost()) {
+            failAll(own, stopped, cause);
+        } else {
+            LOG.warn("a step failed; its {} requests are computed again", stopped.size(), cause);
+            for (QueuedRequest request : stopped) {
+                request.stepFailed();
+                waiting.add(request);
+            }
+        }
+        if (own.isLost() || isReplica && failedSteps >= PROBE_AFTER_FAILED_STEPS && !passesProbe(own)) {
             throw cause;
+        }
+    }
+
+    /** Whether the engine can compute a token of a harmless sequence. */
+    private boolean passesProbe(Engine own) {
+        Sequence probe =
+                own.newSequence(new GenerationRequest(new int[] {0}, SamplingParams.greedy(1)), SequenceListener.NONE);
+        own.tryAdmit(probe);
+        try {
+            while (!own.isIdle()) {
+                own.step();
+            }
+            failedSteps = 0;
+            return true;
+        } catch (StepFailedException e) {
+            return false;
         }
     }
 
@@ -230,6 +298,7 @@ final class EngineThread {
     private void handOver(Engine own, RuntimeException cause) {
         List<QueuedRequest> left = waiting.removeAll();
         left.addAll(submissions.lose(cause));
+        left.forEach(submissions::remove);
         LOG.error(
                 "{} lost its engine; {} waiting requests are handed over or fail",
                 thread.getName(),

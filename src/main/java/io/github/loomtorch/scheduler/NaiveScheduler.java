@@ -12,7 +12,10 @@ import java.util.Deque;
 import java.util.Iterator;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Static batching without a thread of its own: requests gather until there are {@code batchSize} of them, and the call
@@ -32,6 +35,9 @@ import java.util.concurrent.locks.ReentrantLock;
  * a virtual thread may change; {@code close} may be called on any thread.
  */
 public final class NaiveScheduler implements Scheduler {
+    private static final Logger LOG = LoggerFactory.getLogger(NaiveScheduler.class);
+    private static final long CLOSE_SECONDS = 4;
+
     private final Engine engine;
     private final int batchSize;
     private final RunningRequests running;
@@ -43,7 +49,7 @@ public final class NaiveScheduler implements Scheduler {
     private boolean inBatch;
     private int smallestBatch;
 
-    private volatile boolean closed; // written under the lock
+    private volatile boolean closed;
     private volatile RuntimeException lostCause; // null unless the engine is lost; written under the lock
     private volatile int batches; // written under the lock
     private volatile int queuedRequests; // written under the lock
@@ -183,10 +189,24 @@ public final class NaiveScheduler implements Scheduler {
         }
     }
 
+    /**
+     * As {@link #close()}, but cancels what has gathered. If another thread's batch does not end within 5 s, this
+     * returns, and that call closes the scheduler when it ends: a naive scheduler has no watchdog.
+     */
     @Override
     public void closeNow() {
         cancelling = true;
-        close();
+        closed = true;
+        try {
+            if (lock.tryLock(CLOSE_SECONDS, TimeUnit.SECONDS)) {
+                lock.unlock();
+                close();
+            } else {
+                LOG.error("a batch has not ended within 5 s of closing; it is left to itself");
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     /**

@@ -3,6 +3,7 @@ package io.github.loomtorch.scheduler;
 import io.github.loomtorch.engine.Sequence;
 import java.time.Duration;
 import java.util.Comparator;
+import java.util.function.Consumer;
 
 /**
  * A request that waits or runs, with what decides when it runs. Confined to the engine thread, but for
@@ -12,12 +13,25 @@ final class QueuedRequest {
     /** In the order of submission. */
     static final Comparator<QueuedRequest> BY_ARRIVAL = Comparator.comparingLong(request -> request.arrival);
 
+    /** A request that was in so many failed steps runs alone. */
+    private static final int SUSPECT_AFTER_FAILED_STEPS = 3;
+
     private final Sequence sequence;
+    private final Consumer<RuntimeException> giveUp;
+    private volatile SubmissionQueue home; // null before it is queued
     private long arrival;
     private int batchNumber;
+    private int failedSteps;
+    private int failedAtLength;
 
-    QueuedRequest(Sequence sequence) {
+    /**
+     * A request.
+     *
+     * @param giveUp fails it, on any thread, whatever the engine still does with the sequence
+     */
+    QueuedRequest(Sequence sequence, Consumer<RuntimeException> giveUp) {
         this.sequence = sequence;
+        this.giveUp = giveUp;
     }
 
     /**
@@ -34,6 +48,42 @@ final class QueuedRequest {
 
     Sequence sequence() {
         return sequence;
+    }
+
+    /** Fails it, whatever the engine still does with the sequence. Called on any thread. */
+    void giveUp(RuntimeException cause) {
+        giveUp.accept(cause);
+    }
+
+    /** Called when a queue takes it. */
+    void enter(SubmissionQueue queue) {
+        home = queue;
+    }
+
+    /** Called when it has ended. */
+    void leave() {
+        SubmissionQueue queue = home;
+        if (queue != null) {
+            queue.remove(this);
+        }
+    }
+
+    /** It ran in a step that failed. */
+    void stepFailed() {
+        failedSteps++;
+        failedAtLength = sequence.length();
+    }
+
+    /** Whether it may be the cause of failed steps, and has to run alone to show that it is not. */
+    boolean isSuspect() {
+        return failedSteps >= SUSPECT_AFTER_FAILED_STEPS;
+    }
+
+    /** Clears it of suspicion, if it has passed the token at which the last step failed, and decoded one more. */
+    void clearIfPassed() {
+        if (sequence.length() > failedAtLength + 1) {
+            failedSteps = 0;
+        }
     }
 
     int priority() {

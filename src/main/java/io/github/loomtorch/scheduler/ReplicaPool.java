@@ -15,12 +15,11 @@ import java.util.concurrent.RejectedExecutionException;
 /**
  * Several continuous schedulers of one model as one, usually one for each device: a request goes to the replica with
  * the fewest outstanding tokens. If its queue is full the next replica takes the request; if all are full and one of
- * them blocks, {@code submit} waits for room in any. A replica that fails three steps in a row is lost: it is closed,
- * and its waiting requests move to the others. Thread-safe.
+ * them blocks, {@code submit} waits for room in any. A replica is lost if its device is, if a step exceeds its timeout,
+ * or if three steps in a row and then one of a single token fail: it is closed, and its waiting requests move to the
+ * others. Thread-safe.
  */
 public final class ReplicaPool implements Scheduler {
-    private static final int MAX_FAILED_STEPS = 3;
-
     private final List<EngineThread> replicas;
     private final Room room = new Room(); // in any replica
     private volatile boolean closed;
@@ -43,7 +42,7 @@ public final class ReplicaPool implements Scheduler {
                         "replicas must have the same model, got another vocabulary, context or page size at " + i);
             }
         }
-        this.replicas.forEach(replica -> replica.joinPool(this::move, MAX_FAILED_STEPS, room));
+        this.replicas.forEach(replica -> replica.joinPool(this::move, room));
     }
 
     @Override

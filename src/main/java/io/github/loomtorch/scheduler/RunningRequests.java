@@ -85,10 +85,26 @@ final class RunningRequests {
         }
         engine.step();
         removeEnded();
+        if (hasSuspect()) {
+            running.getFirst().clearIfPassed();
+        }
     }
 
     private void removeEnded() {
         running.removeIf(request -> request.sequence().hasEnded());
+    }
+
+    /** Whether one that is suspected to make steps fail runs, alone. */
+    boolean hasSuspect() {
+        return running.size() == 1 && running.getFirst().isSuspect();
+    }
+
+    /** Takes the requests that a failed step has stopped. */
+    List<QueuedRequest> takeStopped() {
+        removeEnded();
+        List<QueuedRequest> stopped = List.copyOf(running);
+        running.clear();
+        return stopped;
     }
 
     void cancelAll() {

@@ -4,6 +4,8 @@ import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.SchedulerState;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.locks.ReentrantLock;
 
@@ -27,6 +29,9 @@ final class SubmissionQueue {
     private boolean cancelsAll;
     private boolean ended; // nothing is ever taken out again
     private RuntimeException failure; // null unless the engine is lost
+
+    /** All that wait or run here. */
+    private final Set<QueuedRequest> present = ConcurrentHashMap.newKeySet();
 
     private volatile Room room = new Room();
 
@@ -113,12 +118,24 @@ final class SubmissionQueue {
 
     private void add(QueuedRequest request) {
         request.arrival(++arrivals);
+        request.enter(this);
+        present.add(request);
         inbox.add(request);
         queuedRequests++;
         queuedTokens += request.sequence().maxLength();
         if (inbox.size() == 1) {
             wake.run();
         }
+    }
+
+    /** The requests that wait or run here; changes concurrently. */
+    Set<QueuedRequest> present() {
+        return present;
+    }
+
+    /** A request has ended. */
+    void remove(QueuedRequest request) {
+        present.remove(request);
     }
 
     /** Takes no more requests. */

@@ -48,7 +48,7 @@ final class SubmittedGeneration implements Generation, SequenceListener {
         Objects.requireNonNull(listener, "listener");
         this.executor = executor;
         this.onCancel = onCancel;
-        queued = new QueuedRequest(engine.newSequence(request, this));
+        queued = new QueuedRequest(engine.newSequence(request, this), this::giveUp);
         // However the future ends, by its owner's cancel(), orTimeout() or otherwise: nobody waits for tokens any more.
         future.whenComplete((completed, cause) -> cancel());
         new ListenerSink(listener).start();
@@ -127,14 +127,21 @@ final class SubmittedGeneration implements Generation, SequenceListener {
 
     @Override
     public void onFinished(Completion completion) {
-        result = completion.withBatchNumber(queued.batchNumber());
-        log.end();
+        Completion numbered = completion.withBatchNumber(queued.batchNumber());
+        log.end(() -> result = numbered);
+        queued.leave();
     }
 
     @Override
     public void onFailed(RuntimeException cause) {
-        failure = cause;
-        log.fail(cause);
+        giveUp(cause);
+    }
+
+    /** Fails the generation, whatever the engine still does with its sequence. Called on any thread. */
+    private void giveUp(RuntimeException cause) {
+        log.fail(cause, () -> failure = cause);
+        queued.sequence().cancel();
+        queued.leave();
     }
 
     /** Pushes to the listener that came with the request, and completes the future. */

@@ -10,8 +10,8 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * The tokens of one generation so far, and its end. One thread writes; any number of threads read, each from the first
- * token. Thread-safe.
+ * The tokens of one generation so far, and its end, which is written once. One thread writes tokens; any number of
+ * threads read, each from the first token. Thread-safe.
  */
 final class TokenLog implements Iterable<TokenEvent> {
 
@@ -37,10 +37,13 @@ final class TokenLog implements Iterable<TokenEvent> {
     /** Called after the log has grown or ended. Copied on change. */
     private volatile Runnable[] observers = {};
 
-    /** Adds a token. */
+    /** Adds a token; does nothing after the end. */
     void add(TokenEvent event) {
         lock.lock();
         try {
+            if (ended) {
+                return;
+            }
             if (count == events.length) {
                 events = Arrays.copyOf(events, count * 2);
             }
@@ -52,19 +55,23 @@ final class TokenLog implements Iterable<TokenEvent> {
         notifyObservers();
     }
 
-    /** Ends the log. */
-    void end() {
-        end(null);
+    /** Ends the log, if it has not ended; runs an action before any reader sees the end. */
+    void end(Runnable before) {
+        end(null, before);
     }
 
-    /** Ends the log with a failure, which readers see after the last token. */
-    void fail(RuntimeException cause) {
-        end(cause);
+    /** Ends the log with a failure, which readers see after the last token, if it has not ended. */
+    void fail(RuntimeException cause, Runnable before) {
+        end(cause, before);
     }
 
-    private void end(RuntimeException cause) {
+    private void end(RuntimeException cause, Runnable before) {
         lock.lock();
         try {
+            if (ended) {
+                return;
+            }
+            before.run();
             failure = cause;
             ended = true;
             grown.signalAll();

@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Optional;
 import java.util.TreeSet;
 
 /**
@@ -19,6 +20,7 @@ final class WaitingQueue implements Iterable<QueuedRequest> {
                     request -> request.sequence().deadlineNanos())
             .thenComparing(QueuedRequest.BY_ARRIVAL));
     private long tokens;
+    private int suspects;
     private boolean mayHoldCancelled;
 
     WaitingQueue(Comparator<QueuedRequest> turn) {
@@ -32,10 +34,11 @@ final class WaitingQueue implements Iterable<QueuedRequest> {
             byDeadline.add(request);
         }
         tokens += request.sequence().maxLength();
+        suspects += request.isSuspect() ? 1 : 0;
         mayHoldCancelled |= request.sequence().isCancelled();
     }
 
-    private void remove(QueuedRequest request) {
+    void remove(QueuedRequest request) {
         boolean removed = inTurn.remove(request);
         assert removed;
         removed(request);
@@ -46,6 +49,7 @@ final class WaitingQueue implements Iterable<QueuedRequest> {
             byDeadline.remove(request);
         }
         tokens -= request.sequence().maxLength();
+        suspects -= request.isSuspect() ? 1 : 0;
     }
 
     boolean isEmpty() {
@@ -59,6 +63,13 @@ final class WaitingQueue implements Iterable<QueuedRequest> {
     /** The sum of {@link Sequence#maxLength()}. */
     long tokens() {
         return tokens;
+    }
+
+    /** The first that is suspected to make steps fail. */
+    Optional<QueuedRequest> firstSuspect() {
+        return suspects == 0
+                ? Optional.empty()
+                : inTurn.stream().filter(QueuedRequest::isSuspect).findFirst();
     }
 
     QueuedRequest first() {
@@ -133,6 +144,7 @@ final class WaitingQueue implements Iterable<QueuedRequest> {
         inTurn.clear();
         byDeadline.clear();
         tokens = 0;
+        suspects = 0;
         return all;
     }
 

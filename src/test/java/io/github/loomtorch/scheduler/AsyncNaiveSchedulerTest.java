@@ -213,7 +213,7 @@ class AsyncNaiveSchedulerTest {
         List<Generation> generations = scheduler.submitCopies(request(3, 40), 5);
         gate.awaitStep();
         Thread closing = Thread.ofPlatform().start(scheduler::closeNow);
-        while (closing.getState() != Thread.State.WAITING) { // for the end
+        while (closing.getState() != Thread.State.TIMED_WAITING) { // for the end
             Thread.onSpinWait();
         }
         gate.open();
@@ -253,7 +253,7 @@ class AsyncNaiveSchedulerTest {
             flag.set(Thread.currentThread().isInterrupted());
         });
         start(model -> model.onAwait(chunks -> {
-            while (closing.getState() != Thread.State.WAITING) { // for the end, having taken the interrupt
+            while (closing.getState() != Thread.State.TIMED_WAITING) { // for the end, having taken the interrupt
                 Thread.onSpinWait();
             }
         }));

@@ -15,6 +15,7 @@ import io.github.loomtorch.options.StepStats;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
 import io.github.loomtorch.testing.FakeTokenizer;
@@ -394,7 +395,7 @@ class ContinuousSchedulerTest {
     }
 
     @Test
-    void stepThatRunsOutOfMemoryFailsWhatRunsAndNotWhatWaits() throws Exception {
+    void stepThatRunsOutOfMemoryCostsTimeOnly() throws Exception {
         RuntimeException cause = new IllegalStateException("out of memory");
         AtomicReference<RuntimeException> next = new AtomicReference<>();
         start(
@@ -410,15 +411,90 @@ class ContinuousSchedulerTest {
         Generation waiting = scheduler.submit(request(5, 4));
         next.set(cause);
         gate.open();
-        for (Generation generation : running) {
-            assertSame(
-                    cause,
-                    assertThrows(CompletionException.class, generation::join).getCause());
-        }
+        assertYield(request(3, 40), running.get(0).join());
+        assertYield(request(4, 40), running.get(1).join());
         assertYield(request(5, 4), waiting.join());
         assertYield(request(3, 40), scheduler.submit(request(3, 40)).join());
         clock.awaitParked();
         assertEquals(1, stats.stream().filter(StepStats::failed).count());
+    }
+
+    private static boolean isPoison(GenerationRequest request) {
+        return request.promptTokenIds()[0] == 77;
+    }
+
+    private static GenerationRequest poison(int length) {
+        int[] prompt = new int[length];
+        prompt[0] = 77;
+        return new GenerationRequest(prompt, request(1, 9).sampling());
+    }
+
+    @Test
+    void requestThatMakesStepsFailRunsAloneAndFailsAlone() throws Exception {
+        RuntimeException cause = new IllegalStateException("illegal instruction");
+        List<Integer> failing = Collections.synchronizedList(new ArrayList<>());
+        start(
+                QueueOptions.unbounded(),
+                model -> model.onAwait(chunks -> {
+                    gate.pass();
+                    if (chunks.stream()
+                            .anyMatch(chunk -> isPoison(chunk.sequence().request()))) {
+                        failing.add(chunks.size());
+                        throw cause;
+                    }
+                }));
+        Generation good = scheduler.submit(request(3, 40));
+        gate.awaitStep();
+        Generation bad = scheduler.submit(poison(4));
+        gate.open();
+        assertSame(cause, assertThrows(CompletionException.class, bad::join).getCause());
+        assertYield(request(3, 40), good.join());
+        assertEquals(ahead ? List.of(2, 2, 2, 2, 2, 2, 1, 1) : List.of(2, 2, 2, 1), failing); // with those in flight
+        assertEquals(new SchedulerState.Running(1, 1), scheduler.state());
+    }
+
+    @Test
+    void requestThatFailsWhenItDecodesIsFoundToo() throws Exception {
+        RuntimeException cause = new IllegalStateException("illegal instruction");
+        start(
+                QueueOptions.unbounded(),
+                model -> model.onAwait(chunks -> {
+                    if (chunks.stream()
+                            .anyMatch(chunk -> chunk.count() == 1
+                                    && isPoison(chunk.sequence().request()))) {
+                        throw cause;
+                    }
+                }));
+        Generation bad = scheduler.submit(poison(4));
+        Generation good = scheduler.submit(request(3, 40));
+        assertSame(cause, assertThrows(CompletionException.class, bad::join).getCause());
+        assertYield(request(3, 40), good.join());
+    }
+
+    @Test
+    void stepsThatFailNowAndThenLoseNoToken() throws Exception {
+        Random random = new Random(11);
+        start(
+                QueueOptions.unbounded(),
+                model -> new FakeCausalLm(6, 3, 40, 64).onAwait(chunks -> {
+                    if (random.nextInt(5) == 0) {
+                        throw new IllegalStateException("now and then");
+                    }
+                }));
+        List<GenerationRequest> requests = new ArrayList<>();
+        for (int i = 0; i < 60; i++) {
+            requests.add(Requests.random(random));
+        }
+        List<Generation> generations = requests.stream().map(scheduler::submit).toList();
+        int failed = 0;
+        for (int i = 0; i < requests.size(); i++) {
+            try {
+                assertYield(requests.get(i), generations.get(i).join());
+            } catch (CompletionException e) {
+                failed++; // it ran alone in a step that failed by chance
+            }
+        }
+        assertTrue(failed < 20, "failed " + failed);
     }
 
     @Test

@@ -64,7 +64,8 @@ class EngineThreadTest {
                 },
                 QueueOptions.unbounded(),
                 turn,
-                rule);
+                rule,
+                false);
     }
 
     @AfterEach
@@ -131,8 +132,8 @@ class EngineThreadTest {
                 first.sequence().cancel();
                 running.preempt(List.of(first));
                 waiting.add(first);
-                QueuedRequest urgent =
-                        new QueuedRequest(thread.engine().newSequence(request(3, 4), new RecordingListener()));
+                QueuedRequest urgent = new QueuedRequest(
+                        thread.engine().newSequence(request(3, 4), new RecordingListener()), cause -> {});
                 running.tryAdmit(urgent);
                 admitted.add(urgent);
             }
@@ -233,7 +234,7 @@ class EngineThreadTest {
     private void enqueue(GenerationRequest request, List<Ends> all) {
         Ends ends = new Ends();
         all.add(ends);
-        thread.submissions().offer(new QueuedRequest(thread.engine().newSequence(request, ends)));
+        thread.submissions().offer(new QueuedRequest(thread.engine().newSequence(request, ends), cause -> {}));
     }
 
     @Test
@@ -260,9 +261,11 @@ class EngineThreadTest {
                 throw thrown;
             }
         };
-        thread.submissions().offer(new QueuedRequest(thread.engine().newSequence(request(28, 4), throwing)));
+        thread.submissions()
+                .offer(new QueuedRequest(thread.engine().newSequence(request(28, 4), throwing), cause -> {}));
         gate.awaitStep();
-        thread.submissions().offer(new QueuedRequest(thread.engine().newSequence(request(20, 4), throwing)));
+        thread.submissions()
+                .offer(new QueuedRequest(thread.engine().newSequence(request(20, 4), throwing), cause -> {}));
         gate.nextStep();
         Generation waiting = thread.submit(request(20, 4), TokenListener.NONE);
         gate.open();

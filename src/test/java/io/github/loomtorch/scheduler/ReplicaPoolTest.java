@@ -14,6 +14,7 @@ import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.Generation;
+import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeClock;
@@ -26,6 +27,7 @@ import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -37,6 +39,7 @@ class ReplicaPoolTest {
         final StepGate gate = new StepGate();
         final FakeClock clock = new FakeClock();
         volatile RuntimeException failure;
+        final AtomicInteger failingSteps = new AtomicInteger(); // that are still to come, beside those for ever
         volatile boolean lost;
         volatile FakeCausalLm lm;
         volatile Thread thread;
@@ -49,6 +52,11 @@ class ReplicaPoolTest {
                             gate.pass();
                             if (failure != null) {
                                 throw failure;
+                            }
+                            if (failingSteps.getAndUpdate(steps -> Math.max(0, steps - 1)) > 0
+                                    || chunks.stream()
+                                            .anyMatch(chunk -> chunk.sequence().tokens()[0] == 77)) {
+                                throw new IllegalStateException("step failed");
                             }
                         });
                         ForwardingLm mayBeLost = new ForwardingLm(lm) {
@@ -234,16 +242,9 @@ class ReplicaPoolTest {
 
         assertYield(request(30, 30), busy.join());
         assertEquals(FinishReason.CANCELLED, cancelled.join().finishReason());
-        int failed = 0;
         for (Generation generation : onB.subList(0, 9)) {
-            try {
-                assertYield(request(1, 2), generation.join());
-            } catch (CompletionException e) {
-                assertSame(cause, e.getCause());
-                failed++;
-            }
+            assertYield(request(1, 2), generation.join()); // what ran there too
         }
-        assertTrue(failed >= 3 && failed <= 6, "failed " + failed); // what ran in three steps of two slots
         assertYield(request(2, 2), pool.submit(request(2, 2)).join());
         assertEquals(1, b.lm.closes());
     }
@@ -276,14 +277,32 @@ class ReplicaPoolTest {
         a.gate.open();
         b.gate.open();
         for (int i = 0; i < 6; i++) {
-            a.failure = i % 3 < 2 ? cause : null;
-            Generation generation = pool.submit(request(3, 1));
-            if (a.failure == null) {
-                generation.join();
-            } else {
-                assertThrows(CompletionException.class, generation::join);
-            }
+            a.failingSteps.set(2);
+            assertYield(request(3, 1), pool.submit(request(3, 1)).join());
             a.clock.awaitParked();
+        }
+        a.failingSteps.set(3); // three in a row: then it computes the token of a probe
+        assertYield(request(3, 1), pool.submit(request(3, 1)).join());
+        assertEquals(new SchedulerState.Running(2, 2), pool.state());
+    }
+
+    @Test
+    void sixRequestsThatMakeStepsFailLoseNoReplica() throws Exception {
+        start();
+        a.gate.open();
+        b.gate.open();
+        int[] poison = {77, 1, 2};
+        List<Generation> bad = new ArrayList<>();
+        List<Generation> good = new ArrayList<>();
+        for (int i = 0; i < 6; i++) {
+            bad.add(pool.submit(new GenerationRequest(poison, request(1, 4).sampling())));
+            good.add(pool.submit(request(3 + i, 10)));
+        }
+        for (Generation generation : bad) {
+            assertThrows(CompletionException.class, generation::join);
+        }
+        for (int i = 0; i < 6; i++) {
+            assertYield(request(3 + i, 10), good.get(i).join());
         }
         assertEquals(new SchedulerState.Running(2, 2), pool.state());
     }

@@ -72,7 +72,7 @@ class RunningRequestsTest {
 
     private QueuedRequest queued(GenerationRequest request) {
         RecordingListener listener = new RecordingListener();
-        QueuedRequest queued = new QueuedRequest(engine.newSequence(request, listener));
+        QueuedRequest queued = new QueuedRequest(engine.newSequence(request, listener), cause -> {});
         queued.arrival(++arrivals);
         listeners.put(queued, listener);
         return queued;

@@ -29,7 +29,8 @@ class SubmissionQueueTest {
     }
 
     private QueuedRequest queued(int promptLength, int maxNewTokens) {
-        return new QueuedRequest(engine.newSequence(request(promptLength, maxNewTokens), new RecordingListener()));
+        return new QueuedRequest(
+                engine.newSequence(request(promptLength, maxNewTokens), new RecordingListener()), cause -> {});
     }
 
     @Test

@@ -32,7 +32,7 @@ class TokenLogTest {
         assertEquals(TokenLog.Next.TOKEN, log.next(0));
         assertEquals(event(0), log.get(0));
         assertEquals(TokenLog.Next.NOTHING, log.next(1));
-        log.end();
+        log.end(() -> {});
         assertEquals(TokenLog.Next.TOKEN, log.next(0));
         assertEquals(TokenLog.Next.END, log.next(1));
     }
@@ -53,7 +53,7 @@ class TokenLogTest {
             log.add(event(i));
             all.add(i);
         }
-        log.end();
+        log.end(() -> {});
         for (Thread reader : readers) {
             reader.join();
         }
@@ -64,7 +64,7 @@ class TokenLogTest {
     void failureComesAfterTheLastToken() {
         RuntimeException cause = new IllegalStateException("device failed");
         log.add(event(0));
-        log.fail(cause);
+        log.fail(cause, () -> {});
         Iterator<TokenEvent> tokens = log.iterator();
         assertEquals(0, tokens.next().index());
         assertSame(
@@ -73,8 +73,19 @@ class TokenLogTest {
     }
 
     @Test
+    void onlyTheFirstEndCounts() {
+        RuntimeException cause = new IllegalStateException("device failed");
+        List<String> ends = new ArrayList<>();
+        log.fail(cause, () -> ends.add("failed"));
+        log.end(() -> ends.add("ended"));
+        log.add(event(0));
+        assertEquals(List.of("failed"), ends);
+        assertEquals(TokenLog.Next.END, log.next(0));
+    }
+
+    @Test
     void iteratorPastTheEndHasNoElement() {
-        log.end();
+        log.end(() -> {});
         Iterator<TokenEvent> tokens = log.iterator();
         assertFalse(tokens.hasNext());
         assertThrows(NoSuchElementException.class, tokens::next);
@@ -88,7 +99,7 @@ class TokenLogTest {
         log.add(event(0));
         assertEquals(1, calls.get());
         log.removeObserver(observer);
-        log.end();
+        log.end(() -> {});
         assertEquals(1, calls.get());
     }
 }
