@@ -107,7 +107,7 @@ final class KernelCompiler {
                 if (result == nvrtc.NVRTC_ERROR_INVALID_OPTION) {
                     throw new KernelsUnavailableException("NVRTC " + version() + " does not compile " + file + " for "
                             + options.get(0).substring("-arch=".length()) + ": "
-                            + log(program).strip());
+                            + log(program));
                 }
                 if (result != nvrtc.NVRTC_SUCCESS) {
                     throw new KernelsUnavailableException(file + " could not be compiled: " + log(program));
@@ -129,6 +129,6 @@ final class KernelCompiler {
         nvrtc.nvrtcGetProgramLogSize(program, size);
         BytePointer log = new BytePointer(size.get());
         nvrtc.nvrtcGetProgramLog(program, log);
-        return log.getString();
+        return log.getString().replace("\0", "").strip();
     }
 }
