@@ -48,15 +48,22 @@ record Json(String where, JsonNode node) {
      * with.
      */
     static Json parse(String where, byte[] bytes) throws IOException {
+        JsonNode node;
         try {
-            return of(where, MAPPER.readTree(bytes));
+            node = MAPPER.readTree(bytes);
         } catch (JsonProcessingException e) {
-            String reason =
-                    e.getOriginalMessage().lines().findFirst().orElse("").replaceFirst(" \\(start marker at .*", "");
             String line =
                     e.getLocation() == null ? "" : " in line " + e.getLocation().getLineNr();
-            throw new IOException(where + ": expected a JSON object, got bad JSON" + line + ": " + shorten(reason), e);
+            throw bad(where, line, e.getOriginalMessage(), e);
+        } catch (IOException e) { // of characters
+            throw bad(where, "", String.valueOf(e.getMessage()), e);
         }
+        return of(where, node);
+    }
+
+    private static IOException bad(String where, String line, String message, IOException cause) {
+        String reason = message.lines().findFirst().orElse("").replaceFirst(" \\(start marker at .*", "");
+        return new IOException(where + ": expected a JSON object, got bad JSON" + line + ": " + shorten(reason), cause);
     }
 
     static Json of(String where, JsonNode node) throws IOException {

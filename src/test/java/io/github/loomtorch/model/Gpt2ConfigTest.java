@@ -2,6 +2,7 @@ package io.github.loomtorch.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
 import java.nio.file.Files;
@@ -181,6 +182,14 @@ class Gpt2ConfigTest {
     void refusesABadFile(String json, String message) {
         IOException e = assertThrows(IOException.class, () -> read(json.replace("SIZES", SIZES)));
         assertEquals(dir.resolve("config.json") + ": " + message, e.getMessage());
+    }
+
+    @Test
+    void refusesWhatIsNotText() throws IOException {
+        Path file = Files.write(dir.resolve("config.json"), new byte[] {'{', 0, 0, 0, 'x'});
+        String message =
+                assertThrows(IOException.class, () -> Gpt2Config.read(file)).getMessage();
+        assertTrue(message.startsWith(file + ": expected a JSON object, got bad JSON: "), message);
     }
 
     @Test
