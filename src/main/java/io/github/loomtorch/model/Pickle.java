@@ -6,12 +6,14 @@ import java.nio.BufferUnderflowException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.util.AbstractMap;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Reads the pickles in PyTorch's checkpoints. A pickle is a program for a stack machine that can call any function of
@@ -87,9 +89,14 @@ final class Pickle {
         MODULE
     }
 
-    /** A TorchScript module: its attributes by name. */
-    private static final class Module extends LinkedHashMap<Object, Object> {
-        private static final long serialVersionUID = 1;
+    /** A TorchScript module: its attributes by name, which it shares with the pickle: copies could fill the memory. */
+    private static final class Module extends AbstractMap<Object, Object> {
+        private Map<Object, Object> attributes = Map.of();
+
+        @Override
+        public Set<Entry<Object, Object>> entrySet() {
+            return attributes.entrySet();
+        }
     }
 
     private static final Object MARK = new Object();
@@ -175,7 +182,7 @@ final class Pickle {
             case 'R' -> reduce(); // REDUCE
             case 0x81 -> newModule(); // NEWOBJ
             case 'b' -> build(); // BUILD
-            default -> throw bad("instruction must be one of a checkpoint's, got " + name(opcode));
+            default -> throw bad("instruction must be one of a checkpoint's, got " + PickleInstruction.name(opcode));
         }
     }
 
@@ -245,11 +252,10 @@ final class Pickle {
     }
 
     private void putAll(List<Object> keysAndValues) throws IOException {
-        if (!(peek() instanceof Map<?, ?>)) {
+        if (!(peek() instanceof LinkedHashMap<?, ?>)) { // a module is none
             throw bad("SETITEM needs a dict, got " + type(peek()));
         }
-        @SuppressWarnings("unchecked") // only maps of objects are made here
-        Map<Object, Object> map = (Map<Object, Object>) peek();
+        Map<Object, Object> map = dict(peek());
         if (keysAndValues.size() % 2 != 0) {
             throw bad("SETITEMS needs keys and values, got " + keysAndValues.size() + " values");
         }
@@ -260,6 +266,11 @@ final class Pickle {
             }
             map.put(key, keysAndValues.get(i + 1));
         }
+    }
+
+    @SuppressWarnings("unchecked") // only maps of objects are made here
+    private static Map<Object, Object> dict(Object value) {
+        return (Map<Object, Object>) value;
     }
 
     private Global global(String name) throws IOException {
@@ -364,8 +375,8 @@ final class Pickle {
     /** Sets attributes; those of an OrderedDict, such as a state dict's {@code _metadata}, mean nothing here. */
     private void build() throws IOException {
         Object state = pop();
-        if (peek() instanceof Module module && state instanceof Map<?, ?> attributes) {
-            module.putAll(attributes);
+        if (peek() instanceof Module module && state instanceof LinkedHashMap<?, ?>) {
+            module.attributes = dict(state);
             return;
         }
         if (!(peek() instanceof Map<?, ?>)) {
@@ -423,6 +434,7 @@ final class Pickle {
         return switch (value) {
             case String text -> "a str";
             case Long integer -> "an int";
+            case Module module -> "a module";
             case Map<?, ?> map -> "a dict";
             case ArrayList<?> list -> "a list";
             case List<?> tuple -> "a tuple";
@@ -430,31 +442,5 @@ final class Pickle {
             case Storage storage -> "a storage";
             default -> value == NONE ? "None" : "a " + value.getClass().getSimpleName();
         };
-    }
-
-    private static String name(int opcode) {
-        String name = switch (opcode) {
-            case 'i' -> "INST";
-            case 'o' -> "OBJ";
-            case 0x81 -> "NEWOBJ";
-            case 0x92 -> "NEWOBJ_EX";
-            case 0x82, 0x83, 0x84 -> "EXT";
-            case 'P' -> "PERSID";
-            case 'I' -> "INT";
-            case 'L' -> "LONG";
-            case 0x8b -> "LONG4";
-            case 'F' -> "FLOAT";
-            case 'S', 'T', 'U' -> "STRING";
-            case 'V', 0x8d -> "UNICODE";
-            case 'B', 'C', 0x8e, 0x96 -> "BYTES";
-            case 'p', 'g' -> "PUT or GET";
-            case 'l' -> "LIST";
-            case 'd' -> "DICT";
-            case 0x8f, 0x90, 0x91 -> "SET";
-            case '0', '1', '2' -> "POP or DUP";
-            case 0x97, 0x98 -> "BUFFER";
-            default -> "none of Python's";
-        };
-        return "0x%02x (%s)".formatted(opcode, name);
     }
 }

@@ -93,8 +93,8 @@ class HostileModelsTest {
         enlarge(header, 200_000_000);
 
         Checkpoints.writeZip(
-                bin("inflates", ": entry archive/data/0 must be stored, got a compressed one"),
-                Map.of("archive/data/0", new byte[600_000_000 / 4]), // Java cannot hold more in one array twice
+                bin("inflates", ": entry archive/data.pkl must be stored, got a compressed one"),
+                Map.of("archive/data.pkl", new byte[300_000_000]),
                 /* compressed= */ true);
         Path pickle = bin("pickle", ": data.pkl must have <= 16777216 bytes, got 20000000");
         Checkpoints.writeZip(pickle, Map.of("archive/data.pkl", new byte[20_000_000]), /* compressed= */ false);
@@ -102,6 +102,23 @@ class HostileModelsTest {
         Checkpoints.writeZip(
                 lists,
                 Map.of("archive/data.pkl", "]".repeat(2_000_000).getBytes(StandardCharsets.ISO_8859_1)),
+                /* compressed= */ false);
+        // A dict of 100,000 entries, then modules that all have it as their attributes.
+        StringBuilder modules = new StringBuilder("}(");
+        for (int i = 0; i < 100_000; i++) {
+            modules.append('J')
+                    .append((char) (i & 255))
+                    .append((char) (i >> 8 & 255))
+                    .append((char) (i >> 16))
+                    .append("\0N");
+        }
+        modules.append("uq\0")
+                .append("c__torch__\nM\n)\201h\0b".repeat(100_000))
+                .append('.');
+        Path copies = bin("copies", ": expected tensor wte.weight of shape [50, 16], got none of that name");
+        Checkpoints.writeZip(
+                copies,
+                Map.of("archive/data.pkl", modules.toString().getBytes(StandardCharsets.ISO_8859_1)),
                 /* compressed= */ false);
         Path legacy = bin("legacy", ": byte 1000000: pickle must have at most 1000000 instructions");
         Files.writeString(legacy, "\200\2" + "}".repeat(2_000_000), StandardCharsets.ISO_8859_1);

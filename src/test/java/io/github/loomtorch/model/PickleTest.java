@@ -46,6 +46,7 @@ class PickleTest {
                 "X\\1\\0\\0\\0aq\\5h\\5\\206. | [a, a]",
                 "ccollections\\nOrderedDict\\n)R}X\\1\\0\\0\\0_NsbX\\1\\0\\0\\0aK\\1s. | {a=1}",
                 "ctorch\\nSize\\nK\\1K\\2\\206\\205R. | [1, 2]",
+                "c__torch__.a\\nGpt2\\n)\\201}X\\1\\0\\0\\0aK\\1sb. | {a=1}",
                 "\\214\\5torch\\214\\4Size\\223K\\1\\205\\205R. | [1]",
             })
     void readsPlainData(String pickle, String value) throws IOException {
@@ -87,7 +88,10 @@ class PickleTest {
                         + " executed",
                 "(ios\\nsystem\\n. | byte 1: instruction must be one of a checkpoint's, got 0x69 (INST)",
                 "(o. | byte 1: instruction must be one of a checkpoint's, got 0x6f (OBJ)",
-                "N)\\201. | byte 2: instruction must be one of a checkpoint's, got 0x81 (NEWOBJ)",
+                "N)\\201. | byte 2: NEWOBJ needs the class of a TorchScript module and no arguments",
+                "c__torch__\\nGpt2\\nK\\1\\205\\201. | byte 19: NEWOBJ needs the class of a TorchScript module and no arguments",
+                "c__torch__\\nGpt2\\n)\\201K\\1K\\2s. | byte 22: SETITEM needs a dict, got a module",
+                "c__torch__\\nGpt2\\n)R. | byte 17: REDUCE needs a function and a tuple, got a ModuleType and a tuple",
                 "Pid\\n. | byte 0: instruction must be one of a checkpoint's, got 0x50 (PERSID)",
                 "\\202\\1. | byte 0: instruction must be one of a checkpoint's, got 0x82 (EXT)",
                 "S'x'\\n. | byte 0: instruction must be one of a checkpoint's, got 0x53 (STRING)",
