@@ -40,10 +40,12 @@ import java.util.function.IntFunction;
 public final class TextGenerator implements AutoCloseable {
     private final Tokenizer tokenizer;
     private final Scheduler scheduler;
+    private final long maxPromptCharacters;
 
-    private TextGenerator(Tokenizer tokenizer, Scheduler scheduler) {
+    private TextGenerator(Tokenizer tokenizer, Scheduler scheduler, long maxPromptCharacters) {
         this.tokenizer = tokenizer;
         this.scheduler = scheduler;
+        this.maxPromptCharacters = maxPromptCharacters;
     }
 
     /**
@@ -193,11 +195,16 @@ public final class TextGenerator implements AutoCloseable {
      * @param prompt at least one character
      * @param sampling how to continue it
      * @return the request
-     * @throws IllegalArgumentException if the prompt is empty
+     * @throws IllegalArgumentException if the prompt is empty or has more characters than
+     *     {@link io.github.loomtorch.options.RequestLimits#maxPromptCharactersPerToken()} allows
      */
     public GenerationRequest request(String prompt, SamplingParams sampling) {
         if (prompt.isEmpty()) {
             throw new IllegalArgumentException("prompt must not be empty");
+        }
+        if (prompt.length() > maxPromptCharacters) {
+            throw new IllegalArgumentException(
+                    "prompt must have at most " + maxPromptCharacters + " characters, got " + prompt.length());
         }
         return new GenerationRequest(tokenizer.encode(prompt), sampling);
     }
@@ -334,12 +341,17 @@ public final class TextGenerator implements AutoCloseable {
                     ? BpeTokenizer.ofModel(directory.path(), directory.config().vocabSize())
                     : BpeTokenizer.load(tokenizer);
             List<EngineFactory> engines = new ArrayList<>();
+            long maxPromptCharacters = Long.MAX_VALUE;
             for (int replica = 0; replica < options.size(); replica++) {
                 ModelOptions own = options.get(replica);
                 EngineOptions config = engine.apply(replica);
+                maxPromptCharacters = Math.min(
+                        maxPromptCharacters,
+                        (long) config.limits().maxPromptCharactersPerToken()
+                                * directory.config().contextLength());
                 engines.add(() -> new Engine(Gpt2Loader.load(directory, own), bpe, config));
             }
-            return new TextGenerator(bpe, Schedulers.start(scheduler, engines));
+            return new TextGenerator(bpe, Schedulers.start(scheduler, engines), maxPromptCharacters);
         }
     }
 }

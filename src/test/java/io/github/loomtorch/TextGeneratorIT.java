@@ -90,6 +90,17 @@ class TextGeneratorIT {
     }
 
     @Test
+    void refusesATextThatCannotFitBeforeItIsTokenized() throws IOException {
+        gpt2 = tales(step -> {}).build();
+        String text = "a".repeat(128 * 1024);
+        gpt2.request(text, GREEDY);
+        assertEquals(
+                "prompt must have at most 131072 characters, got 131073",
+                assertThrows(IllegalArgumentException.class, () -> gpt2.request(text + "a", GREEDY))
+                        .getMessage());
+    }
+
+    @Test
     void anotherSchedulerTakesThePlaceOfContinuousBatching() throws IOException {
         gpt2 = tales(step -> {})
                 .scheduler(SchedulerOptions.asyncNaive(1, Duration.ZERO))
