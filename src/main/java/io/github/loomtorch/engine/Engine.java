@@ -2,16 +2,12 @@ package io.github.loomtorch.engine;
 
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.RequestLimits;
-import io.github.loomtorch.options.StepStats;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.ArrayDeque;
 import java.util.Arrays;
-import java.util.Deque;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.Executor;
@@ -63,9 +59,6 @@ public final class Engine implements AutoCloseable {
         FULL
     }
 
-    /** A step that was launched. */
-    private record Step(List<Chunk> chunks, long startNanos) {}
-
     private final CausalLm lm;
     private final EngineOptions options;
     private final Clock clock;
@@ -77,18 +70,11 @@ public final class Engine implements AutoCloseable {
     private final int maxBatchSize;
     private final int pageSize;
 
-    private final StepReporter reporter;
     private final StepMonitor monitor = new StepMonitor();
     private final RunningBatch batch;
     private final StepPlanner planner;
-    private final Deque<Step> inFlight = new ArrayDeque<>(); // two during step(), otherwise at most one
-    private final Deque<Sequence> newTokens = new ArrayDeque<>(); // sequences with tokens to publish
-    private final Deque<Sequence> newEnds = new ArrayDeque<>(); // sequences whose end is to be published
+    private final StepPipeline steps;
 
-    private Step last = new Step(List.of(), 0); // launched or finished last
-    private long finishedSteps;
-    private int reusedTokens; // since the last report
-    private int preemptions; // since the last report
     private boolean lost;
     private boolean closed;
 
@@ -176,7 +162,7 @@ public final class Engine implements AutoCloseable {
         boolean sharing = options.prefixCaching() && !lm.deterministic();
         batch = new RunningBatch(maxBatchSize, lm.pageCount(), pageSize, sharing);
         planner = new StepPlanner(lm, options);
-        reporter = new StepReporter(options.listener(), callbacks);
+        steps = new StepPipeline(lm, batch, clock, monitor, new StepReporter(options.listener(), callbacks));
     }
 
     /**
@@ -189,54 +175,12 @@ public final class Engine implements AutoCloseable {
      *     tokens exceed the context, there are stop strings and no tokenizer, or a limit is exceeded
      */
     public Sequence newSequence(GenerationRequest request, SequenceListener listener) {
-        check(request);
+        RequestChecks.check(request, vocabSize, contextLength, hasTokenizer, options.limits());
         SamplingParams sampling = request.sampling();
         long now = clock.nanoTime();
         long seed = sampling.seed().orElseGet(options.seeds());
         SequenceOutput output = new SequenceOutput(request, seed, listener, texts.apply(sampling), endOfTextIds, now);
         return new Sequence(request, seed, output, pageSize, now);
-    }
-
-    private void check(GenerationRequest request) {
-        SamplingParams sampling = request.sampling();
-        int[] prompt = request.promptTokenIds();
-        for (int i = 0; i < prompt.length; i++) {
-            if (prompt[i] >= vocabSize) {
-                throw new IllegalArgumentException(
-                        "promptTokenIds[" + i + "] must be in [0, " + vocabSize + "), got " + prompt[i]);
-            }
-        }
-        sampling.checkTokenIds(vocabSize);
-        checkLimits(sampling, options.limits());
-        long total = (long) prompt.length + sampling.maxNewTokens();
-        if (total > contextLength) {
-            throw new IllegalArgumentException("promptTokenIds (" + prompt.length + ") + maxNewTokens ("
-                    + sampling.maxNewTokens() + ") must be <= contextLength (" + contextLength + "), got " + total);
-        }
-        if (!hasTokenizer && !sampling.stopStrings().isEmpty()) {
-            throw new IllegalArgumentException(
-                    "stopStrings must be empty where there is no tokenizer, got " + sampling.stopStrings());
-        }
-    }
-
-    private static void checkLimits(SamplingParams sampling, RequestLimits limits) {
-        int stopStrings = sampling.stopStrings().size();
-        if (stopStrings > limits.maxStopStrings()) {
-            throw new IllegalArgumentException(
-                    "stopStrings must hold at most " + limits.maxStopStrings() + " texts, got " + stopStrings);
-        }
-        for (String stopString : sampling.stopStrings()) {
-            int bytes = stopString.getBytes(StandardCharsets.UTF_8).length;
-            if (bytes > limits.maxStopStringBytes()) {
-                throw new IllegalArgumentException(
-                        "stopStrings must have at most " + limits.maxStopStringBytes() + " bytes each, got " + bytes);
-            }
-        }
-        int biases = sampling.logitBias().size();
-        if (biases > limits.maxLogitBiases()) {
-            throw new IllegalArgumentException(
-                    "logitBias must hold at most " + limits.maxLogitBiases() + " token ids, got " + biases);
-        }
     }
 
     /**
@@ -255,7 +199,7 @@ public final class Engine implements AutoCloseable {
         Admission admission = batch.tryAdmit(sequence);
         if (admission == Admission.ADMITTED) {
             sequence.output().started(clock.nanoTime());
-            reusedTokens += sequence.computed();
+            steps.countReused(sequence.computed());
         }
         return admission;
     }
@@ -279,11 +223,11 @@ public final class Engine implements AutoCloseable {
      * @throws IllegalStateException if a step is in flight, see {@link #finishSteps()}
      */
     public void preempt(List<Sequence> sequences) {
-        if (!inFlight.isEmpty()) {
+        if (!steps.isIdle()) {
             throw new IllegalStateException("no step must be in flight when a sequence is preempted");
         }
         batch.stop(sequences);
-        preemptions += sequences.size();
+        steps.countPreempted(sequences.size());
     }
 
     /**
@@ -311,10 +255,10 @@ public final class Engine implements AutoCloseable {
             batch.growPages();
             List<Chunk> plan = planner.next(batch.running());
             if (!plan.isEmpty()) {
-                launch(plan);
+                steps.launch(plan);
             }
-            publish(); // the tokens of the step before, while the device computes
-            finishAllBut(plan.stream().anyMatch(Chunk::mayRunAhead) ? 1 : 0);
+            steps.publish(); // the tokens of the step before, while the device computes
+            steps.finishAllBut(plan.stream().anyMatch(Chunk::mayRunAhead) ? 1 : 0);
         });
     }
 
@@ -325,84 +269,9 @@ public final class Engine implements AutoCloseable {
      */
     public void finishSteps() throws StepFailedException {
         attempt(() -> {
-            publish();
-            finishAllBut(0);
+            steps.publish();
+            steps.finishAllBut(0);
         });
-    }
-
-    private void launch(List<Chunk> plan) {
-        last = new Step(plan, clock.nanoTime());
-        monitor.call("launch", plan, () -> lm.launch(plan));
-        inFlight.add(last);
-        for (Chunk chunk : plan) {
-            chunk.sequence().launched(chunk);
-        }
-    }
-
-    private void finishAllBut(int stepsAhead) {
-        while (inFlight.size() > stepsAhead) {
-            last = inFlight.remove();
-            monitor.call("await", last.chunks(), lm::await);
-            long deviceNanos = lm.deviceNanos();
-            int sampled = takeResults(last.chunks());
-            finishedSteps++;
-            report(deviceNanos, sampled, false);
-        }
-        if (batch.running().isEmpty()) {
-            publish(); // no later step would
-        }
-    }
-
-    /** Gives the sequences their tokens, and ends those that are done; returns how many tokens were sampled. */
-    private int takeResults(List<Chunk> chunks) {
-        long now = clock.nanoTime();
-        int sampled = 0;
-        for (Chunk chunk : chunks) {
-            if (!chunk.sequence().hasEnded()) { // else its row is wasted
-                sampled += takeResults(chunk, now);
-            }
-        }
-        for (Sequence sequence : batch.running()) {
-            if (!sequence.hasEnded() && sequence.isCancelled()) {
-                sequence.output().finish(FinishReason.CANCELLED, now);
-            } else if (!sequence.hasEnded() && sequence.deadlineNanos() <= now) {
-                sequence.output().finish(FinishReason.DEADLINE, now);
-            }
-            if (sequence.hasEnded()) {
-                newEnds.add(sequence);
-            }
-        }
-        batch.removeEnded();
-        return sampled;
-    }
-
-    private int takeResults(Chunk chunk, long now) {
-        Sequence sequence = chunk.sequence();
-        if (chunk.failure().isPresent()) {
-            sequence.output().fail(chunk.failure().get(), now);
-            return 0;
-        }
-        batch.computed(chunk);
-        int before = sequence.length();
-        for (WantedPosition wanted : chunk.wantedPositions()) {
-            if (!sequence.hasEnded()) {
-                assert wanted.tokenId() < vocabSize;
-                sequence.append(wanted, now);
-            }
-        }
-        if (sequence.length() > before) {
-            newTokens.add(sequence);
-        }
-        return sequence.length() - before;
-    }
-
-    private void publish() {
-        while (!newTokens.isEmpty()) {
-            newTokens.remove().output().publishTokens();
-        }
-        while (!newEnds.isEmpty()) {
-            newEnds.remove().output().publishEnd();
-        }
     }
 
     /** Does work that may fail as a whole; then nothing runs any more. */
@@ -414,7 +283,7 @@ public final class Engine implements AutoCloseable {
         } catch (RuntimeException e) {
             stopAll(e);
             lost = lm.isLost();
-            report(0, 0, true);
+            steps.reportFailure();
             throw new StepFailedException(e);
         } catch (Error e) {
             stopAll(e);
@@ -429,47 +298,7 @@ public final class Engine implements AutoCloseable {
      * @param cause gets the failures of the steps in flight as suppressed exceptions
      */
     public void stopAll(Throwable cause) {
-        while (!inFlight.isEmpty()) {
-            Step lostStep = inFlight.remove();
-            suppressFailure(() -> monitor.call("await", lostStep.chunks(), lm::await), cause);
-        }
-        batch.clear();
-        suppressFailure(this::publish, cause);
-    }
-
-    private static void suppressFailure(Runnable action, Throwable cause) {
-        try {
-            action.run();
-        } catch (StepMonitor.AbandonedException e) {
-            throw e;
-        } catch (RuntimeException | Error e) {
-            if (e != cause && e != cause.getCause()) {
-                cause.addSuppressed(e);
-            }
-        }
-    }
-
-    private void report(long deviceNanos, int sampled, boolean failed) {
-        int computed = 0;
-        for (Chunk chunk : last.chunks()) {
-            computed += chunk.count();
-        }
-        StepStats stats = new StepStats(
-                last.chunks().size(),
-                computed,
-                reusedTokens,
-                sampled,
-                batch.running().size(),
-                preemptions,
-                batch.availablePages(),
-                lm.pageCount(),
-                clock.nanoTime() - last.startNanos(),
-                deviceNanos,
-                failed,
-                0);
-        reusedTokens = 0;
-        preemptions = 0;
-        reporter.report(stats);
+        steps.abandon(cause);
     }
 
     /**
@@ -522,112 +351,64 @@ public final class Engine implements AutoCloseable {
                 && pageSize == other.pageSize;
     }
 
-    /**
-     * Most sequences that can run at once. Thread-safe.
-     *
-     * @return &gt;= 1
-     */
+    /** {@return how many sequences can run at once, &gt;= 1. Thread-safe} */
     public int maxBatchSize() {
         return maxBatchSize;
     }
 
-    /**
-     * The clock of all its times. Thread-safe.
-     *
-     * @return the clock it was made with
-     */
+    /** {@return the clock of all its times. Thread-safe} */
     public Clock clock() {
         return clock;
     }
 
-    /**
-     * Which call of the model the engine is in. Thread-safe.
-     *
-     * @return always the same
-     */
+    /** {@return what tells which call of the model the engine is in. Thread-safe} */
     public StepMonitor monitor() {
         return monitor;
     }
 
-    /**
-     * How long a call of the model may take after warm-up. Thread-safe.
-     *
-     * @return the options' limit
-     */
+    /** {@return how long a call of the model may take after warm-up. Thread-safe} */
     public Duration stepTimeout() {
         return options.stepTimeout();
     }
 
-    /**
-     * What one request may ask for. Thread-safe.
-     *
-     * @return the options' limits
-     */
+    /** {@return what one request may ask for. Thread-safe} */
     public RequestLimits limits() {
         return options.limits();
     }
 
-    /**
-     * Where the model runs.
-     *
-     * @return for example {@code cuda:0}
-     */
+    /** {@return where the model runs, for example {@code cuda:0}. Thread-safe} */
     public String device() {
         return lm.device();
     }
 
-    /**
-     * Whether nothing runs and nothing is in flight.
-     *
-     * @return true if a step would do nothing
-     */
+    /** {@return whether nothing runs and nothing is in flight: a step would do nothing} */
     public boolean isIdle() {
-        return batch.running().isEmpty() && inFlight.isEmpty();
+        return batch.running().isEmpty() && steps.isIdle();
     }
 
-    /**
-     * Whether no slot is free.
-     *
-     * @return true if nothing can be admitted
-     */
+    /** {@return whether no slot is free: nothing can be admitted} */
     public boolean isFull() {
         return batch.isFull();
     }
 
-    /**
-     * How many sequences run.
-     *
-     * @return in {@code [0, maxBatchSize]}
-     */
+    /** {@return how many sequences run, in {@code [0, maxBatchSize]}} */
     public int runningSequences() {
         return batch.running().size();
     }
 
-    /**
-     * Tokens that the running sequences have at most in the end, together.
-     *
-     * @return the sum of their {@link Sequence#maxLength()}
-     */
+    /** {@return the tokens that the running sequences have at most in the end, together} */
     public long runningTokens() {
         return batch.maxTokens();
     }
 
-    /**
-     * Pages of the KV cache that are free, or cached and unused.
-     *
-     * @return in {@code [0, pageCount]}
-     */
+    /** {@return the pages of the KV cache that are free, or cached and unused} */
     public int availablePages() {
         return batch.availablePages();
     }
 
-    /**
-     * How many steps did not fail.
-     *
-     * @return &gt;= 0
-     */
+    /** {@return how many steps did not fail} */
     public long finishedSteps() {
-        return finishedSteps;
+        return steps.finished();
     }
 
     /**

@@ -3,15 +3,11 @@ package io.github.loomtorch.scheduler;
 import io.github.loomtorch.engine.CallbackExecutor;
 import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
-import io.github.loomtorch.engine.Sequence;
-import io.github.loomtorch.engine.SequenceListener;
-import io.github.loomtorch.engine.StepFailedException;
 import io.github.loomtorch.engine.StepMonitor;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
-import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenListener;
 import java.io.IOException;
 import java.util.Comparator;
@@ -33,26 +29,13 @@ final class EngineThread {
 
     private static final Logger LOG = LoggerFactory.getLogger(EngineThread.class);
 
-    /** A pool's replica that fails so many steps in a row has to show that it still works. */
-    private static final int PROBE_AFTER_FAILED_STEPS = 3;
-
-    private final AdmissionRule rule;
-    private final boolean retriesSteps;
-    private final WaitingQueue waiting;
     private final SubmissionQueue submissions;
     private final Thread thread;
     private final Engine engine;
+    private final EngineLoop loop;
     private final Watchdog watchdog;
 
-    private volatile boolean cancelRequested;
     private volatile boolean woken; // since the engine thread last looked for news
-
-    // Confined to the engine thread.
-    private boolean closing;
-    private int failedSteps; // in a row
-    private long finishedSteps; // of the engine, when the last step failed
-
-    private volatile boolean isReplica;
     private volatile Successor successor = EngineThread::failAll;
     private volatile RuntimeException closeFailure; // null unless closing the engine failed
 
@@ -76,13 +59,10 @@ final class EngineThread {
             AdmissionRule rule,
             boolean retriesSteps)
             throws IOException {
-        this.rule = rule;
-        this.retriesSteps = retriesSteps;
-        waiting = new WaitingQueue(turn);
         submissions = new SubmissionQueue(limits, this::wake);
         CompletableFuture<Engine> created = new CompletableFuture<>();
-        CompletableFuture<Watchdog> watched = new CompletableFuture<>();
-        thread = Thread.ofPlatform().name("engine").daemon(true).unstarted(() -> run(factory, turn, created, watched));
+        CompletableFuture<Void> ready = new CompletableFuture<>();
+        thread = Thread.ofPlatform().name("engine").daemon(true).unstarted(() -> run(factory, created, ready));
         thread.start();
         try {
             engine = created.join();
@@ -94,8 +74,9 @@ final class EngineThread {
                 default -> throw e;
             }
         }
+        loop = new EngineLoop(engine, submissions, turn, rule, retriesSteps);
         watchdog = new Watchdog(engine, thread, submissions, this::abandoned);
-        watched.complete(watchdog);
+        ready.complete(null);
     }
 
     Engine engine() {
@@ -118,7 +99,7 @@ final class EngineThread {
 
     /** Called after a request was cancelled that may wait here. */
     void cancelRequested() {
-        cancelRequested = true;
+        loop.cancelRequested();
         wake();
     }
 
@@ -129,7 +110,7 @@ final class EngineThread {
 
     /** Makes this a replica: waiting requests move to the others if it is lost. Called before the first request. */
     void joinPool(Successor pool, Room room) {
-        isReplica = true;
+        loop.probeWhenStepsFail();
         successor = pool;
         submissions.share(room);
     }
@@ -163,148 +144,72 @@ final class EngineThread {
 
     /** Called on the watchdog's or a closing thread; the engine thread touches nothing any more. */
     private void abandoned(RuntimeException cause) {
-        handOver(engine, cause);
+        handOver(cause);
         submissions.present().forEach(request -> request.giveUp(cause)); // what ran
     }
 
     // What follows runs on the engine thread.
 
-    private void run(
-            EngineFactory factory,
-            Comparator<QueuedRequest> turn,
-            CompletableFuture<Engine> created,
-            CompletableFuture<Watchdog> watched) {
-        Engine own;
+    private void run(EngineFactory factory, CompletableFuture<Engine> created, CompletableFuture<Void> ready) {
         try {
-            own = factory.create();
+            Engine own = factory.create();
+            Thread.currentThread().setName("engine-" + own.device());
+            created.complete(own);
         } catch (Throwable t) {
             created.completeExceptionally(t);
             return;
         }
-        Thread.currentThread().setName("engine-" + own.device());
-        RunningRequests running = new RunningRequests(own, turn);
-        created.complete(own);
-        Watchdog ownWatchdog = watched.join();
+        ready.join(); // all fields are set
         try {
-            loop(own, running);
+            while (!loop.isDone()) {
+                woken = false;
+                long next = loop.turn();
+                if (next != EngineLoop.AT_ONCE) {
+                    parkUntil(next);
+                }
+            }
         } catch (StepMonitor.AbandonedException e) {
             LOG.warn("the abandoned call on {} has returned; its model is freed now", thread.getName());
         } catch (Throwable t) {
             RuntimeException cause =
                     t instanceof RuntimeException e ? e : new IllegalStateException("engine thread failed: " + t, t);
             try {
-                running.failAll(cause);
+                loop.failRunning(cause);
             } finally {
-                handOver(own, cause);
+                handOver(cause);
             }
         } finally {
-            try {
-                own.close();
-            } catch (StepMonitor.AbandonedException e) {
-                LOG.debug("closed an abandoned engine", e);
-            } catch (RuntimeException e) {
-                closeFailure = e;
-            } finally {
-                ownWatchdog.engineEnded();
-            }
+            closeEngine();
+            watchdog.engineEnded();
         }
     }
 
-    private void loop(Engine own, RunningRequests running) {
-        while (!isDone(own)) {
-            receive(own, running);
-            waiting.endExpired(own);
-            long askAgain = Long.MAX_VALUE;
-            try {
-                askAgain = rule.admit(running, waiting, own.clock().nanoTime(), closing);
-                submissions.updateLoad(waiting, own.runningTokens());
-                if (!own.isIdle()) {
-                    running.step(waiting::add);
-                    continue;
-                }
-            } catch (StepFailedException e) {
-                stepFailed(own, running, e.failure());
-                continue;
-            }
-            if (!closing) {
-                park(own.clock(), Math.min(askAgain, waiting.nextDeadlineNanos()));
-            }
-        }
-    }
-
-    private boolean isDone(Engine own) {
-        return waiting.isEmpty() && own.isIdle() && submissions.endIfDrained();
-    }
-
-    /** Takes what came since the last call. */
-    private void receive(Engine own, RunningRequests running) {
-        woken = false;
-        SubmissionQueue.News news = submissions.take();
-        closing = news.closing();
-        news.requests().forEach(waiting::add);
-        if (news.cancelsAll()) {
-            waiting.forEach(request -> request.sequence().cancel());
-            running.cancelAll();
-        }
-        boolean anyCancelled = cancelRequested || news.cancelsAll();
-        cancelRequested = false;
-        waiting.endCancelled(own, anyCancelled);
-    }
-
-    /** What ran in the step waits again, or fails if it was the cause or steps are not retried. */
-    private void stepFailed(Engine own, RunningRequests running, RuntimeException cause) {
-        failedSteps = own.finishedSteps() == finishedSteps ? failedSteps + 1 : 1;
-        finishedSteps = own.finishedSteps();
-        List<QueuedRequest> stopped = running.takeStopped();
-        boolean isCulprit = stopped.size() == 1 && stopped.getFirst().isSuspect();
-        if (!retriesSteps || isCulprit || own.isLost()) {
-            failAll(own, stopped, cause);
-        } else {
-            LOG.warn("a step failed; its {} requests are computed again", stopped.size(), cause);
-            for (QueuedRequest request : stopped) {
-                request.stepFailed();
-                waiting.add(request);
-            }
-        }
-        if (own.isLost() || isReplica && failedSteps >= PROBE_AFTER_FAILED_STEPS && !passesProbe(own)) {
-            throw cause;
-        }
-    }
-
-    /** Whether the engine can compute a token of a harmless sequence. */
-    private boolean passesProbe(Engine own) {
-        Sequence probe =
-                own.newSequence(new GenerationRequest(new int[] {0}, SamplingParams.greedy(1)), SequenceListener.NONE);
-        own.tryAdmit(probe);
-        try {
-            while (!own.isIdle()) {
-                own.step();
-            }
-            failedSteps = 0;
-            return true;
-        } catch (StepFailedException e) {
-            return false;
-        }
-    }
-
-    private void park(Clock clock, long untilNanos) {
+    private void parkUntil(long nanos) {
         if (!woken) {
-            long nanos = untilNanos - clock.nanoTime();
-            clock.park(untilNanos == Long.MAX_VALUE ? Long.MAX_VALUE : Math.max(1, nanos));
+            Clock clock = engine.clock();
+            clock.park(nanos == Long.MAX_VALUE ? Long.MAX_VALUE : Math.max(1, nanos - clock.nanoTime()));
         }
         Thread.interrupted(); // a stray interrupt has no meaning on this thread, and would make park() return at once
     }
 
-    private void handOver(Engine own, RuntimeException cause) {
-        List<QueuedRequest> left = waiting.removeAll();
-        left.addAll(submissions.lose(cause));
-        left.forEach(submissions::remove);
+    private void closeEngine() {
+        try {
+            engine.close();
+        } catch (StepMonitor.AbandonedException e) {
+            LOG.debug("closed an abandoned engine", e);
+        } catch (RuntimeException e) {
+            closeFailure = e;
+        }
+    }
+
+    private void handOver(RuntimeException cause) {
+        List<QueuedRequest> left = loop.lose(cause);
         LOG.error(
                 "{} lost its engine; {} waiting requests are handed over or fail",
                 thread.getName(),
                 left.size(),
                 cause);
-        successor.accept(own, left, cause);
+        successor.accept(engine, left, cause);
     }
 
     private static void failAll(Engine own, List<QueuedRequest> requests, RuntimeException cause) {

@@ -74,6 +74,10 @@ final class QueuedRequest {
         failedAtLength = sequence.length();
     }
 
+    void forgetFailedSteps() {
+        failedSteps = 0;
+    }
+
     /** Whether it may be the cause of failed steps, and has to run alone to show that it is not. */
     boolean isSuspect() {
         return failedSteps >= SUSPECT_AFTER_FAILED_STEPS;

@@ -103,6 +103,7 @@ public final class ReplicaPool implements Scheduler {
     /** Called on the thread of the lost engine. */
     private void move(Engine lost, List<QueuedRequest> requests, RuntimeException cause) {
         for (QueuedRequest request : requests) {
+            request.forgetFailedSteps(); // the engine was at fault
             if (byLoad().stream().noneMatch(replica -> replica.submissions().adopt(request))) {
                 lost.fail(request.sequence(), cause);
             }

@@ -1,0 +1,59 @@
+package io.github.loomtorch.engine;
+
+import io.github.loomtorch.options.RequestLimits;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import java.nio.charset.StandardCharsets;
+
+/** Whether a model can serve a request, within the limits. */
+final class RequestChecks {
+    private RequestChecks() {}
+
+    /**
+     * Checks a request.
+     *
+     * @throws IllegalArgumentException if the model cannot serve it, or a limit is exceeded
+     */
+    static void check(
+            GenerationRequest request, int vocabSize, int contextLength, boolean hasTokenizer, RequestLimits limits) {
+        SamplingParams sampling = request.sampling();
+        int[] prompt = request.promptTokenIds();
+        for (int i = 0; i < prompt.length; i++) {
+            if (prompt[i] >= vocabSize) {
+                throw new IllegalArgumentException(
+                        "promptTokenIds[" + i + "] must be in [0, " + vocabSize + "), got " + prompt[i]);
+            }
+        }
+        sampling.checkTokenIds(vocabSize);
+        checkLimits(sampling, limits);
+        long total = (long) prompt.length + sampling.maxNewTokens();
+        if (total > contextLength) {
+            throw new IllegalArgumentException("promptTokenIds (" + prompt.length + ") + maxNewTokens ("
+                    + sampling.maxNewTokens() + ") must be <= contextLength (" + contextLength + "), got " + total);
+        }
+        if (!hasTokenizer && !sampling.stopStrings().isEmpty()) {
+            throw new IllegalArgumentException(
+                    "stopStrings must be empty where there is no tokenizer, got " + sampling.stopStrings());
+        }
+    }
+
+    private static void checkLimits(SamplingParams sampling, RequestLimits limits) {
+        int stopStrings = sampling.stopStrings().size();
+        if (stopStrings > limits.maxStopStrings()) {
+            throw new IllegalArgumentException(
+                    "stopStrings must hold at most " + limits.maxStopStrings() + " texts, got " + stopStrings);
+        }
+        for (String stopString : sampling.stopStrings()) {
+            int bytes = stopString.getBytes(StandardCharsets.UTF_8).length;
+            if (bytes > limits.maxStopStringBytes()) {
+                throw new IllegalArgumentException(
+                        "stopStrings must have at most " + limits.maxStopStringBytes() + " bytes each, got " + bytes);
+            }
+        }
+        int biases = sampling.logitBias().size();
+        if (biases > limits.maxLogitBiases()) {
+            throw new IllegalArgumentException(
+                    "logitBias must hold at most " + limits.maxLogitBiases() + " token ids, got " + biases);
+        }
+    }
+}
