@@ -15,6 +15,7 @@ import com.tngtech.archunit.core.domain.properties.HasName;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.ImportOption.DoNotIncludeTests;
 import io.github.loomtorch.torch.natives.Cuda;
+import io.github.loomtorch.torch.natives.CudaStreams;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -97,8 +98,8 @@ class PackageArrowsTest {
                 .that()
                 .resideOutsideOfPackage(ROOT + ".torch.cuda..")
                 .and()
-                // Error codes, and the device and stream of a program that runs on a GPU.
-                .doNotBelongToAnyOf(Cuda.class, TorchScriptProgram.class)
+                // Error codes and streams, and the device of a program that runs on a GPU.
+                .doNotBelongToAnyOf(Cuda.class, CudaStreams.class, TorchScriptProgram.class)
                 .should()
                 .dependOnClassesThat()
                 .resideInAnyPackage("org.bytedeco.cuda..", "org.bytedeco.pytorch.cuda..")
