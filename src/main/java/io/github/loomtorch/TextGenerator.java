@@ -17,6 +17,7 @@ import io.github.loomtorch.scheduler.Schedulers;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.natives.CacheFolder;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -59,6 +60,19 @@ public final class TextGenerator implements AutoCloseable {
      */
     public static TextGenerator load(Path modelDirectory) throws IOException {
         return builder(modelDirectory).build();
+    }
+
+    /**
+     * Loads the embedded model, a small one that tells tales, with the usual options. It is in the jar with the
+     * classifier {@code tales}, and is unpacked once: into the folder that the system property {@code loomtorch.cache}
+     * or the environment variable {@code LOOMTORCH_CACHE} names, by default {@code ~/.cache/loomtorch}.
+     *
+     * @return a generator, to be closed
+     * @throws IOException if that jar is not on the class path, or the model cannot be unpacked
+     * @throws io.github.loomtorch.request.TorchException if libtorch is missing or memory runs out
+     */
+    public static TextGenerator tales() throws IOException {
+        return load(EmbeddedModel.unpack(TextGenerator.class.getClassLoader(), CacheFolder.path()));
     }
 
     /**
