@@ -7,6 +7,7 @@ package io.github.loomtorch.engine;
 public final class StepFailedException extends Exception {
     private static final long serialVersionUID = 1L;
 
+    /** What the model threw. */
     private final RuntimeException failure;
 
     StepFailedException(RuntimeException failure) {
