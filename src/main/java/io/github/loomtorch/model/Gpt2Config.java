@@ -2,6 +2,7 @@ package io.github.loomtorch.model;
 
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -247,7 +248,9 @@ public record Gpt2Config(
         json.put("scale_attn_by_inverse_layer_idx", scaleAttnByInverseLayerIdx);
         json.put("tie_word_embeddings", tieWordEmbeddings);
         json.put("eos_token_id", endOfTextIds.isEmpty() ? null : endOfTextIds);
-        JsonMapper.builder().build().writerWithDefaultPrettyPrinter().writeValue(file.toFile(), json);
+        byte[] bytes =
+                JsonMapper.builder().build().writerWithDefaultPrettyPrinter().writeValueAsBytes(json);
+        TemporaryFile.write(file, output -> output.write(ByteBuffer.wrap(bytes), 0));
     }
 
     /**

@@ -131,10 +131,11 @@ final class Safetensors {
     /**
      * Writes a file as Hugging Face's library does.
      *
-     * @param channel empty
+     * @param output takes the file from its start to its end
      * @param tensors by the names that they get, in the order of the file
+     * @return the size of the file
      */
-    static void write(FileChannel channel, Map<String, CheckpointTensor> tensors) throws IOException {
+    static long write(TemporaryFile.Output output, Map<String, CheckpointTensor> tensors) throws IOException {
         Map<String, Object> header = new LinkedHashMap<>();
         header.put("__metadata__", Map.of("format", "pt"));
         long end = 0;
@@ -151,16 +152,13 @@ final class Safetensors {
         String json = JsonMapper.builder().build().writeValueAsString(header);
         byte[] padded = (json + " ".repeat(-json.length() & ALIGNMENT - 1)).getBytes(StandardCharsets.UTF_8);
         ByteBuffer length = ByteBuffer.allocate(LENGTH_BYTES).order(ByteOrder.LITTLE_ENDIAN);
-        write(channel, length.putLong(padded.length).flip());
-        write(channel, ByteBuffer.wrap(padded));
+        output.write(length.putLong(padded.length).flip(), 0);
+        output.write(ByteBuffer.wrap(padded), LENGTH_BYTES);
+        long position = LENGTH_BYTES + padded.length;
         for (CheckpointTensor tensor : tensors.values()) {
-            write(channel, tensor.data());
+            output.write(tensor.data(), position);
+            position += tensor.sizeBytes();
         }
-    }
-
-    private static void write(FileChannel channel, ByteBuffer bytes) throws IOException {
-        while (bytes.hasRemaining()) {
-            channel.write(bytes);
-        }
+        return position;
     }
 }

@@ -1,16 +1,13 @@
 package io.github.loomtorch.model;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.UUID;
 
 /**
  * Converts PyTorch checkpoints to safetensors: writes {@code model.safetensors} beside a {@code pytorch_model.bin} or
@@ -25,7 +22,7 @@ public final class SafetensorsConverter {
     /**
      * Converts the weights of a model. They keep their values and dtypes, and get the names that Hugging Face gives
      * them; a tied head is left out, biases that the checkpoint does not have are written as zeros, and what
-     * {@link Gpt2Weights#of} ignores is not written. The file appears only when it is whole.
+     * {@link Gpt2Weights#of} ignores is not written. Files are written whole or not at all.
      *
      * @param directory with {@code config.json} and {@code pytorch_model.bin} or its index and shards, or with
      *     {@code ckpt.pt}
@@ -40,51 +37,36 @@ public final class SafetensorsConverter {
         for (String name : weights.names()) {
             tensors.put(name.startsWith("lm_head.") ? name : "transformer." + name, weights.get(name));
         }
-        boolean written = write(directory.resolve(WEIGHTS), file -> {
-            try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
-                Safetensors.write(channel, tensors);
-                channel.force(true);
-            }
-        });
+        Path file = directory.resolve(WEIGHTS);
+        boolean isNew = !Files.exists(file);
+        if (isNew) {
+            TemporaryFile.write(file, output -> Safetensors.write(output, tensors));
+        } else {
+            requireSame(file, tensors);
+        }
         if (!Files.exists(directory.resolve(CONFIG))) {
-            write(directory.resolve(CONFIG), weights.config()::write);
+            weights.config().write(directory.resolve(CONFIG));
         }
-        return written;
+        return isNew;
     }
 
-    private interface Writer {
-        void write(Path file) throws IOException;
-    }
-
-    /** Writes another file first, and renames it: so nobody sees a part, and a failure leaves nothing. */
-    private static boolean write(Path file, Writer writer) throws IOException {
-        Path temporary = file.resolveSibling(file.getFileName() + "." + UUID.randomUUID() + ".tmp");
-        temporary.toFile().deleteOnExit(); // on SIGTERM too
-        try {
-            Files.createFile(temporary);
-            writer.write(temporary);
-            if (Files.exists(file)) {
-                if (Files.mismatch(file, temporary) != -1) {
-                    throw new FileSystemException(
-                            file.toString(), null, "there is another one; move it away or delete it");
-                }
-                return false;
-            }
-            Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE);
-            return true;
-        } catch (IOException e) {
-            throw new IOException(file + " could not be written: " + reason(e), e);
-        } finally {
-            Files.deleteIfExists(temporary);
+    private static void requireSame(Path file, Map<String, CheckpointTensor> tensors) throws IOException {
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+            long size =
+                    Safetensors.write((data, position) -> requireSame(file, isAt(channel, data, position)), tensors);
+            requireSame(file, size == channel.size());
         }
     }
 
-    /** Without the name of the temporary file, which says nothing to the user. */
-    private static String reason(IOException e) {
-        if (e instanceof AccessDeniedException) {
-            return "access denied";
+    private static boolean isAt(FileChannel channel, ByteBuffer data, long position) throws IOException {
+        return data.remaining() <= channel.size() - position
+                && channel.map(FileChannel.MapMode.READ_ONLY, position, data.remaining())
+                        .equals(data);
+    }
+
+    private static void requireSame(Path file, boolean isSame) throws IOException {
+        if (!isSame) {
+            throw new IOException(file + " must be that of the weights, got another; move it away or delete it");
         }
-        boolean explained = e instanceof FileSystemException failed && failed.getReason() != null;
-        return explained ? ((FileSystemException) e).getReason() : String.valueOf(e.getMessage());
     }
 }

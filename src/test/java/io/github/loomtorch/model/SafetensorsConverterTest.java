@@ -96,8 +96,17 @@ class SafetensorsConverterTest {
     @Test
     void anotherFileIsNotReplaced() throws IOException {
         copy("zip");
-        Path file = Files.writeString(dir.resolve("model.safetensors"), "mine");
-        assertFails(file + " could not be written: there is another one; move it away or delete it");
+        Path file = dir.resolve("model.safetensors");
+        SafetensorsConverter.convert(dir);
+        byte[] other = Files.readAllBytes(file);
+        other[other.length - 1] ^= 1;
+        Files.write(file, other);
+        assertFails(file + " must be that of the weights, got another; move it away or delete it");
+        other[other.length - 1] ^= 1;
+        Files.write(file, Arrays.copyOf(other, other.length + 1));
+        assertFails(file + " must be that of the weights, got another; move it away or delete it");
+        Files.writeString(file, "mine");
+        assertFails(file + " must be that of the weights, got another; move it away or delete it");
         assertEquals("mine", Files.readString(file));
         assertEquals(Set.of("config.json", "model.safetensors", "pytorch_model.bin"), files());
     }
