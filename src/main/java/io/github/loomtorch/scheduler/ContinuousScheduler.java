@@ -63,7 +63,7 @@ public final class ContinuousScheduler implements Scheduler {
                 factory, queue, QueuedRequest.byUrgency(queue.ageingInterval()), ContinuousScheduler::admit, true);
     }
 
-    private static long admit(RunningRequests running, WaitingQueue waiting, long nowNanos, boolean closing)
+    static long admit(RunningRequests running, WaitingQueue waiting, long nowNanos, boolean closing)
             throws StepFailedException {
         Optional<QueuedRequest> suspect = waiting.firstSuspect();
         if (suspect.isPresent() || running.hasSuspect()) {
