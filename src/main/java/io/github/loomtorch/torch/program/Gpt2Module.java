@@ -8,13 +8,17 @@ import io.github.loomtorch.torch.natives.Failures;
 import io.github.loomtorch.torch.natives.Libtorch;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.JitModule;
 import org.bytedeco.pytorch.QualifiedName;
+import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.slf4j.Logger;
@@ -93,13 +97,20 @@ public final class Gpt2Module {
     private static JitModule define(Gpt2Config config, Parameters.Source parameters, Device device, ScalarType dtype)
             throws IOException {
         JitModule module = new JitModule(new QualifiedName("Gpt2"));
-        for (Map.Entry<String, long[]> parameter : Parameters.shapes(config).entrySet()) {
-            String name = parameter.getKey();
-            try (PointerScope scope = new PointerScope()) { // so that on a GPU only one is in host memory
-                module.register_parameter(
-                        name,
-                        parameters.parameter(name, parameter.getValue(), dtype).to(device, dtype),
-                        false);
+        Map<String, long[]> shapes = Parameters.shapes(config);
+        // On a GPU one after the other, so that only one is in host memory.
+        List<List<String>> groups = device.is_cuda()
+                ? shapes.keySet().stream().map(List::of).toList()
+                : List.of(List.copyOf(shapes.keySet()));
+        for (List<String> group : groups) {
+            try (PointerScope scope = new PointerScope()) {
+                List<Runnable> copies = new ArrayList<>();
+                Map<String, Tensor> values = new LinkedHashMap<>();
+                for (String name : group) {
+                    values.put(name, parameters.allocate(name, shapes.get(name), dtype, copies));
+                }
+                Parameters.fill(copies);
+                values.forEach((name, value) -> module.register_parameter(name, value.to(device, dtype), false));
             }
         }
         module.define(TorchScriptSource.of(config));

@@ -8,7 +8,6 @@ import io.github.loomtorch.model.TorchScriptArchive;
 import io.github.loomtorch.torch.natives.TensorScope;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.LinkedHashMap;
@@ -61,12 +60,13 @@ final class Parameters {
     /** Makes the elements of parameters. */
     interface Source {
         /**
-         * Makes one parameter.
+         * Allocates one parameter, for {@link #fill} to fill.
          *
+         * @param copies what fills it is added to these
          * @return [shape] dtype, on the CPU, owned by the caller's scope
          * @throws IOException if the file cannot be read
          */
-        Tensor parameter(String name, long[] shape, ScalarType dtype) throws IOException;
+        Tensor allocate(String name, long[] shape, ScalarType dtype, List<Runnable> copies) throws IOException;
     }
 
     /** Names and shapes, in the order of the program. */
@@ -100,10 +100,9 @@ final class Parameters {
 
     /** Parameters from a checkpoint, whose matrices are {@code [in, out]}: those of the layers are transposed. */
     static Source of(Gpt2Weights weights) {
-        return (name, shape, dtype) -> {
+        return (name, shape, dtype, copies) -> {
             String checkpointName = CHECKPOINT_NAMES.get(name);
             Tensor parameter = torch.empty(shape, new TensorOptions(dtype), null);
-            List<Runnable> copies = new ArrayList<>();
             if (checkpointName.contains("%d")) {
                 for (int layer = 0; layer < shape[0]; layer++) {
                     Tensor stored = mapped(weights.get(checkpointName.formatted(layer)));
@@ -116,7 +115,6 @@ final class Parameters {
                 addCopies(copies, stored, parameter.narrow(0, 0, rows));
                 parameter.narrow(0, rows, shape[0] - rows).zero_(); // the padding of the vocabulary
             }
-            copies.parallelStream().forEach(Runnable::run);
             return parameter;
         };
     }
@@ -139,11 +137,9 @@ final class Parameters {
                         + DTYPES.keySet() + ", got " + tensor.dtype());
             }
         }
-        return (name, shape, dtype) -> {
+        return (name, shape, dtype, copies) -> {
             Tensor parameter = torch.empty(shape, new TensorOptions(dtype), null);
-            List<Runnable> copies = new ArrayList<>();
             addCopies(copies, mapped(archive.tensors().get(name)), parameter);
-            copies.parallelStream().forEach(Runnable::run);
             return parameter;
         };
     }
@@ -151,7 +147,7 @@ final class Parameters {
     /** Random parameters, initialised as GPT-2 is: normal, standard deviation 0.02, less in residual projections. */
     static Source random(Gpt2Config config, long seed) {
         Generator generator = torch.make_generator_cpu(seed);
-        return (name, shape, dtype) -> {
+        return (name, shape, dtype, copies) -> {
             Tensor value = torch.zeros(shape, new TensorOptions(ScalarType.Float));
             if (name.startsWith("ln") && name.endsWith("_w")) {
                 value.fill_(new Scalar(1.0f));
@@ -162,6 +158,11 @@ final class Parameters {
             }
             return value.to(dtype);
         };
+    }
+
+    /** Runs the copies of as many parameters as possible at once, on all processors. */
+    static void fill(List<Runnable> copies) {
+        copies.parallelStream().forEach(Runnable::run);
     }
 
     /** The elements of a stored tensor in memory, owned by the caller's scope. */

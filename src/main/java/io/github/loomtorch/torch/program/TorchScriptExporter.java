@@ -52,7 +52,9 @@ public final class TorchScriptExporter {
         for (Map.Entry<String, long[]> parameter : Parameters.shapes(config).entrySet()) {
             String name = parameter.getKey();
             try (TensorScope scope = new TensorScope()) {
-                Tensor value = parameters.parameter(name, parameter.getValue(), dtype);
+                List<Runnable> copies = new ArrayList<>();
+                Tensor value = parameters.allocate(name, parameter.getValue(), dtype, copies);
+                Parameters.fill(copies);
                 writer.tensor(name, stored, parameter.getValue(), bytes(value));
             }
         }
