@@ -62,12 +62,12 @@ final class TokenizerConfig {
     static TokenizerConfig read(Path directory) throws IOException {
         TokenizerConfig result = new TokenizerConfig(directory.resolve(CONFIG).toString());
         if (Files.exists(directory.resolve(CONFIG))) {
-            result.file = JsonFile.read(directory.resolve(CONFIG));
+            result.file = JsonFile.read(TokenizerFiles.file(directory, CONFIG));
             result.config = result.file.readObject();
             result.tokenizerClass = result.config.path("tokenizer_class");
             result.readNamed(result.file, result.config);
         } else if (Files.exists(directory.resolve(MODEL))) {
-            result.file = JsonFile.read(directory.resolve(MODEL));
+            result.file = JsonFile.read(TokenizerFiles.file(directory, MODEL));
             result.tokenizerClass = result.file.readObject().path("tokenizer_class");
         }
         JsonNode decoder = result.config.path("added_tokens_decoder");
@@ -75,12 +75,12 @@ final class TokenizerConfig {
             result.readDecoder(decoder);
             return result; // the other two files are an older form of the same, which Hugging Face does not read then
         }
-        Path special = directory.resolve(SPECIAL_TOKENS);
+        Path special = TokenizerFiles.file(directory, SPECIAL_TOKENS);
         if (Files.exists(special)) {
             JsonFile map = JsonFile.read(special);
             result.readNamed(map, map.readObject());
         }
-        Path tokens = directory.resolve(ADDED_TOKENS);
+        Path tokens = TokenizerFiles.file(directory, ADDED_TOKENS);
         if (Files.exists(tokens)) {
             result.readAdded(JsonFile.read(tokens));
         }

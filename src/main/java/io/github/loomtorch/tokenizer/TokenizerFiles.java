@@ -73,24 +73,44 @@ final class TokenizerFiles {
             throw new IOException(path + ": expected a directory or a file, got none");
         }
         TokenizerConfig config = TokenizerConfig.read(path);
-        Path tokenizer = path.resolve(TOKENIZER);
-        if (Files.exists(tokenizer)) {
+        if (Files.exists(path.resolve(TOKENIZER))) {
             if (OTHER_CLASSES.contains(config.tokenizerClass())) {
                 throw config.otherClass();
             }
-            return TokenizerJson.read(JsonFile.read(tokenizer), config);
+            return TokenizerJson.read(JsonFile.read(file(path, TOKENIZER)), config);
         }
         for (List<String> pair : PAIRS) {
-            Path vocabulary = path.resolve(pair.get(0));
-            Path merges = path.resolve(pair.get(1));
-            if (Files.exists(vocabulary) && Files.exists(merges)) {
+            if (present(path, pair).size() == 2) {
                 if (!GPT2_CLASSES.contains(config.tokenizerClass())) {
                     throw config.otherClass();
                 }
-                return read(vocabulary, merges, config);
+                return read(file(path, pair.get(0)), file(path, pair.get(1)), config);
             }
         }
         throw nothingToRead(path, config);
+    }
+
+    /**
+     * A file of a directory. It may be a link within the directory or, as in Hugging Face's cache, into the
+     * {@code blobs} beside the {@code snapshots} that the directory is in: a downloaded directory cannot make the
+     * program read other files.
+     */
+    static Path file(Path directory, String name) throws IOException {
+        Path file = directory.resolve(name);
+        if (!Files.exists(file)) {
+            return file;
+        }
+        Path home = directory.toRealPath();
+        Path real = file.toRealPath();
+        boolean inside = real.startsWith(home);
+        for (Path parent = home; !inside && parent.getFileName() != null; parent = parent.getParent()) {
+            inside = parent.endsWith("snapshots") && real.startsWith(parent.resolveSibling("blobs"));
+        }
+        if (!inside) {
+            throw new IOException(file + ": link must stay in the directory, got one to " + real
+                    + "; copy the file, or name the directory that it is in");
+        }
+        return file;
     }
 
     static BpeTokenizer read(Path vocabulary, Path merges, TokenizerConfig config) throws IOException {

@@ -7,10 +7,13 @@ import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Files that would fill the heap or the stack are refused in one sentence. */
@@ -40,6 +43,32 @@ class TokenizerLimitsTest {
                     assertThrows(IOException.class, () -> BpeTokenizer.load(directory))
                             .getMessage());
         }
+    }
+
+    @Test
+    @DisabledOnOs(OS.WINDOWS) // where a link needs a privilege
+    void aLinkOutOfTheDirectory(@TempDir Path elsewhere) throws IOException {
+        Path secret = Files.writeString(elsewhere.resolve("secret"), "{}").toRealPath();
+        for (String name :
+                List.of("tokenizer.json", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")) {
+            Path link = Files.createSymbolicLink(directory.resolve(name), secret);
+            assertEquals(
+                    link + ": link must stay in the directory, got one to " + secret
+                            + "; copy the file, or name the directory that it is in",
+                    assertThrows(IOException.class, () -> BpeTokenizer.load(directory))
+                            .getMessage());
+            Files.delete(link);
+        }
+    }
+
+    @Test
+    @DisabledOnOs(OS.WINDOWS)
+    void aLinkIntoHuggingFacesBlobsIsFine() throws IOException {
+        Path blobs = Files.createDirectories(directory.resolve("blobs"));
+        Path snapshot = Files.createDirectories(directory.resolve("snapshots").resolve("abc"));
+        Files.copy(Path.of("src/test/resources/tokenizers/plain/tokenizer.json"), blobs.resolve("0123"));
+        Files.createSymbolicLink(snapshot.resolve("tokenizer.json"), Path.of("../../blobs/0123"));
+        assertEquals(401, BpeTokenizer.load(snapshot).vocabSize());
     }
 
     @Test
