@@ -64,13 +64,15 @@ final class TokenizerJson {
         Normalizer normal = Normalizer.read(file, normalizer, "normalizer");
         PostProcessor template = PostProcessor.read(file, postProcessor, "post_processor");
         Map<String, AddedToken> added = config.resolve(file, addedTokens, model.vocabulary(), false);
-        return new BpeTokenizer(
-                model.build(added.values(), normal),
-                added.values(),
-                normal,
-                splitter,
-                template,
-                config.endOfTextId(added));
+        BpeModel built = model.build(added.values(), normal);
+        for (int[] ids : List.of(template.before(), template.after())) {
+            for (int id : ids) {
+                if (id >= built.tokens().length) {
+                    throw file.error("post_processor", "ids in [0, " + built.tokens().length + ")", "" + id);
+                }
+            }
+        }
+        return new BpeTokenizer(built, added.values(), normal, splitter, template, config.endOfTextId(added));
     }
 
     private void readRoot(JsonParser json) throws IOException {

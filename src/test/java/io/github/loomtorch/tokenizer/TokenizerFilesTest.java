@@ -336,6 +336,7 @@ class TokenizerFilesTest {
                 "/decoder/type|\"WordPiece\"|decoder.type: expected \"ByteLevel\", got \"WordPiece\"",
                 "/post_processor/type|\"X\"|post_processor.type: expected \"ByteLevel\", \"TemplateProcessing\", \"RobertaProcessing\", \"BertProcessing\" or \"Sequence\", got \"X\"",
                 "/post_processor|{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\"}}]}|post_processor.special_tokens.\"<s>\".ids: expected ids, got none",
+                "/post_processor|{\"type\": \"BertProcessing\", \"cls\": [\"\", 258], \"sep\": [\"\", 259]}|post_processor: expected ids in [0, 259), got 259",
                 "/post_processor|{\"type\": \"TemplateProcessing\", \"single\": []}|post_processor.single: expected a Sequence \"A\", got []",
                 "/post_processor|{\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": {\"id\": \"B\"}}]}|post_processor.single[0]: expected special tokens and one Sequence \"A\", got {\"Sequence\":{\"id\":\"B\"}}",
                 "/pre_tokenizer|null|pre_tokenizer.type: expected \"ByteLevel\" or \"Split\", got none",

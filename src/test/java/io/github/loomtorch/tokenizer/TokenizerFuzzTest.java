@@ -10,7 +10,6 @@ import com.code_intelligence.jazzer.junit.FuzzTest;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Timeout;
 
@@ -75,11 +74,9 @@ class TokenizerFuzzTest {
             }
             assertEquals(decoded, parts.append(decoder.flush()).toString());
         }
-        if (tokenizer.isLossless()) {
-            int[] ofText = Arrays.stream(tokenizer.encode(text))
-                    .filter(id -> !tokenizer.isSpecial(id))
-                    .toArray();
-            assertEquals(new String(text.getBytes(UTF_8), UTF_8), tokenizer.decode(ofText));
+        if (tokenizer.isLossless()) { // a template may add tokens before and after the text
+            String decoded = tokenizer.decode(tokenizer.encode(text));
+            assertTrue(decoded.contains(new String(text.getBytes(UTF_8), UTF_8)), decoded);
         }
     }
 
