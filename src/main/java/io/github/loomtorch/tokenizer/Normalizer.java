@@ -19,12 +19,16 @@ interface Normalizer {
     /**
      * The normalized text.
      *
-     * @throws IllegalArgumentException if it is more than {@link #MAX_GROWTH} times as long as the text
+     * @throws IllegalArgumentException if it is more than {@link #MAX_GROWTH} times as long as the text, or if the text
+     *     has more than {@link #MAX_MARKS} combining marks in a row
      */
     String apply(String text);
 
     /** How many times longer a text may become; a file cannot make text fill the heap. */
     int MAX_GROWTH = 64;
+
+    /** How many combining marks may follow each other; text of any language has a few. */
+    int MAX_MARKS = 1000;
 
     /** Reads {@code null}, an absent value, or an object with a {@code type}. */
     static Normalizer read(JsonFile file, JsonNode node, String place) throws IOException {
@@ -35,7 +39,7 @@ interface Normalizer {
         return switch (type) {
             case "NFC", "NFD", "NFKC", "NFKD" -> {
                 Form form = Form.valueOf(type);
-                yield text -> java.text.Normalizer.normalize(text, form);
+                yield text -> compose(text, form);
             }
             case "Lowercase" -> Normalizer::lowercase;
             case "Strip" -> {
@@ -117,6 +121,30 @@ interface Normalizer {
             throw new IllegalArgumentException("normalized text must be at most " + MAX_GROWTH
                     + " times as long as the text, got more for " + text.length() + " characters");
         }
+    }
+
+    /** Java's normalizer takes quadratic time for combining marks in a row. */
+    private static String compose(String text, Form form) {
+        int marks = 0;
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            if (Character.isLowSurrogate(c)) {
+                continue; // with the high surrogate before it
+            }
+            marks = c >= 0x300 && isMark(text.codePointAt(i)) ? marks + 1 : 0;
+            if (marks > MAX_MARKS) {
+                throw new IllegalArgumentException(
+                        "text must have at most " + MAX_MARKS + " combining marks in a row, got more");
+            }
+        }
+        return java.text.Normalizer.normalize(text, form);
+    }
+
+    private static boolean isMark(int codePoint) {
+        int type = Character.getType(codePoint);
+        return type == Character.NON_SPACING_MARK
+                || type == Character.COMBINING_SPACING_MARK
+                || type == Character.ENCLOSING_MARK;
     }
 
     private static String replace(String text, Pattern pattern, String replacement) {

@@ -9,6 +9,8 @@ public interface Tokenizer {
      *
      * @param text any text; lone surrogates become {@code ?}, as Java's own UTF-8 encoder makes them
      * @return the ids; empty for empty text if the tokenizer adds none
+     * @throws IllegalArgumentException if the tokenizer normalizes text, and this text has more than 1,000 combining
+     *     marks in a row or becomes more than 64 times as long
      */
     int[] encode(String text);
 
@@ -18,6 +20,7 @@ public interface Tokenizer {
      *
      * @param text trusted text
      * @return the ids; empty for empty text if the tokenizer adds none
+     * @throws IllegalArgumentException as {@link #encode}
      */
     int[] encodeWithSpecialTokens(String text);
 

@@ -135,6 +135,17 @@ class TokenizerLimitsTest {
     }
 
     @Test
+    void manyCombiningMarks() throws IOException {
+        BpeTokenizer tokenizer = BpeTokenizer.load(Path.of("src/test/resources/tokenizers/nfc"));
+        String marks = "\u0315\u0300".repeat(500);
+        tokenizer.encode("a" + marks + "b" + marks);
+        assertEquals(
+                "text must have at most 1000 combining marks in a row, got more",
+                assertThrows(IllegalArgumentException.class, () -> tokenizer.encode("a" + marks + "\uD834\uDD65"))
+                        .getMessage());
+    }
+
+    @Test
     void textThatANormalizerMakesHuge() throws IOException {
         String twice = "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"aa\"},";
         String normalizer = "{\"type\": \"Sequence\", \"normalizers\": [" + twice.repeat(40) + "{\"type\": \"NFC\"}]}";
