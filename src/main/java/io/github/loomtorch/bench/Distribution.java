@@ -3,7 +3,7 @@ package io.github.loomtorch.bench;
 import java.util.Arrays;
 
 /**
- * What is reported of many values. Immutable.
+ * Mean and percentiles of many values. Immutable.
  *
  * @param mean their sum divided by their number
  * @param p50 the median

@@ -35,10 +35,10 @@ public record Summary(
         Distribution e2elMillis) {
 
     /**
-     * What a request has to keep to count as goodput. Immutable.
+     * Limits that a request must keep to count as goodput. Immutable.
      *
-     * @param ttftMillis most, if any
-     * @param tpotMillis most, if any
+     * @param ttftMillis longest TTFT in milliseconds, if limited
+     * @param tpotMillis longest TPOT in milliseconds, if limited
      */
     public record Limits(OptionalDouble ttftMillis, OptionalDouble tpotMillis) {
         /** All requests count. */

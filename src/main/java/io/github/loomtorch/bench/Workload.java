@@ -22,7 +22,7 @@ import java.util.random.RandomGenerator;
 public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
 
     /**
-     * What became of a workload. Immutable.
+     * What came of a workload. Immutable.
      *
      * @param traces of the requests that finished
      * @param failures why the others did not
@@ -31,10 +31,10 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
     public record Outcome(List<RequestTrace> traces, List<RuntimeException> failures, long durationNanos) {
 
         /**
-         * One outcome of workloads that ran one after the other.
+         * Joins the outcomes of workloads that ran one after the other.
          *
          * @param outcomes of each
-         * @return all together; the time between them is left out
+         * @return their results together, without the time between them
          */
         public static Outcome all(List<Outcome> outcomes) {
             return new Outcome(
@@ -123,7 +123,7 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
         return new Outcome(traces, failures, System.nanoTime() - startNanos);
     }
 
-    /** Takes down when tokens come. */
+    /** Records when each token arrives. */
     private static final class Recorder implements TokenListener {
         private final long arrivalNanos;
         private final long[] tokenNanos;

@@ -42,7 +42,7 @@ final class BenchLatencyCommand implements Callable<Integer> {
                 runs, batchSize, warmUpRuns, options.inputLen(), options.outputLen());
         SchedulerBenchOptions.Load load =
                 new SchedulerBenchOptions.Load(batchSize, options.outputLen(), Double.POSITIVE_INFINITY);
-        // Every batch fills, as its requests come all at once.
+        // All requests of a batch are there at once, so every batch fills and no timeout is needed.
         return options.measure(
                 title,
                 load,

@@ -10,7 +10,7 @@ import java.util.Locale;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** What to measure: a model from files, or one of random weights. */
+/** The model to measure: from files, or with random weights. */
 final class BenchModelOptions {
     @Mixin
     private ModelFolderOptions model;
@@ -52,7 +52,7 @@ final class BenchModelOptions {
         return shape == null ? tokenizer.load(model.open()) : tokenizer.load();
     }
 
-    /** The model in a few words. */
+    /** Name and size of the model. */
     String describe() throws IOException {
         Gpt2Config config = config();
         return String.format(

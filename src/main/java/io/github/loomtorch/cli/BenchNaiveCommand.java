@@ -5,6 +5,7 @@ import io.github.loomtorch.bench.NaiveCsv;
 import io.github.loomtorch.bench.NaiveResult;
 import io.github.loomtorch.bench.Prompts;
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.SamplingParams;
@@ -80,8 +81,9 @@ final class BenchNaiveCommand implements Callable<Integer> {
         ModelOptions options = model.torch(batchSize);
         Tokenizer tokenizer = model.load(tokenizerOptions);
         List<String> texts = Prompts.of(prompts);
+        Gpt2Config config = model.config();
         for (String text : texts) {
-            Checks.fits(tokenizer.encode(text), tokenizer, model.config());
+            Checks.fits(tokenizer.encode(text), tokenizer, config);
         }
         PrintWriter out = spec.commandLine().getOut();
         Report environment = new Report("Asynchronous naive scheduler", out);

@@ -5,7 +5,7 @@ import io.github.loomtorch.options.ModelOptions;
 import java.nio.file.Path;
 import picocli.CommandLine.Option;
 
-/** Where a model runs, and in which numbers. */
+/** Device, dtype and memory of a model. */
 final class DeviceOptions {
     @Option(
             names = "--device",

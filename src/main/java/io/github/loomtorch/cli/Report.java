@@ -25,7 +25,7 @@ import java.util.Map;
 import java.util.OptionalDouble;
 import org.apache.commons.csv.CSVFormat;
 
-/** A benchmark's settings and numbers, as text, JSON and CSV. */
+/** The settings and results of a benchmark, as text, JSON and CSV. */
 final class Report {
     private static final CSVFormat CSV =
             CSVFormat.RFC4180.builder().setRecordSeparator("\n").get();
@@ -38,7 +38,7 @@ final class Report {
     /** What is written as JSON. */
     private record Json(String title, Map<String, String> settings, Map<String, Summary> results) {}
 
-    /** Begins a report, and prints its title. */
+    /** Starts a report and prints its title. */
     Report(String title, PrintWriter out) {
         this.title = title;
         this.out = out;
@@ -70,7 +70,7 @@ final class Report {
                                 + params.topP() + ", min-p " + params.minP());
     }
 
-    /** Adds a scheduler's numbers; what failed is printed at once. */
+    /** Adds the results of a scheduler; if requests failed, prints how many and why at once. */
     void result(SchedulerKind scheduler, Workload.Outcome outcome, long deviceNanos, Summary.Limits limits) {
         String name = NamedConverter.nameOf(scheduler);
         results.put(
@@ -109,7 +109,7 @@ final class Report {
         Files.writeString(file, json.writeValueAsString(new Json(title, settings, results)) + "\n");
     }
 
-    /** What is not known is null. */
+    /** Writes an absent value as null. */
     private static final class OptionalDoubleSerializer extends StdSerializer<OptionalDouble> {
         private static final long serialVersionUID = 1;
 
@@ -141,7 +141,7 @@ final class Report {
         return value.isPresent() ? value.getAsDouble() : "";
     }
 
-    /** By name, in order; empty text is a number that is not known. */
+    /** Values by name, in order; an unknown number is empty text. */
     private static Map<String, Object> fields(Summary summary) {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("completed", summary.completed());

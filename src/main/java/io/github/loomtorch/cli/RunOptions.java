@@ -2,7 +2,7 @@ package io.github.loomtorch.cli;
 
 import picocli.CommandLine.Option;
 
-/** How often to run how large a batch. */
+/** Number of runs and batch size of a benchmark. */
 final class RunOptions {
     @Option(names = "--runs", paramLabel = "N", description = "Times to run all requests (default: ${DEFAULT-VALUE}).")
     private int runs;

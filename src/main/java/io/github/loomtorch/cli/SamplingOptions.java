@@ -5,7 +5,7 @@ import java.util.List;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** How tokens are chosen, and when to end. */
+/** How tokens are sampled, and when a generation ends. */
 final class SamplingOptions {
     @Option(
             names = "--max-new-tokens",

@@ -24,7 +24,7 @@ import java.util.random.RandomGenerator;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** What the benchmarks have in common that run schedulers side by side on prompts of random tokens. */
+/** Options of the benchmarks that compare schedulers on prompts of random tokens, and how these measure. */
 final class SchedulerBenchOptions {
     private static final int WARM_UP_TOKENS = 8;
     private static final long SEED = 0;
@@ -76,7 +76,7 @@ final class SchedulerBenchOptions {
     @Option(names = "--csv", paramLabel = "FILE", description = "Write the results as CSV, a line for each scheduler.")
     private Path csv;
 
-    /** What is random about a benchmark's requests. */
+    /** How many requests arrive, how fast, and the least number of tokens that one generates. */
     record Load(int requests, int minOutputLen, double requestsPerSecond) {}
 
     int inputLen() {
@@ -90,8 +90,8 @@ final class SchedulerBenchOptions {
     }
 
     /**
-     * Measures all schedulers, {@code runs} workloads each, the same for each of them, after some tokens and
-     * {@code warmUpRuns} workloads to warm up; returns the exit status.
+     * Measures every scheduler on the same {@code runs} workloads, after a few tokens and {@code warmUpRuns} workloads
+     * as warm-up. Returns the exit status.
      */
     int measure(
             String title, Load load, int warmUpRuns, int runs, int batchSize, Duration batchTimeout, PrintWriter out)

@@ -3,7 +3,7 @@ package io.github.loomtorch.cli;
 import java.io.IOException;
 import java.io.OutputStream;
 
-/** Remembers why it could not be written, which {@link java.io.PrintWriter} does not. */
+/** Remembers why a write failed, which {@link java.io.PrintWriter} does not. */
 final class StandardOutput extends OutputStream {
     private final OutputStream out;
     private volatile String failure = "";
@@ -32,7 +32,7 @@ final class StandardOutput extends OutputStream {
         return failure;
     }
 
-    /** Whether the reader of a pipe has gone, such as {@code head}: nobody misses the rest. */
+    /** Whether the reader of a pipe, such as {@code head}, has ended: then the failure is no error. */
     boolean isClosedByReader() {
         return failure.contains("Broken pipe")
                 || failure.contains("pipe is being closed")

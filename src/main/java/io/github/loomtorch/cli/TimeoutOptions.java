@@ -3,7 +3,7 @@ package io.github.loomtorch.cli;
 import java.time.Duration;
 import picocli.CommandLine.Option;
 
-/** How long the asynchronous naive scheduler waits. */
+/** How long the asynchronous naive scheduler waits for a batch to fill. */
 final class TimeoutOptions {
     @Option(
             names = "--timeout",

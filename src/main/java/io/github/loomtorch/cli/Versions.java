@@ -5,7 +5,7 @@ import java.io.InputStream;
 import java.util.Optional;
 import java.util.Properties;
 
-/** What runs here. */
+/** Versions of the software and a description of the machine, for reports. */
 final class Versions {
     private static final String LIBTORCH = "/META-INF/maven/org.bytedeco/pytorch/pom.properties";
 

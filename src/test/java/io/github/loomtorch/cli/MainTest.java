@@ -188,8 +188,8 @@ class MainTest {
     @Test
     void argumentsAreData() {
         for (String text : List.of(
-                "@note.txt",
-                "@@note.txt",
+                "@pom.xml",
+                "@@pom.xml",
                 "\"quoted\"",
                 "'quoted'",
                 "_NULL_",
