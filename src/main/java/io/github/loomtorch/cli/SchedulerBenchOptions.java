@@ -100,16 +100,16 @@ final class SchedulerBenchOptions {
                 new Summary.Limits(limit(goodputTtftMs, "goodputTtftMs"), limit(goodputTpotMs, "goodputTpotMs"));
         SamplingParams sampling = distribution.builder().maxNewTokens(outputLen).build();
         ModelOptions options = model.torch(batchSize);
-        Gpt2Config config = model.config();
-        if (inputLen() + outputLen() > config.contextLength()) {
-            throw new IllegalArgumentException("inputLen (" + inputLen + ") + outputLen (" + outputLen
-                    + ") must be <= contextLength (" + config.contextLength() + "), got " + (inputLen + outputLen));
-        }
         AtomicLong deviceNanos = new AtomicLong();
         EngineOptions engine = EngineOptions.builder()
                 .maxPrefillTokensBesideDecode(maxPrefillTokensBesideDecode)
                 .listener(step -> deviceNanos.addAndGet(step.deviceNanos()))
                 .build();
+        Gpt2Config config = model.config();
+        if (inputLen() + outputLen() > config.contextLength()) {
+            throw new IllegalArgumentException("inputLen (" + inputLen + ") + outputLen (" + outputLen
+                    + ") must be <= contextLength (" + config.contextLength() + "), got " + (inputLen + outputLen));
+        }
         Report report = new Report(title, out);
         report.setting("model", model.describe());
         report.setting("batch", "at most " + batchSize + " sequences");

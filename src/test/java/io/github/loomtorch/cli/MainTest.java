@@ -145,7 +145,9 @@ class MainTest {
                 "--seed",
                 "--output",
                 "--json",
-                "--csv");
+                "--csv",
+                "--cache",
+                "--dump");
         List<DynamicTest> tests = new ArrayList<>();
         for (CommandSpec command : leaves(Main.commandLine(new Main()).getCommandSpec())) {
             for (OptionSpec option : command.options()) {
@@ -177,9 +179,16 @@ class MainTest {
         if (command.optionsMap().containsKey("--prompt")) {
             args.addAll(List.of("--prompt", "x", "--json"));
         }
+        if (command.optionsMap().containsKey("--arch") && !option.equals("--arch")) {
+            args.addAll(List.of("--arch", "sm_90"));
+        }
+        if (command.optionsMap().containsKey("--model")
+                && !option.equals("--shape")) { // so that a value that is not bad fails, and runs nothing
+            args.addAll(List.of("--model", "nowhere"));
+        }
         StringWriter err = new StringWriter();
         int status = Main.run(new PrintWriter(new StringWriter()), new PrintWriter(err), args.toArray(String[]::new));
-        assertEquals(2, status, err.toString());
+        assertEquals(2, status, () -> args + ": " + err);
         assertTrue(
                 err.toString().contains(option + " must be ") || err.toString().contains("'" + option + "'"),
                 err.toString());
