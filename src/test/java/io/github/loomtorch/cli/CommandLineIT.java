@@ -288,7 +288,8 @@ class CommandLineIT {
     @Test
     void aTokenizerOfAnotherModelIsBlamedAndNotThePrompt() throws Exception {
         RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), DType.F32, 1);
-        Result result = command("generate", "--model", directory.toString(), "--prompt", "Hello")
+        Result result = command(
+                        "generate", "--model", directory.toString(), "--tokenizer", "tokenizer", "--prompt", "Hello")
                 .run();
         assertEquals(
                 "error: the tokenizer must be the model's: it has 50257 ids, and the prompt has id 15496, but the model has"
