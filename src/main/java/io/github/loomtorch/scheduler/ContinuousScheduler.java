@@ -67,8 +67,11 @@ public final class ContinuousScheduler implements Scheduler {
             throws StepFailedException {
         Optional<QueuedRequest> suspect = waiting.firstSuspect();
         if (suspect.isPresent() || running.hasSuspect()) {
-            if (running.size() == 0 && running.tryAdmit(suspect.get()) == Engine.Admission.ADMITTED) {
-                waiting.remove(suspect.get()); // it runs alone, until it has passed the token at which steps failed
+            if (running.size() == 0) {
+                running.finishSteps(); // a step that is still in flight, of requests that have ended, may fail too
+                if (running.tryAdmit(suspect.get()) == Engine.Admission.ADMITTED) {
+                    waiting.remove(suspect.get()); // it runs alone, until it has passed the token at which steps failed
+                }
             }
             return Long.MAX_VALUE;
         }
