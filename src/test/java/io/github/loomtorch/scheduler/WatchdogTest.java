@@ -12,6 +12,7 @@ import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.Generation;
+import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.request.StepTimeoutException;
 import io.github.loomtorch.testing.FakeCausalLm;
@@ -102,24 +103,31 @@ class WatchdogTest {
         a.recover();
     }
 
+    /** How many generations failed; the others must yield what the request asks for. */
+    private static int failed(GenerationRequest request, List<Generation> generations) {
+        int failed = 0;
+        for (Generation generation : generations) {
+            try {
+                assertYield(request, generation.join());
+            } catch (CompletionException e) {
+                assertInstanceOf(StepTimeoutException.class, e.getCause());
+                failed++;
+            }
+        }
+        return failed;
+    }
+
     @Test
     void poolMovesTheQueueOfAReplicaThatHangs() throws Exception {
         ReplicaPool pool = new ReplicaPool(List.of(a.start(TIMEOUT), b.start(TIMEOUT)));
         List<Generation> warmUp = List.of(pool.submit(request(3, 4)), pool.submit(request(3, 4)));
         warmUp.forEach(Generation::join);
         a.hangs = true;
-        Generation onA = pool.submit(request(3, 4));
+        List<Generation> first = pool.submitCopies(request(3, 4), 2); // one for each replica
         a.gate.awaitStep();
         List<Generation> others = pool.submitCopies(request(4, 9), 20);
-        failure(onA);
-        int failed = 0;
-        for (Generation generation : others) {
-            try {
-                assertYield(request(4, 9), generation.join());
-            } catch (CompletionException e) {
-                failed++;
-            }
-        }
+        assertEquals(1, failed(request(3, 4), first));
+        int failed = failed(request(4, 9), others);
         assertTrue(failed <= 1, "failed " + failed); // beside the first in the step that hangs
         assertEquals(new SchedulerState.Running(1, 2), pool.state());
         pool.close();
