@@ -129,8 +129,6 @@ public record EngineOptions(
         /**
          * Sets {@link EngineOptions#limits()}.
          *
-         * @param stepTimeout how long a step may take, &gt; 0. A step that takes longer is given up with its engine,
-         *     see {@link io.github.loomtorch.request.StepTimeoutException}; the first steps may take ten times as long
          * @param limits what one request may ask for
          * @return this
          */
