@@ -26,6 +26,7 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.IntFunction;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Text in, text out: a model directory made ready to serve many threads at once.
@@ -250,9 +251,9 @@ public final class TextGenerator implements AutoCloseable {
     /** Collects options. Not thread-safe. */
     public static final class Builder {
         private final Path modelDirectory;
-        private Path tokenizer;
+        private @Nullable Path tokenizer;
         private ModelOptions model = ModelOptions.defaults();
-        private List<String> devices; // null: the model's device
+        private @Nullable List<String> devices; // null: the model's device
         private IntFunction<EngineOptions> engine = replica -> EngineOptions.defaults();
         private SchedulerOptions scheduler = SchedulerOptions.continuous(QueueOptions.defaults());
 

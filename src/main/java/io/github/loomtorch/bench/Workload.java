@@ -106,7 +106,7 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
                 LockSupport.parkNanos(wait);
             }
             Generation generation = scheduler.submit(requests.get(i), recorder);
-            generation.completion().whenComplete((completion, failure) -> onFinished.run());
+            var unused = generation.completion().whenComplete((completion, failure) -> onFinished.run());
             generations.add(generation);
         }
         scheduler.flush();

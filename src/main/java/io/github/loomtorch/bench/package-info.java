@@ -11,4 +11,7 @@
  *   <li>goodput: requests per second that keep every stated limit
  * </ul>
  */
+@NullMarked
 package io.github.loomtorch.bench;
+
+import org.jspecify.annotations.NullMarked;

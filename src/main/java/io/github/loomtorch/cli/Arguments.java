@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The arguments of this process as the caller gave them.
@@ -95,7 +96,7 @@ final class Arguments {
         }
     }
 
-    private static IllegalArgumentException undecodable(int index, IOException cause) {
+    private static IllegalArgumentException undecodable(int index, @Nullable IOException cause) {
         return new IllegalArgumentException(
                 "argument " + (index + 1) + " must be readable in this locale's encoding, which is " + platformCharset()
                         + ", got other characters; set LC_ALL=C.UTF-8",

@@ -18,9 +18,11 @@ import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -89,7 +91,7 @@ final class BenchNaiveCommand implements Callable<Integer> {
         Report environment = new Report("Asynchronous naive scheduler", out);
         environment.setting("model", model.describe());
         environment.setting("sampling", Report.describe(params));
-        AtomicReference<String> device = new AtomicReference<>();
+        AtomicReference<@Nullable String> device = new AtomicReference<>();
         EngineFactory engines = () -> {
             Gpt2 gpt2 = model.load(options);
             if (device.getAndSet(gpt2.device()) == null) {
@@ -100,11 +102,12 @@ final class BenchNaiveCommand implements Callable<Integer> {
         run(0, engines, tokenizer, params, Prompts.of(batchSize), result -> {}); // warm-up
         out.println();
 
+        String loadedOn = Objects.requireNonNull(device.get());
         NaiveReport report = new NaiveReport(out);
         List<NaiveBenchmark.Run> all = new ArrayList<>();
         try (NaiveCsv csv = new NaiveCsv(output)) {
             for (int number = 1; number <= runs; number++) {
-                report.start(number, runs, prompts, batchSize, device.get(), inFlight, timeout.seconds());
+                report.start(number, runs, prompts, batchSize, loadedOn, inFlight, timeout.seconds());
                 NaiveBenchmark.Run run;
                 try (Progress progress = new Progress("run " + number, prompts, System.err)) {
                     run = run(number, engines, tokenizer, params, texts, result -> {

@@ -52,8 +52,8 @@ final class ErrorText {
     private static String usage(Throwable cause, CommandLine command) {
         String sentence = switch (cause) {
             case UnmatchedArgumentException e -> unmatched(e, command);
-            case ParameterException e -> e.getMessage().replaceFirst("^Error: ", "");
-            default -> withOptions("" + cause.getMessage(), command);
+            case ParameterException e -> String.valueOf(e.getMessage()).replaceFirst("^Error: ", "");
+            default -> withOptions(String.valueOf(cause.getMessage()), command);
         };
         return sentence + "; see " + command.getCommandSpec().qualifiedName() + " --help";
     }
@@ -78,8 +78,8 @@ final class ErrorText {
             case AccessDeniedException e -> e.getFile() + ": access denied";
             case FileSystemException e -> e.getFile() + ": " + e.getReason();
             case IOException e -> e.getMessage() + workingDirectory();
-            case TorchException e -> withSettings(withOptions(e.getMessage(), command), command);
-            case UnusableLogitsException e -> e.getMessage();
+            case TorchException e -> withSettings(withOptions(String.valueOf(e.getMessage()), command), command);
+            case UnusableLogitsException e -> String.valueOf(e.getMessage());
             default -> "unexpected failure: " + cause + "; --verbose shows where";
         };
     }

@@ -5,13 +5,14 @@ import me.tongfei.progressbar.ConsoleProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Help;
 
 /** A bar on standard error, if that is a terminal. Thread-safe. */
 final class Progress implements AutoCloseable {
     private static final int WIDTH = 80;
 
-    private final ProgressBar bar; // null without a terminal
+    private final @Nullable ProgressBar bar; // null without a terminal
 
     Progress(String task, long steps, PrintStream err) {
         bar = Help.Ansi.AUTO.enabled()

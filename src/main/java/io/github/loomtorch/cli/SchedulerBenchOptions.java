@@ -16,11 +16,13 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.OptionalDouble;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.random.RandomGenerator;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
@@ -117,20 +119,21 @@ final class SchedulerBenchOptions {
         report.setting("sampling", Report.describe(sampling));
         boolean allFinished = true;
         for (SchedulerKind kind : schedulers) {
-            AtomicReference<Gpt2> loaded = new AtomicReference<>();
+            AtomicReference<@Nullable Gpt2> loaded = new AtomicReference<>();
             try (Scheduler scheduler = kind.create(
                             () -> {
-                                loaded.set(model.load(options));
+                                Gpt2 gpt2 = model.load(options);
+                                loaded.set(gpt2);
                                 // The listener only counts: called on the engine thread, it has counted all steps when
                                 // a workload ends.
-                                return new Engine(loaded.get(), engine, Clock.system(), Runnable::run);
+                                return new Engine(gpt2, engine, Clock.system(), Runnable::run);
                             },
                             batchSize,
                             batchTimeout);
                     Progress progress =
                             new Progress(NamedConverter.nameOf(kind), (long) runs * load.requests, System.err)) {
                 if (kind == schedulers.get(0)) {
-                    report.environment(loaded.get());
+                    report.environment(Objects.requireNonNull(loaded.get()));
                 }
                 RandomGenerator random = new SplittableRandom(SEED);
                 int vocabSize = config.vocabSize();

@@ -22,7 +22,7 @@ final class StandardOutput extends OutputStream {
         try {
             out.write(bytes, offset, length);
         } catch (IOException e) {
-            failure = e.getMessage();
+            failure = String.valueOf(e.getMessage());
             throw e;
         }
     }

@@ -10,8 +10,10 @@ import io.github.loomtorch.request.TokenLogprobs;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a sequence produces: its output tokens and their text, log-probabilities and times, and how it ends. Confined to
@@ -35,8 +37,8 @@ final class SequenceOutput {
     private long endedNanos;
 
     private boolean ended;
-    private FinishReason finishReason; // null until it completes
-    private RuntimeException failure; // null unless it fails
+    private @Nullable FinishReason finishReason; // null until it completes
+    private @Nullable RuntimeException failure; // null unless it fails
 
     SequenceOutput(
             GenerationRequest request,
@@ -139,7 +141,7 @@ final class SequenceOutput {
                 request.promptTokenIds(),
                 Arrays.copyOf(ids, count),
                 text.taken(),
-                finishReason,
+                Objects.requireNonNull(finishReason),
                 seed,
                 logprobs,
                 timings,

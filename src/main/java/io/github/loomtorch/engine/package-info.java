@@ -7,4 +7,7 @@
  *
  * <p>Everything here is confined to the engine thread unless it says otherwise. Nothing is ever {@code null}.
  */
+@NullMarked
 package io.github.loomtorch.engine;
+
+import org.jspecify.annotations.NullMarked;

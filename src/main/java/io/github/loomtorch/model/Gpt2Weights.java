@@ -7,6 +7,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
@@ -115,7 +116,8 @@ public final class Gpt2Weights {
             String name = expected.getKey();
             CheckpointTensor tensor = stored.get(name);
             if (tensor == null && (isNormBias(name) && !normBiases || isMatrixBias(name) && !matrixBiases)) {
-                tensor = CheckpointTensor.zeros(name, tensors.get(EMBEDDING).dtype(), expected.getValue());
+                tensor = CheckpointTensor.zeros(
+                        name, Objects.requireNonNull(tensors.get(EMBEDDING)).dtype(), expected.getValue());
             }
             if (tensor == null) {
                 throw new IOException(checkpoint.path() + ": expected tensor " + name + " of shape "

@@ -40,7 +40,7 @@ final class Safetensors {
             header = readHeader(file, channel);
             fileBytes = channel.size();
         }
-        long dataStart = LENGTH_BYTES + header.length;
+        long dataStart = (long) LENGTH_BYTES + header.length;
         List<Entry> entries = new ArrayList<>();
         for (Map.Entry<String, JsonNode> field :
                 Json.parse(file + ": header", header).node().properties()) {

@@ -11,6 +11,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 
 /**
@@ -87,7 +88,8 @@ final class TorchFile {
         if (order != null && !text(path, channel, order.stored()).equals("little")) {
             throw new IOException(path + ": byte order must be little");
         }
-        CheckpointTensor.Storage entry = entries.get(folder + PICKLE).stored();
+        CheckpointTensor.Storage entry =
+                Objects.requireNonNull(entries.get(folder + PICKLE)).stored();
         if (entry.size() > Pickle.MAX_BYTES) {
             throw new IOException(
                     path + ": " + PICKLE + " must have <= " + Pickle.MAX_BYTES + " bytes, got " + entry.size());

@@ -14,4 +14,7 @@
  * have at most 4 MiB, pickles 16 MiB and 1,000,000 instructions, and {@link Gpt2Config} has maximum sizes. File names
  * in an index, and symbolic links, must stay in the directory. Nothing in a file is executed.
  */
+@NullMarked
 package io.github.loomtorch.model;
+
+import org.jspecify.annotations.NullMarked;

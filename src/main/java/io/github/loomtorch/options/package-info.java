@@ -4,4 +4,7 @@
  *
  * <p>Nothing here is ever {@code null}.
  */
+@NullMarked
 package io.github.loomtorch.options;
+
+import org.jspecify.annotations.NullMarked;

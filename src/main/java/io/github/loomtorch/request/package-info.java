@@ -13,4 +13,7 @@
  * room in a queue, gets a {@link java.util.concurrent.CancellationException} and keeps the interrupt flag. What was
  * waited for is not affected, but for a request that was not yet taken.
  */
+@NullMarked
 package io.github.loomtorch.request;
+
+import org.jspecify.annotations.NullMarked;

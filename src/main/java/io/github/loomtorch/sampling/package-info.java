@@ -31,4 +31,7 @@
  *
  * <p>Nothing here is ever {@code null}. V is the size of the vocabulary.
  */
+@NullMarked
 package io.github.loomtorch.sampling;
+
+import org.jspecify.annotations.NullMarked;

@@ -14,6 +14,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -37,7 +38,7 @@ final class EngineThread {
 
     private volatile boolean woken; // since the engine thread last looked for news
     private volatile Successor successor = EngineThread::failAll;
-    private volatile RuntimeException closeFailure; // null unless closing the engine failed
+    private volatile @Nullable RuntimeException closeFailure; // null unless closing the engine failed
 
     /** Takes over the requests that wait when an engine is lost. Called on the engine thread or its watchdog's. */
     @FunctionalInterface
@@ -68,6 +69,7 @@ final class EngineThread {
             engine = created.join();
         } catch (CompletionException e) {
             switch (e.getCause()) {
+                case null -> throw e;
                 case IOException cause -> throw cause;
                 case RuntimeException cause -> throw cause;
                 case Error cause -> throw cause;

@@ -8,6 +8,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Where submitters hand requests to an engine thread, and the limits of what waits. The engine thread takes the
@@ -28,7 +29,7 @@ final class SubmissionQueue {
     private boolean closed;
     private boolean cancelsAll;
     private boolean ended; // nothing is ever taken out again
-    private RuntimeException failure; // null unless the engine is lost
+    private @Nullable RuntimeException failure; // null unless the engine is lost
 
     /** All that wait or run here. */
     private final Set<QueuedRequest> present = ConcurrentHashMap.newKeySet();

@@ -17,6 +17,7 @@ import java.util.concurrent.Executor;
 import java.util.concurrent.Flow;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -31,8 +32,8 @@ final class SubmittedGeneration implements Generation, SequenceListener {
     private final QueuedRequest queued;
 
     // Written once, before the log ends, and read after that.
-    private Completion result;
-    private RuntimeException failure; // null unless it failed
+    private @Nullable Completion result;
+    private @Nullable RuntimeException failure; // null unless it failed
 
     /**
      * A generation that is submitted now; the caller queues its request.
@@ -50,7 +51,7 @@ final class SubmittedGeneration implements Generation, SequenceListener {
         this.onCancel = onCancel;
         queued = new QueuedRequest(engine.newSequence(request, this), this::giveUp);
         // However the future ends, by its owner's cancel(), orTimeout() or otherwise: nobody waits for tokens any more.
-        future.whenComplete((completed, cause) -> cancel());
+        var unused = future.whenComplete((completed, cause) -> cancel());
         new ListenerSink(listener).start();
     }
 
@@ -180,7 +181,7 @@ final class SubmittedGeneration implements Generation, SequenceListener {
 
     private final class SubscriberSink extends TokenSink implements Flow.Subscription {
         private final Flow.Subscriber<? super TokenEvent> subscriber;
-        private volatile IllegalArgumentException refusal; // null unless it has asked for less than one token
+        private volatile @Nullable IllegalArgumentException refusal; // null unless it has asked for less than one token
 
         SubscriberSink(Flow.Subscriber<? super TokenEvent> subscriber) {
             super(log, executor);

@@ -17,4 +17,7 @@
  *
  * <p>Nothing here is ever {@code null}. Everything public is thread-safe.
  */
+@NullMarked
 package io.github.loomtorch.scheduler;
+
+import org.jspecify.annotations.NullMarked;

@@ -14,4 +14,7 @@
  *
  * <p>Nothing here is ever {@code null}. Arrays handed out are the caller's own, unless a method says otherwise.
  */
+@NullMarked
 package io.github.loomtorch.tokenizer;
+
+import org.jspecify.annotations.NullMarked;

@@ -13,4 +13,7 @@
  * read, R rows of the cache, P positions, L layers, H heads, D head size, C = H D hidden size, F inner size, V
  * vocabulary, VP = V rounded up to a multiple of 64.
  */
+@NullMarked
 package io.github.loomtorch.torch;
+
+import org.jspecify.annotations.NullMarked;

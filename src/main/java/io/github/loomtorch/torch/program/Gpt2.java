@@ -34,6 +34,7 @@ public abstract class Gpt2 implements CausalLm {
      *
      * @return {@code cpu} or {@code cuda:n}
      */
+    @Override
     public String device() {
         return program.deviceName();
     }

@@ -13,6 +13,7 @@ import io.github.loomtorch.torch.natives.TensorScope;
 import java.io.IOException;
 import java.nio.IntBuffer;
 import java.util.List;
+import java.util.Objects;
 import java.util.stream.LongStream;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.IntPointer;
@@ -30,6 +31,7 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A loaded {@code model.ts} with its KV cache on one device: calls its methods with the tensors that their contract
@@ -42,7 +44,7 @@ public final class TorchScriptProgram implements AutoCloseable {
     private final Device device;
     private final String deviceName;
     private final ScalarType dtype;
-    private final CUDAStream stream;
+    private final @Nullable CUDAStream stream;
     private final JitModule module;
     private final KvCache cache;
     private final Method decode;
@@ -138,8 +140,9 @@ public final class TorchScriptProgram implements AutoCloseable {
         return dtype;
     }
 
+    /** The stream of a program on a CUDA device; a program on the CPU has none. */
     public CUDAStream stream() {
-        return stream;
+        return Objects.requireNonNull(stream, "a program on the CPU has no stream");
     }
 
     public String hardware() {

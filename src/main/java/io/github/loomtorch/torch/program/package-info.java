@@ -32,4 +32,7 @@
  * <p>The cache is {@code [L, 2, R, C]}, keys then values, and is updated in place. The logits of ids &gt;= V are
  * meaningless.
  */
+@NullMarked
 package io.github.loomtorch.torch.program;
+
+import org.jspecify.annotations.NullMarked;
