@@ -9,7 +9,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Set;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -23,17 +22,6 @@ class PlainEnglishTest {
     private static final Path GLOSSARY = Path.of("CONTRIBUTING.md");
     private static final Pattern TEXT_FILE = Pattern.compile(".*\\.(java|cu|cuh|md|py|yml|xml)");
 
-    /** Files that still contain such phrases. Remove a name once its file is rewritten; add none. */
-    private static final Set<String> NOT_YET_REWRITTEN = Set.of(
-            "Engine.java",
-            "EngineAheadTest.java",
-            "EngineThread.java",
-            "PrefillShape.java",
-            "README.md",
-            "StepStats.java",
-            "ThrowingListener.java",
-            "package-info.java");
-
     @Test
     void noFileContainsAPhraseOfTheGlossary() throws IOException {
         Pattern forbidden = forbidden();
@@ -43,9 +31,7 @@ class PlainEnglishTest {
             if (file.equals(GLOSSARY)) {
                 text = withoutTables(text);
             }
-            if (!NOT_YET_REWRITTEN.contains(file.getFileName().toString())) {
-                found.addAll(occurrences(forbidden, file, text));
-            }
+            found.addAll(occurrences(forbidden, file, text));
         }
         assertEquals("", String.join("\n", found), "see the glossary in " + GLOSSARY);
     }

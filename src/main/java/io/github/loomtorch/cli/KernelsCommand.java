@@ -112,7 +112,8 @@ final class KernelsCommand implements Callable<Integer> {
         try {
             return Gpt2Config.shape(shape);
         } catch (IllegalArgumentException e) {
-            throw new IllegalArgumentException("shape must be" + e.getMessage().substring("name must be".length()), e);
+            String rule = String.valueOf(e.getMessage()).substring("name".length());
+            throw new IllegalArgumentException("shape" + rule, e);
         }
     }
 }

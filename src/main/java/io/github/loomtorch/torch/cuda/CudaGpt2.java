@@ -380,7 +380,7 @@ public final class CudaGpt2 extends Gpt2 {
         return prefill(
                 PrefillShape.of(prompts, promptLength),
                 prompts,
-                (shape, buffer) -> shape.putMadeUp(buffer, prompts, promptLength, config.vocabSize()));
+                (shape, buffer) -> shape.putSynthetic(buffer, prompts, promptLength, config.vocabSize()));
     }
 
     private Tensor prefill(PrefillShape exact, int sampling, BiConsumer<PrefillShape, IntBuffer> put) {

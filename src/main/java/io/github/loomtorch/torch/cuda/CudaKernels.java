@@ -120,7 +120,7 @@ final class CudaKernels implements AutoCloseable {
                 launch.attrs(overlap).numAttrs(1);
             }
             for (int i = 0; i < MAX_ARGUMENTS; i++) {
-                pointers.put(i, memory.getPointer(i * Long.BYTES));
+                pointers.put(i, memory.getPointer((long) i * Long.BYTES));
             }
         }
 

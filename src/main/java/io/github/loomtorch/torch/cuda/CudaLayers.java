@@ -39,13 +39,22 @@ final class CudaLayers implements AutoCloseable {
     private final Method finish;
     private final Method head;
 
-    // with it
+    // with it; the last four only where it is fused
     private final boolean fused;
     private final Method attendPrompt;
+
+    @SuppressWarnings("NullAway.Init")
     private CudaLinear linear;
+
+    @SuppressWarnings("NullAway.Init")
     private Buffers stepBuffers;
+
+    @SuppressWarnings("NullAway.Init")
     private Tensor stepAttended; // [maxRows, C]
+
+    @SuppressWarnings("NullAway.Init")
     private Tensor stepLogits; // [maxRows, VP]
+
     private Optional<StepPart> without = Optional.empty(); // left out, to measure what it takes
 
     /** Activations of {@code rows} rows. */

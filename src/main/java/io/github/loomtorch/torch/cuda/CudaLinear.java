@@ -9,6 +9,7 @@ import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.IValueVector;
@@ -134,7 +135,7 @@ final class CudaLinear implements AutoCloseable {
         Int8 operands = isInt8(count)
                 ? with.int8().orElseThrow()
                 : new Int8(address(with.weights()), 0, 0, with.sums()); // without scales, the norm's weight folded
-        kernels.get(kernel)
+        Objects.requireNonNull(kernels.get(kernel))
                 .launch(
                         kernel.gridX(),
                         1,
@@ -151,13 +152,13 @@ final class CudaLinear implements AutoCloseable {
     }
 
     private void launchWgmma(ProductKernel kernel, Operands with, Tensor x, Tensor out, int count) {
-        kernels.get(kernel)
+        Objects.requireNonNull(kernels.get(kernel))
                 .launch(
                         kernel.gridX(),
                         kernel.split(),
                         kernel.gridZ(count),
                         kernel.threads(),
-                        rowMaps.get(address(x)).pointer(),
+                        Objects.requireNonNull(rowMaps.get(address(x))).pointer(),
                         with.map().orElseThrow().pointer(),
                         with.sums(),
                         address(with.bias()),

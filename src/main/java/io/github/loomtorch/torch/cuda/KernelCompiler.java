@@ -3,6 +3,7 @@ package io.github.loomtorch.torch.cuda;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.Libtorch;
 import java.io.File;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.util.List;
 import java.util.Map;
@@ -48,7 +49,8 @@ final class KernelCompiler {
             Loader.load(Loader.class);
             File extracted = Loader.cacheResource(nvrtc.class, library);
             if (extracted == null) {
-                throw unavailable("no " + library.substring(1) + " on the class path", null);
+                throw unavailable(
+                        "no " + library.substring(1) + " on the class path", new FileNotFoundException(library));
             }
             System.load(extracted.getPath());
             // JavaCPP would load the CUDA runtime and with it the driver before NVRTC.

@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * The kernels of a model on a GPU: which modules there are, and the options of each. Pure arithmetic: it needs neither
@@ -201,7 +202,8 @@ final class KernelSet {
             options.add("--fmad=false"); // so that it samples as the reference does, bit for bit
         }
         for (KernelConstant constant : file.constants()) {
-            options.add(constant.option(own.getOrDefault(constant, values.get(constant))));
+            String value = own.containsKey(constant) ? own.get(constant) : values.get(constant);
+            options.add(constant.option(Objects.requireNonNull(value)));
         }
         String threads = own.getOrDefault(KernelConstant.SAMPLE_THREADS, "");
         String name = file.fileName().replace(".cu", "") + (threads.isEmpty() ? "" : "_" + threads);

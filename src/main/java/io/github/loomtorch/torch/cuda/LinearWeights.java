@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -183,7 +184,7 @@ final class LinearWeights implements AutoCloseable {
 
     /** Those of a layer's product. */
     Operands of(Product product, int layer) {
-        return operands.get(product).get(layer);
+        return Objects.requireNonNull(operands.get(product)).get(layer);
     }
 
     /** The norm before the head. */

@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.Collectors;
 
@@ -88,7 +89,7 @@ final class ProductKernels {
 
     /** The kernel for so many rows; empty where cuBLAS is faster. */
     Optional<ProductKernel> forRows(Product product, int rows) {
-        return choices.get(product).forRows(rows);
+        return Objects.requireNonNull(choices.get(product)).forRows(rows);
     }
 
     /** All kernels of a file. */

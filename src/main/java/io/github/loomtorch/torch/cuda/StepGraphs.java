@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.Set;
 import java.util.TreeMap;
@@ -85,6 +86,7 @@ final class StepGraphs {
 
     /** Replays a step; {@code rows} is a result of {@link #rowsFor}. */
     void launch(int rows, AttentionChoice.Kind kind) {
-        graphs.get(rows).get(kind).launch();
+        Map<AttentionChoice.Kind, GraphRecorder.Graph> recorded = Objects.requireNonNull(graphs.get(rows));
+        Objects.requireNonNull(recorded.get(kind)).launch();
     }
 }

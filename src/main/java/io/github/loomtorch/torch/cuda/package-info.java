@@ -21,4 +21,7 @@
  * LayerNorm into the matrix that follows, in the program's own parameters. Without a kernel, the program runs operator
  * by operator, as on a CPU.
  */
+@NullMarked
 package io.github.loomtorch.torch.cuda;
+
+import org.jspecify.annotations.NullMarked;

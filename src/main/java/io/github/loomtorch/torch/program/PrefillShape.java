@@ -133,8 +133,8 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
         pad(buffer, token, chunks.size());
     }
 
-    /** Puts made-up prompts whose tokens go to the first rows of the cache. */
-    public void putMadeUp(IntBuffer buffer, int prompts, int promptLength, int vocabSize) {
+    /** Puts synthetic prompts, whose tokens go to the first rows of the cache. */
+    public void putSynthetic(IntBuffer buffer, int prompts, int promptLength, int vocabSize) {
         int token = 0;
         buffer.put(newEndsAt(), 0);
         buffer.put(readEndsAt(), 0);
