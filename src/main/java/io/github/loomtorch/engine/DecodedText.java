@@ -4,6 +4,7 @@ import io.github.loomtorch.tokenizer.IncrementalDecoder;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.util.Arrays;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The output text that a tokenizer decodes: whole characters only. The text ends before the stop string that is
@@ -15,7 +16,7 @@ final class DecodedText implements OutputText {
     private final int[] endOfTextIds; // ascending
     private final int vocabSize; // of the tokenizer, which may have fewer ids than the model
     private final List<String> stopStrings;
-    private StopMatcher stops; // null before the first token
+    private @Nullable StopMatcher stops; // null before the first token
 
     /** The first characters were taken; the rest is held back. */
     private final StringBuilder text = new StringBuilder();

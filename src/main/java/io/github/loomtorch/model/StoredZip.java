@@ -131,8 +131,7 @@ final class StoredZip {
         if (DIRECTORY_BYTES + nameBytes + extraBytes + commentBytes > directory.remaining()) {
             throw damaged("its directory has a bad record at " + at);
         }
-        String name = new String(
-                directory.array(), directory.arrayOffset() + at + DIRECTORY_BYTES, nameBytes, StandardCharsets.UTF_8);
+        String name = new String(directory.array(), at + DIRECTORY_BYTES, nameBytes, StandardCharsets.UTF_8);
         boolean encrypted = (directory.getShort(at + 8) & 1) != 0;
         long compressed = Integer.toUnsignedLong(directory.getInt(at + 20));
         long size = Integer.toUnsignedLong(directory.getInt(at + 24));

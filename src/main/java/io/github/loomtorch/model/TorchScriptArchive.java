@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Map;
 import java.util.zip.CRC32;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A TorchScript archive: a program and its tensors, as in {@code model.ts}. Opening it checks the whole file; nothing
@@ -82,7 +83,8 @@ public final class TorchScriptArchive {
     }
 
     /** The text, or an empty one if it is compressed or longer than any of ours, and so is not ours. */
-    private static String readProgram(Path file, FileChannel channel, StoredZip.Entry entry) throws IOException {
+    private static String readProgram(Path file, FileChannel channel, StoredZip.@Nullable Entry entry)
+            throws IOException {
         if (entry == null || entry.compressed() || entry.data().size() > MAX_PROGRAM_BYTES) {
             return "";
         }

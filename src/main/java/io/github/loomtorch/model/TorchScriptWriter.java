@@ -184,10 +184,10 @@ public final class TorchScriptWriter {
         private final ByteArrayOutputStream directory = new ByteArrayOutputStream();
         private int entries;
         private long at; // end of what was written
-        private byte[] name;
+        private byte[] name = {};
         private long header; // where the current entry's begins
         private long begin; // where its data begins
-        private CRC32 crc;
+        private CRC32 crc = new CRC32();
 
         StoredZipWriter(TemporaryFile.Output output) {
             this.output = output;

@@ -21,6 +21,7 @@ import org.bytedeco.pytorch.QualifiedName;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -130,7 +131,8 @@ public final class Gpt2Module {
         }
         for (Map.Entry<String, long[]> parameter : Parameters.shapes(config).entrySet()) {
             String name = parameter.getKey();
-            long[] shape = module.hasattr(name) ? module.attr(name).toTensor().shape() : null;
+            long @Nullable [] shape =
+                    module.hasattr(name) ? module.attr(name).toTensor().shape() : null;
             if (!Arrays.equals(shape, parameter.getValue())) {
                 throw Parameters.unfit(file, name, parameter.getValue(), shape);
             }

@@ -13,6 +13,7 @@ import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.pytorch.Generator;
 import org.bytedeco.pytorch.GeneratorOptional;
@@ -21,6 +22,7 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The parameters of the program, as the package documentation lists them, and where they come from. Each holds one kind
@@ -101,7 +103,7 @@ final class Parameters {
     /** Parameters from a checkpoint, whose matrices are {@code [in, out]}: those of the layers are transposed. */
     static Source of(Gpt2Weights weights) {
         return (name, shape, dtype, copies) -> {
-            String checkpointName = CHECKPOINT_NAMES.get(name);
+            String checkpointName = Objects.requireNonNull(CHECKPOINT_NAMES.get(name));
             Tensor parameter = torch.empty(shape, new TensorOptions(dtype), null);
             if (checkpointName.contains("%d")) {
                 for (int layer = 0; layer < shape[0]; layer++) {
@@ -128,8 +130,8 @@ final class Parameters {
         for (Map.Entry<String, long[]> expected : shapes(config).entrySet()) {
             String name = expected.getKey();
             CheckpointTensor tensor = archive.tensors().get(name);
-            long[] shape = tensor == null ? null : tensor.shape();
-            if (!Arrays.equals(shape, expected.getValue())) {
+            long @Nullable [] shape = tensor == null ? null : tensor.shape();
+            if (tensor == null || !Arrays.equals(shape, expected.getValue())) {
                 throw unfit(archive.path(), name, expected.getValue(), shape);
             }
             if (!DTYPES.containsKey(tensor.dtype())) {
@@ -139,7 +141,7 @@ final class Parameters {
         }
         return (name, shape, dtype, copies) -> {
             Tensor parameter = torch.empty(shape, new TensorOptions(dtype), null);
-            addCopies(copies, mapped(archive.tensors().get(name)), parameter);
+            addCopies(copies, mapped(Objects.requireNonNull(archive.tensors().get(name))), parameter);
             return parameter;
         };
     }
@@ -193,11 +195,11 @@ final class Parameters {
     }
 
     static ScalarType scalarType(DType dtype) {
-        return DTYPES.get(dtype);
+        return Objects.requireNonNull(DTYPES.get(dtype));
     }
 
     /** That a parameter in a file has another shape than the program's, or, with null, that there is none. */
-    static IOException unfit(Path file, String name, long[] expected, long[] shape) {
+    static IOException unfit(Path file, String name, long[] expected, long @Nullable [] shape) {
         return new IOException(file + ": expected parameter " + name + " of shape " + Arrays.toString(expected)
                 + " from config.json, got " + (shape == null ? "none of that name" : Arrays.toString(shape)));
     }
