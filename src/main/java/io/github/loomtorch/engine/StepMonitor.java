@@ -1,6 +1,7 @@
 package io.github.loomtorch.engine;
 
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicReference;
 
@@ -46,6 +47,7 @@ public final class StepMonitor {
     StepMonitor() {}
 
     /** Makes a call on the engine thread. */
+    @SuppressWarnings("Finally") // how an abandoned call ends interests nobody
     void call(String name, List<Chunk> step, Runnable call) {
         Call own = new Call(name + " of a " + describe(step), System.nanoTime());
         if (!current.compareAndSet(NONE, own)) {
@@ -73,7 +75,7 @@ public final class StepMonitor {
      * @return empty if it is in none
      */
     public Optional<Call> current() {
-        Call call = current.get();
+        Call call = Objects.requireNonNull(current.get());
         return call == NONE || call == ABANDONED ? Optional.empty() : Optional.of(call);
     }
 

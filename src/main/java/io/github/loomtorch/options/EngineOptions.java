@@ -118,7 +118,8 @@ public record EngineOptions(
         /**
          * Sets {@link EngineOptions#stepTimeout()}.
          *
-         * @param stepTimeout &gt; 0
+         * @param stepTimeout how long a step may take, &gt; 0. A step that takes longer is given up with its engine,
+         *     see {@link io.github.loomtorch.request.StepTimeoutException}; the first steps may take ten times as long
          * @return this
          */
         public Builder stepTimeout(Duration stepTimeout) {

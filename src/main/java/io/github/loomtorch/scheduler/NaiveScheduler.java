@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -50,7 +51,7 @@ public final class NaiveScheduler implements Scheduler {
     private int smallestBatch;
 
     private volatile boolean closed;
-    private volatile RuntimeException lostCause; // null unless the engine is lost; written under the lock
+    private volatile @Nullable RuntimeException lostCause; // null unless the engine is lost; written under the lock
     private volatile int batches; // written under the lock
     private volatile int queuedRequests; // written under the lock
     private volatile boolean cancelling;

@@ -4,6 +4,7 @@ import io.github.loomtorch.engine.Sequence;
 import java.time.Duration;
 import java.util.Comparator;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A request that waits or runs, with what decides when it runs. Confined to the engine thread, but for
@@ -18,7 +19,7 @@ final class QueuedRequest {
 
     private final Sequence sequence;
     private final Consumer<RuntimeException> giveUp;
-    private volatile SubmissionQueue home; // null before it is queued
+    private volatile @Nullable SubmissionQueue home; // null before it is queued
     private long arrival;
     private int batchNumber;
     private int failedSteps;

@@ -8,6 +8,7 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The tokens of one generation so far, and its end, which is written once. One thread writes tokens; any number of
@@ -32,7 +33,7 @@ final class TokenLog implements Iterable<TokenEvent> {
     private TokenEvent[] events = new TokenEvent[16];
     private int count;
     private boolean ended;
-    private RuntimeException failure; // null unless it ended with one
+    private @Nullable RuntimeException failure; // null unless it ended with one
 
     /** Called after the log has grown or ended. Copied on change. */
     private volatile Runnable[] observers = {};
@@ -65,7 +66,7 @@ final class TokenLog implements Iterable<TokenEvent> {
         end(cause, before);
     }
 
-    private void end(RuntimeException cause, Runnable before) {
+    private void end(@Nullable RuntimeException cause, Runnable before) {
         lock.lock();
         try {
             if (ended) {

@@ -7,8 +7,10 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The requests that wait, in the order in which they are to run. It ends those that are cancelled or whose deadline has
@@ -81,7 +83,7 @@ final class WaitingQueue implements Iterable<QueuedRequest> {
     public Iterator<QueuedRequest> iterator() {
         Iterator<QueuedRequest> turn = inTurn.iterator();
         return new Iterator<>() {
-            private QueuedRequest last;
+            private @Nullable QueuedRequest last;
 
             @Override
             public boolean hasNext() {
@@ -97,7 +99,7 @@ final class WaitingQueue implements Iterable<QueuedRequest> {
             @Override
             public void remove() {
                 turn.remove();
-                removed(last);
+                removed(Objects.requireNonNull(last)); // as turn.remove() has not thrown
             }
         };
     }
