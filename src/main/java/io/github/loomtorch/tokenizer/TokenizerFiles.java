@@ -103,7 +103,7 @@ final class TokenizerFiles {
         Path home = directory.toRealPath();
         Path real = file.toRealPath();
         boolean inside = real.startsWith(home);
-        for (Path parent = home; !inside && parent.getFileName() != null; parent = parent.getParent()) {
+        for (Path parent = home; !inside && parent != null; parent = parent.getParent()) {
             inside = parent.endsWith("snapshots") && real.startsWith(parent.resolveSibling("blobs"));
         }
         if (!inside) {

@@ -13,6 +13,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
@@ -108,7 +109,8 @@ public final class Gpt2Module {
                 List<Runnable> copies = new ArrayList<>();
                 Map<String, Tensor> values = new LinkedHashMap<>();
                 for (String name : group) {
-                    values.put(name, parameters.allocate(name, shapes.get(name), dtype, copies));
+                    values.put(
+                            name, parameters.allocate(name, Objects.requireNonNull(shapes.get(name)), dtype, copies));
                 }
                 Parameters.fill(copies);
                 values.forEach((name, value) -> module.register_parameter(name, value.to(device, dtype), false));
