@@ -154,7 +154,7 @@ final class Safetensors {
         ByteBuffer length = ByteBuffer.allocate(LENGTH_BYTES).order(ByteOrder.LITTLE_ENDIAN);
         output.write(length.putLong(padded.length).flip(), 0);
         output.write(ByteBuffer.wrap(padded), LENGTH_BYTES);
-        long position = LENGTH_BYTES + padded.length;
+        long position = (long) LENGTH_BYTES + padded.length;
         for (CheckpointTensor tensor : tensors.values()) {
             output.write(tensor.data(), position);
             position += tensor.sizeBytes();
