@@ -68,7 +68,8 @@ class TextGeneratorIT {
             latch.await();
         }
         first.cancel();
-        assertTrue(first.join().text().startsWith(", and then, as"));
+        String text = first.join().text(); // of at least one token
+        assertTrue(text.startsWith(", and then, as") || ", and then, as".startsWith(text), text);
     }
 
     @Test

@@ -10,6 +10,7 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.RequestLimits;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
@@ -104,8 +105,11 @@ class DeviceSamplerIT {
                 target[from + 50000] = Float.NaN;
             }
         });
+        EngineOptions options = EngineOptions.builder()
+                .limits(RequestLimits.builder().maxLogitBiases(VOCAB).build())
+                .build();
         List<Generation> generations = new ArrayList<>();
-        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, EngineOptions.defaults()), params.size())) {
+        try (NaiveScheduler scheduler = new NaiveScheduler(new Engine(lm, options), params.size())) {
             for (int i = 0; i < params.size(); i++) {
                 generations.add(scheduler.submit(new GenerationRequest(new int[] {i}, params.get(i))));
             }
