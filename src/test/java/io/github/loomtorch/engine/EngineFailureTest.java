@@ -50,14 +50,12 @@ class EngineFailureTest extends EngineFixture {
     @Test
     void failureToMeasureTheDeviceFailsTheStep() {
         RuntimeException cause = new IllegalStateException("no event");
-        engine = new Engine(
-                new ForwardingLm(lm) {
+        engine = engine(new ForwardingLm(lm) {
                     @Override
                     public long deviceNanos() {
                         throw cause;
                     }
-                },
-                config.build());
+        });
         Run run = admitted(request(3, 4));
         runToEnd();
         assertSame(cause, run.listener.failure());
@@ -66,14 +64,12 @@ class EngineFailureTest extends EngineFixture {
     @Test
     void knowsAfterAFailedStepThatTheDeviceIsLost() {
         boolean[] lost = {false};
-        engine = new Engine(
-                new ForwardingLm(lm) {
+        engine = engine(new ForwardingLm(lm) {
                     @Override
                     public boolean isLost() {
                         return lost[0];
                     }
-                },
-                config.build());
+        });
         lm.onAwait(chunks -> {
             throw new IllegalStateException("device failed");
         });

@@ -53,7 +53,12 @@ abstract class EngineFixture {
     }
 
     Engine engine() {
-        return new Engine(lm, new FakeTokenizer(), config.build(), clock, Runnable::run);
+        return engine(lm);
+    }
+
+    /** An engine whose reports are in {@link #stats} when a step returns, which {@link #step()} goes by. */
+    Engine engine(CausalLm model) {
+        return new Engine(model, new FakeTokenizer(), config.build(), clock, Runnable::run);
     }
 
     void use(FakeCausalLm model) {

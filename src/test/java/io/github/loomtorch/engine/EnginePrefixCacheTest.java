@@ -92,7 +92,7 @@ class EnginePrefixCacheTest extends EngineFixture {
 
     @Test
     void completionsOfOnePromptEachComputeItOnDeterministicModel() {
-        engine = new Engine(deterministic(lm), config.build());
+        engine = engine(deterministic(lm));
         admitted(request(10, 3));
         step();
         admitted(request(10, 3));

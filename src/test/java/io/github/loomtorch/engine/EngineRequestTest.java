@@ -121,7 +121,7 @@ class EngineRequestTest extends EngineFixture {
 
     @Test
     void servesIdsOnlyWithoutTokenizer() {
-        engine = new Engine(lm, config.build());
+        engine = new Engine(lm, config.build(), clock, Runnable::run);
         assertRefused(
                 "stopStrings must be empty where there is no tokenizer, got [x]",
                 prompt(1),
