@@ -51,10 +51,10 @@ class EngineFailureTest extends EngineFixture {
     void failureToMeasureTheDeviceFailsTheStep() {
         RuntimeException cause = new IllegalStateException("no event");
         engine = engine(new ForwardingLm(lm) {
-                    @Override
-                    public long deviceNanos() {
-                        throw cause;
-                    }
+            @Override
+            public long deviceNanos() {
+                throw cause;
+            }
         });
         Run run = admitted(request(3, 4));
         runToEnd();
@@ -65,10 +65,10 @@ class EngineFailureTest extends EngineFixture {
     void knowsAfterAFailedStepThatTheDeviceIsLost() {
         boolean[] lost = {false};
         engine = engine(new ForwardingLm(lm) {
-                    @Override
-                    public boolean isLost() {
-                        return lost[0];
-                    }
+            @Override
+            public boolean isLost() {
+                return lost[0];
+            }
         });
         lm.onAwait(chunks -> {
             throw new IllegalStateException("device failed");
