@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 final class DecodedText implements OutputText {
     private final Tokenizer tokenizer;
     private final IncrementalDecoder decoder;
-    private final int[] endOfTextIds; // ascending
+    private final int[] endingIds; // ascending
     private final int vocabSize; // of the tokenizer, which may have fewer ids than the model
     private final List<String> stopStrings;
     private @Nullable StopMatcher stops; // null before the first token
@@ -24,17 +24,24 @@ final class DecodedText implements OutputText {
     private int taken;
     private boolean stopped;
 
-    DecodedText(Tokenizer tokenizer, int[] endOfTextIds, List<String> stopStrings) {
+    /**
+     * Text without tokens.
+     *
+     * @param tokenizer whose special tokens have no text
+     * @param endingIds tokens that end the text and so have none, ascending; without those that are ignored
+     * @param stopStrings of the request
+     */
+    DecodedText(Tokenizer tokenizer, int[] endingIds, List<String> stopStrings) {
         this.tokenizer = tokenizer;
         this.decoder = new IncrementalDecoder(tokenizer);
-        this.endOfTextIds = endOfTextIds;
+        this.endingIds = endingIds;
         this.vocabSize = tokenizer.vocabSize();
         this.stopStrings = stopStrings;
     }
 
     @Override
     public boolean append(int id) {
-        if (Arrays.binarySearch(endOfTextIds, id) >= 0 || id >= vocabSize || tokenizer.isSpecial(id)) {
+        if (Arrays.binarySearch(endingIds, id) >= 0 || id >= vocabSize || tokenizer.isSpecial(id)) {
             return false;
         }
         int end = text.length();

@@ -108,7 +108,8 @@ public final class Engine implements AutoCloseable {
                 clock,
                 callbacks,
                 true,
-                sampling -> new DecodedText(tokenizer, lm.endOfTextIds(), sampling.stopStrings()));
+                sampling -> new DecodedText(
+                        tokenizer, sampling.ignoreEos() ? new int[0] : lm.endOfTextIds(), sampling.stopStrings()));
         Objects.requireNonNull(tokenizer, "tokenizer");
     }
 

@@ -29,7 +29,8 @@ import java.util.Set;
  * @param logitBias added to the logits of these ids; finite, or negative infinity to ban a token
  * @param topLogprobs how many of the most probable tokens to report for each output token, in [0, 20]; 0 reports the
  *     sampled token's own logprob only, empty (the default) none
- * @param ignoreEos whether the end-of-text token does not end the generation
+ * @param ignoreEos whether end-of-text tokens do not end the generation; their text is then part of the output's text
+ *     unless they are special tokens, as of the others
  */
 public record SamplingParams(
         int maxNewTokens,

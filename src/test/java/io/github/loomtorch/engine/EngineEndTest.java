@@ -97,6 +97,28 @@ class EngineEndTest extends EngineFixture {
     }
 
     @Test
+    void ignoredEndOfTextTokensKeepTheirTextUnlessTheyAreSpecial() {
+        SamplingParams ignoring =
+                SamplingParams.builder().maxNewTokens(8).ignoreEos(true).build();
+        GenerationRequest request = new GenerationRequest(new int[] {3, 1, 4}, ignoring);
+        int[] whole = output(request);
+        int[] ends = IntStream.of(whole[2], whole[4], FakeCausalLm.END_OF_TEXT)
+                .distinct()
+                .sorted()
+                .toArray();
+        use(FakeCausalLm.ofBatch(4).endOfTextIds(ends));
+        Run run = admitted(request);
+        runToEnd();
+        assertArrayEquals(whole, run.listener.completion().outputTokenIds());
+        assertEquals(
+                new FakeTokenizer()
+                        .decode(Arrays.stream(whole)
+                                .filter(id -> id != FakeCausalLm.END_OF_TEXT)
+                                .toArray()),
+                run.listener.completion().text());
+    }
+
+    @Test
     void cancelledSequenceEndsWithItsStepAndKeepsItsTokens() {
         Run cancelled = admitted(request(3, 20));
         Run other = admitted(request(4, 20));
