@@ -22,6 +22,9 @@ final class BpeModelBuilder {
 
     static final int MAX_MERGES = 1 << 20;
 
+    /** Largest number of characters of all added tokens together: each may be normalized by several normalizers. */
+    static final int MAX_ADDED_CHARACTERS = 1 << 20;
+
     private static final byte[] NO_TOKEN = {};
 
     /** The file that holds the vocabulary; errors begin with it. */
@@ -125,6 +128,15 @@ final class BpeModelBuilder {
 
     /** Builds the model; {@code normalizer} makes the text of normalized added tokens. */
     BpeModel build(Collection<AddedToken> addedTokens, Normalizer normalizer) throws IOException {
+        long addedCharacters = addedTokens.stream()
+                .mapToLong(token -> token.content().length())
+                .sum();
+        if (addedCharacters > MAX_ADDED_CHARACTERS) {
+            throw file.error(
+                    "",
+                    "added tokens of at most " + MAX_ADDED_CHARACTERS + " characters together",
+                    Long.toString(addedCharacters));
+        }
         int size = 1;
         for (int id : vocabulary.values()) {
             size = Math.max(size, id + 1);
@@ -144,8 +156,7 @@ final class BpeModelBuilder {
         }
         for (AddedToken token : addedTokens) {
             if (!vocabulary.containsKey(token.content())) {
-                String text = token.normalized() ? normalizer.apply(token.content()) : token.content();
-                put(tokens, token.id(), text.getBytes(UTF_8), token.content());
+                put(tokens, token.id(), text(token, normalizer).getBytes(UTF_8), token.content());
             }
         }
         for (int id = 0; id < size; id++) {
@@ -161,6 +172,17 @@ final class BpeModelBuilder {
             table.put(merges[3 * rank], merges[3 * rank + 1], rank, merges[3 * rank + 2]);
         }
         return new BpeModel(tokens, symbols, table, unknownId, fusesUnknown, ignoresMerges);
+    }
+
+    private String text(AddedToken token, Normalizer normalizer) throws IOException {
+        if (!token.normalized()) {
+            return token.content();
+        }
+        try {
+            return normalizer.apply(token.content());
+        } catch (IllegalArgumentException e) {
+            throw new IOException(file + ": added token " + JsonFile.quote(token.content()) + ": " + e.getMessage(), e);
+        }
     }
 
     private void put(byte[][] tokens, int id, byte[] token, String name) throws IOException {

@@ -30,6 +30,9 @@ interface Normalizer {
     /** How many combining marks may follow each other; text of any language has a few. */
     int MAX_MARKS = 1000;
 
+    /** How many normalizers a file may have; published ones have a few. */
+    int MAX_COUNT = 32;
+
     /** Reads {@code null}, an absent value, or an object with a {@code type}. */
     static Normalizer read(JsonFile file, JsonNode node, String place) throws IOException {
         if (node.isNull() || node.isMissingNode()) {

@@ -61,6 +61,11 @@ final class TokenizerJson {
         if (config.overridesPrefixSpace()) {
             splitter = PreTokenizer.gpt2(config.addsPrefixSpace());
         }
+        file.require(
+                normalizer,
+                "normalizer",
+                "at most " + Normalizer.MAX_COUNT + " normalizers",
+                node -> node.findValues("type").size() <= Normalizer.MAX_COUNT);
         Normalizer normal = Normalizer.read(file, normalizer, "normalizer");
         PostProcessor template = PostProcessor.read(file, postProcessor, "post_processor");
         Map<String, AddedToken> added = config.resolve(file, addedTokens, model.vocabulary(), false);

@@ -9,6 +9,7 @@ import com.code_intelligence.jazzer.api.FuzzedDataProvider;
 import com.code_intelligence.jazzer.junit.FuzzTest;
 import java.util.Arrays;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 import picocli.CommandLine;
 import picocli.CommandLine.ParameterException;
@@ -18,6 +19,7 @@ import picocli.CommandLine.ParseResult;
  * Parses hostile arguments; nothing runs. {@code JAZZER_FUZZ=1 mvn test -Dtest=CommandLineFuzzTest#METHOD} fuzzes one
  * method; otherwise only the inputs in {@code src/test/resources} are tried.
  */
+@Tag("fuzz")
 @Timeout(600)
 class CommandLineFuzzTest {
     private static final String[] WORDS = {

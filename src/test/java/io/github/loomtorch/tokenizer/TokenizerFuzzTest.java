@@ -11,6 +11,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 
 /**
@@ -18,6 +19,7 @@ import org.junit.jupiter.api.Timeout;
  * -Dtest=TokenizerFuzzTest#METHOD} fuzzes one method; otherwise only the inputs in {@code src/test/resources} are
  * tried.
  */
+@Tag("fuzz")
 @Timeout(600)
 class TokenizerFuzzTest {
 

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -145,10 +146,54 @@ class TokenizerLimitsTest {
                         .getMessage());
     }
 
+    private static String plainWith(String normalizer, String addedToken) throws IOException {
+        return Files.readString(Path.of("src/test/resources/tokenizers/plain/tokenizer.json"))
+                .replace("\"normalizer\":null", "\"normalizer\":" + normalizer)
+                .replace("\"added_tokens\":[", "\"added_tokens\":[" + addedToken + ",");
+    }
+
+    @Test
+    void manyNormalizers() throws IOException {
+        String normalizer = "{\"type\": \"Sequence\", \"normalizers\": ["
+                + "{\"type\": \"NFC\"},".repeat(Normalizer.MAX_COUNT - 1) + "{\"type\": \"NFC\"}]}";
+        String json = plainWith(normalizer, "{\"id\": 401, \"content\": \"<x>\"}");
+        assertEquals(
+                " normalizer: expected at most 32 normalizers",
+                assertThrows(IOException.class, () -> read(json)).getMessage().replaceAll("^.*json|, got.*", ""));
+    }
+
+    private static BpeTokenizer read(String json) throws IOException {
+        return TokenizerJson.read(
+                new JsonFile("tokenizer.json", json.getBytes(StandardCharsets.UTF_8)), TokenizerConfig.none());
+    }
+
+    @Test
+    void anAddedTokenThatANormalizerMakesHuge() throws IOException {
+        String normalizer =
+                "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"" + "b".repeat(512) + "\"}";
+        String json =
+                plainWith(normalizer, "{\"id\": 401, \"content\": \"" + "a".repeat(100) + "\", \"normalized\": true}");
+        assertEquals(
+                "tokenizer.json: added token \"" + "a".repeat(100)
+                        + "\": normalized text must be at most 64 times as long as the text, got more for 100 characters",
+                assertThrows(IOException.class, () -> read(json)).getMessage());
+    }
+
+    @Test
+    void longAddedTokensTogether() throws IOException {
+        String tokens = IntStream.range(0, 2049)
+                .mapToObj(i -> "{\"id\": " + (401 + i) + ", \"content\": \"" + (10_000 + i) + "x".repeat(507) + "\"}")
+                .collect(Collectors.joining(","));
+        assertEquals(
+                "tokenizer.json: expected added tokens of at most 1048576 characters together, got 1049101",
+                assertThrows(IOException.class, () -> read(plainWith("null", tokens)))
+                        .getMessage());
+    }
+
     @Test
     void textThatANormalizerMakesHuge() throws IOException {
         String twice = "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"aa\"},";
-        String normalizer = "{\"type\": \"Sequence\", \"normalizers\": [" + twice.repeat(40) + "{\"type\": \"NFC\"}]}";
+        String normalizer = "{\"type\": \"Sequence\", \"normalizers\": [" + twice.repeat(20) + "{\"type\": \"NFC\"}]}";
         Path file = Files.writeString(
                 directory.resolve("tokenizer.json"),
                 Files.readString(Path.of("src/test/resources/tokenizers/plain/tokenizer.json"))
