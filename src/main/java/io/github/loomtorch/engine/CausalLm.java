@@ -79,26 +79,39 @@ public interface CausalLm extends AutoCloseable {
     }
 
     /**
-     * Starts a step: computes the keys and values of every chunk's tokens and, for the chunks that sample, the next
-     * token. May return before the work is done. Until the step is finished, the chunks do not change, and their
+     * Which token ids begin a word or end the text, for the requests that want
+     * {@link io.github.loomtorch.request.PromptScoring#wordStarts}. Called once by an engine with a tokenizer, before
+     * the first step; without it no request wants them.
+     *
+     * @param table [V], not modified afterwards
+     */
+    void wordStarts(boolean[] table);
+
+    /**
+     * Starts a step: computes the keys and values of every chunk's tokens and, for each of its
+     * {@linkplain Chunk#wantedPositions wanted positions}, a token or a score. Both depend on the tokens up to that
+     * position only: the penalties of a sampled token count those, and its random number is that of its place in the
+     * output. May return before the work is done. Until the step is finished, the chunks do not change, and their
      * sequences only by what the step before sampled or by their end.
      *
      * @param chunks at most {@code maxBatchSize}, of different sequences; those of one token first
-     * @throws RuntimeException if the step cannot start; nothing was sampled, and it is not in flight
+     * @throws RuntimeException if the step cannot start; there are no results, and it is not in flight
      */
     void launch(List<Chunk> chunks);
 
     /**
-     * Finishes the oldest step in flight: gives each sampling chunk its token or its failure.
+     * Finishes the oldest step in flight: calls {@link WantedPosition#sampled} or {@link WantedPosition#scored} for
+     * each wanted position, or {@link Chunk#failed} for a chunk that has some.
      *
-     * @throws RuntimeException if the step failed as a whole; nothing was sampled, and it is no longer in flight
+     * @throws RuntimeException if the step failed as a whole; there are no results, and it is no longer in flight
      */
     void await();
 
     /**
      * Whether a chunk's results depend on nothing but its sequence: the same chunk gives the same logits, bit for bit,
      * whatever else is in the step. The engine then cuts every sequence into the same chunks always, and computes each
-     * prompt from its first token, whatever pages others have computed.
+     * prompt from its first token, whatever pages others have computed. Tokens of a prompt after the first that is
+     * scored are chunks of one token, as if they had been sampled: their scores equal what decoding reports.
      *
      * @return false unless the model says otherwise
      */

@@ -1,11 +1,13 @@
 package io.github.loomtorch.engine;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
 /**
- * Tokens of one sequence that one step computes: a prefill chunk, which is the prompt or a part of it, or the token
- * sampled last (decode). The token of a decode may be pending: a step still in flight samples it. Confined to the
+ * Tokens of one sequence that one step computes: a prefill chunk, which is the prompt or some of it, or the token
+ * sampled last (decode). The token of a decode may be pending: a step still in flight samples it. Each chunk lists the
+ * positions whose logits are wanted; a prefill chunk may have many, each to be scored or sampled. Confined to the
  * engine thread.
  */
 public final class Chunk {
@@ -33,8 +35,19 @@ public final class Chunk {
         this.start = start;
         this.count = count;
         this.mayRunAhead = mayRunAhead;
-        boolean reachesTheEnd = pending || start + count == sequence.length();
-        wanted = reachesTheEnd ? List.of(new WantedPosition(start + count - 1)) : List.of();
+        wanted = wanted(sequence, start, start + count);
+    }
+
+    private static List<WantedPosition> wanted(Sequence sequence, int start, int end) {
+        List<WantedPosition> wanted = new ArrayList<>(1);
+        int endOfScored = Math.min(end, sequence.promptLength() - 1);
+        for (int position = Math.max(start, sequence.firstToScore()); position < endOfScored; position++) {
+            wanted.add(WantedPosition.toScore(position, sequence.tokens()[position + 1]));
+        }
+        if (end >= sequence.length()) {
+            wanted.add(WantedPosition.toSample(end - 1));
+        }
+        return wanted;
     }
 
     /**
@@ -94,9 +107,11 @@ public final class Chunk {
     }
 
     /**
-     * The positions whose logits are wanted. Each yields a token.
+     * The positions whose logits are wanted. Each yields a score or a token. Most chunks have none, or only their last:
+     * if the chunk reaches the end of the sequence, the next token is sampled there. Of a prompt that is scored, each
+     * position before a scored token is wanted too. Only the last position is wanted in a pending chunk.
      *
-     * @return ascending positions of this chunk: the last one if the chunk reaches the end of the sequence, else none
+     * @return ascending positions of this chunk; not to be modified
      */
     public List<WantedPosition> wantedPositions() {
         return wanted;
@@ -109,16 +124,11 @@ public final class Chunk {
      * @return true if it is one of {@link #wantedPositions()}
      */
     public boolean wants(int position) {
-        for (int i = 0; i < wanted.size(); i++) {
-            if (wanted.get(i).position() == position) {
-                return true;
-            }
-        }
-        return false;
+        return !wanted.isEmpty() && position >= wanted.getFirst().position(); // from the first on all are wanted
     }
 
     /**
-     * Called by the model if it cannot sample for this sequence; other sequences are not affected.
+     * Called by the model if it cannot sample or score for this sequence; other sequences are not affected.
      *
      * @param cause why
      */

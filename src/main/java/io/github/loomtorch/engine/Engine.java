@@ -111,6 +111,7 @@ public final class Engine implements AutoCloseable {
                 sampling -> new DecodedText(
                         tokenizer, sampling.ignoreEos() ? new int[0] : lm.endOfTextIds(), sampling.stopStrings()));
         Objects.requireNonNull(tokenizer, "tokenizer");
+        lm.wordStarts(WordStarts.of(tokenizer, endOfTextIds, vocabSize));
     }
 
     /**

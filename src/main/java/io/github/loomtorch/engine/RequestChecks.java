@@ -2,6 +2,7 @@ package io.github.loomtorch.engine;
 
 import io.github.loomtorch.options.RequestLimits;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import java.nio.charset.StandardCharsets;
 
@@ -26,14 +27,27 @@ final class RequestChecks {
         }
         sampling.checkTokenIds(vocabSize);
         checkLimits(sampling, limits);
-        long total = (long) prompt.length + sampling.maxNewTokens();
-        if (total > contextLength) {
-            throw new IllegalArgumentException("promptTokenIds (" + prompt.length + ") + maxNewTokens ("
-                    + sampling.maxNewTokens() + ") must be <= contextLength (" + contextLength + "), got " + total);
+        checkLength(prompt.length, sampling.maxNewTokens(), contextLength);
+        if (!hasTokenizer
+                && sampling.promptScoring().filter(PromptScoring::wordStarts).isPresent()) {
+            throw new IllegalArgumentException("wordStarts must be false where there is no tokenizer, got true");
         }
         if (!hasTokenizer && !sampling.stopStrings().isEmpty()) {
             throw new IllegalArgumentException(
                     "stopStrings must be empty where there is no tokenizer, got " + sampling.stopStrings());
+        }
+    }
+
+    /** A prompt that is scored without being continued may have one token more: its last is only scored. */
+    private static void checkLength(int promptLength, int maxNewTokens, int contextLength) {
+        long total = (long) promptLength + maxNewTokens;
+        if (maxNewTokens > 0 && total > contextLength) {
+            throw new IllegalArgumentException("promptTokenIds (" + promptLength + ") + maxNewTokens (" + maxNewTokens
+                    + ") must be <= contextLength (" + contextLength + "), got " + total);
+        }
+        if (maxNewTokens == 0 && total > contextLength + 1L) {
+            throw new IllegalArgumentException("promptTokenIds must hold at most contextLength + 1 ("
+                    + (contextLength + 1L) + ") tokens to be scored, got " + total);
         }
     }
 

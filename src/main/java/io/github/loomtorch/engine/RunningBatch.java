@@ -80,9 +80,9 @@ final class RunningBatch {
         return Admission.ADMITTED;
     }
 
-    /** Takes the pages of the longest cached prefix; never all tokens, as the last one has to yield logits. */
+    /** Takes the pages of the longest cached prefix, up to the first position whose logits are wanted. */
     private void reusePrefix(Sequence sequence) {
-        for (int end = pageSize; end < sequence.length(); end += pageSize) {
+        for (int end = pageSize; end <= sequence.firstWanted(); end += pageSize) {
             int page = pages.find(sequence.content(), sequence.tokens(), end - pageSize);
             if (page == KvPages.NONE) {
                 return;
@@ -95,12 +95,12 @@ final class RunningBatch {
     /** Whether a running sequence is about to compute the page that comes after the cached prefix. */
     private boolean isNextPageBeingComputed(Sequence sequence) {
         int end = (sequence.pageCount() + 1) * pageSize;
-        if (!sharing || end >= sequence.length()) {
+        if (!sharing || end > sequence.firstWanted()) {
             return false;
         }
         for (Sequence other : running) {
             if (other.computed() < end
-                    && end <= other.length()
+                    && end <= Math.min(other.length(), other.maxComputed())
                     && Arrays.equals(other.tokens(), 0, end, sequence.tokens(), 0, end)) {
                 return true;
             }
@@ -121,9 +121,9 @@ final class RunningBatch {
         return lackingPages(sequence, sequence.foreseenLength() + pageSize);
     }
 
-    /** Pages that a sequence lacks to hold so many tokens; the last token that it can have is never an input. */
+    /** Pages that a sequence lacks to hold so many tokens, of which the last that it can have is never computed. */
     private int lackingPages(Sequence sequence, int tokens) {
-        return pages.pagesFor(Math.min(tokens, sequence.maxLength() - 1)) - sequence.pageCount();
+        return pages.pagesFor(Math.min(tokens, sequence.maxComputed())) - sequence.pageCount();
     }
 
     /**

@@ -1,6 +1,7 @@
 package io.github.loomtorch.engine;
 
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import java.util.Arrays;
 
@@ -20,6 +21,7 @@ public final class Sequence {
 
     private int[] tokens; // prompt, then output; the prompt alone before the first admission
     private final int promptLength;
+    private final int prefixLength;
     private final int maxLength;
     private int length;
 
@@ -41,6 +43,10 @@ public final class Sequence {
         tokens = request.promptTokenIds();
         promptLength = tokens.length;
         length = promptLength;
+        prefixLength = request.sampling()
+                .promptScoring()
+                .map(PromptScoring::firstToken)
+                .orElse(promptLength);
         maxLength = promptLength + request.sampling().maxNewTokens();
         maxPages = (maxLength + pageSize - 1) / pageSize;
         deadlineNanos = request.timeout()
@@ -103,7 +109,8 @@ public final class Sequence {
     }
 
     /**
-     * Tokens that the sequence has at most in the end: the prompt and {@code maxNewTokens}.
+     * Tokens that the sequence has at most in the end: the prompt and {@code maxNewTokens}. The last of them is never
+     * computed, as nothing is wanted after it.
      *
      * @return &gt;= 2
      */
@@ -184,7 +191,7 @@ public final class Sequence {
 
     /** Allocates what an admission needs: a request that waits costs no more memory than its prompt. */
     void prepare() {
-        if (tokens.length < maxLength) {
+        if (pages.length == 0) {
             tokens = Arrays.copyOf(tokens, maxLength);
             pages = new int[maxPages];
         }
@@ -200,9 +207,29 @@ public final class Sequence {
         mayRunAhead = chunk.mayRunAhead();
     }
 
+    /** Tokens that are computed in chunks of several: those of the prompt up to the first that is scored. */
+    int prefixLength() {
+        return prefixLength;
+    }
+
+    /** Position before the first prompt token whose score is wanted and not known yet; the prompt's last if none is. */
+    int firstToScore() {
+        return Math.min(prefixLength() - 1 + output.promptScores(), promptLength - 1);
+    }
+
+    /** The first position whose logits are wanted next; those before need not be computed if they are in the cache. */
+    int firstWanted() {
+        return firstToScore() < promptLength - 1 ? firstToScore() : length - 1;
+    }
+
     /** Whether its next token is in flight and must be known before the next chunk. */
     boolean awaitsResult() {
         return launched == length && !mayRunAhead;
+    }
+
+    /** Tokens that are computed in the end at most. */
+    int maxComputed() {
+        return maxLength - 1;
     }
 
     /** Its length after the steps in flight: if they compute all tokens so far, the last of them samples the next. */
@@ -267,9 +294,13 @@ public final class Sequence {
         slot = NO_SLOT;
     }
 
-    /** Adds a sampled token, which may end the sequence. */
-    void append(WantedPosition sampled, long now) {
-        tokens[length++] = sampled.tokenId();
-        output.append(sampled.tokenId(), sampled.logprobs(), now);
+    /** Takes the score of a prompt token, or adds a sampled token; either may end the sequence. */
+    void take(WantedPosition wanted, long now) {
+        if (wanted.isScored()) {
+            output.scored(wanted.score(), now);
+        } else {
+            tokens[length++] = wanted.tokenId();
+            output.append(wanted.tokenId(), wanted.logprobs(), now);
+        }
     }
 }

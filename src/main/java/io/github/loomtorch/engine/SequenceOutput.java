@@ -3,6 +3,7 @@ package io.github.loomtorch.engine;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PositionScore;
 import io.github.loomtorch.request.RequestTimings;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenEvent;
@@ -16,8 +17,8 @@ import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a sequence produces: its output tokens and their text, log-probabilities and times, and how it ends. Confined to
- * the engine thread.
+ * What a sequence produces: its output tokens and their text, log-probabilities and times, the scores of its prompt,
+ * and how it ends. Confined to the engine thread.
  */
 final class SequenceOutput {
     private final GenerationRequest request;
@@ -25,10 +26,12 @@ final class SequenceOutput {
     private final SequenceListener listener;
     private final OutputText text;
     private final int[] stopIds; // ascending
+    private final int scoredTokens; // of the prompt, in the end
     private int[] ids = {}; // empty before the first admission
     private int count;
     private int published; // tokens that the listener was told of
     private final List<TokenLogprobs> logprobs = new ArrayList<>();
+    private final List<PositionScore> promptScores = new ArrayList<>();
 
     private final long submittedNanos;
     private boolean started;
@@ -53,6 +56,9 @@ final class SequenceOutput {
         this.text = text;
         this.submittedNanos = submittedNanos;
         SamplingParams sampling = request.sampling();
+        scoredTokens = sampling.promptScoring()
+                .map(scoring -> request.promptTokenIds().length - scoring.firstToken())
+                .orElse(0);
         stopIds = IntStream.concat(
                         sampling.stopTokenIds().stream().mapToInt(Integer::intValue),
                         Arrays.stream(sampling.ignoreEos() ? new int[0] : endOfTextIds))
@@ -67,6 +73,19 @@ final class SequenceOutput {
             ids = new int[request.sampling().maxNewTokens()];
             startedNanos = now;
         }
+    }
+
+    /** Adds the score of the next prompt token, which ends the sequence if nothing else is wanted. */
+    void scored(PositionScore score, long now) {
+        promptScores.add(score);
+        if (promptScores.size() == scoredTokens && ids.length == 0) {
+            finish(FinishReason.LENGTH, now);
+        }
+    }
+
+    /** How many prompt tokens are scored. */
+    int promptScores() {
+        return promptScores.size();
     }
 
     /** Adds a sampled token, which may end the sequence. */
@@ -144,6 +163,7 @@ final class SequenceOutput {
                 Objects.requireNonNull(finishReason),
                 seed,
                 logprobs,
+                promptScores,
                 timings,
                 0);
     }

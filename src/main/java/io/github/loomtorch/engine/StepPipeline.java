@@ -75,7 +75,7 @@ final class StepPipeline {
         }
     }
 
-    /** Gives the sequences their tokens, and ends those that are done; returns how many tokens were sampled. */
+    /** Gives the sequences their tokens and scores, and ends those that are done; returns how many were sampled. */
     private int takeResults(List<Chunk> chunks) {
         long now = clock.nanoTime();
         int sampled = 0;
@@ -108,8 +108,8 @@ final class StepPipeline {
         int before = sequence.length();
         for (WantedPosition wanted : chunk.wantedPositions()) {
             if (!sequence.hasEnded()) {
-                assert wanted.tokenId() < lm.vocabSize();
-                sequence.append(wanted, now);
+                assert wanted.isScored() || wanted.tokenId() < lm.vocabSize();
+                sequence.take(wanted, now);
             }
         }
         if (sequence.length() > before) {

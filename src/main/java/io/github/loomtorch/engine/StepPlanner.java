@@ -57,18 +57,19 @@ final class StepPlanner {
     /**
      * How many tokens of a sequence could be computed next: 0 if the steps in flight complete it, or their results must
      * be known first. With a deterministic model the number depends on the sequence alone: a prompt is cut at multiples
-     * of the budget, and output that a preempted sequence has lost is computed token by token, as it was before.
+     * of the budget; its tokens after the first that is scored, and output that a preempted sequence has lost, are
+     * computed token by token, as if they were sampled now.
      */
     private int tokensToCompute(Sequence sequence) {
-        int length = sequence.foreseenLength();
         int launched = sequence.launched();
-        if (length == sequence.maxLength() || sequence.awaitsResult()) {
+        int left = Math.min(sequence.foreseenLength(), sequence.maxComputed()) - launched;
+        if (left == 0 || sequence.awaitsResult()) {
             return 0;
         }
         if (!deterministic) {
-            return length - launched;
+            return left;
         }
-        int promptLeft = sequence.promptLength() - launched;
-        return promptLeft <= 0 ? 1 : Math.min(promptLeft, maxPrefillTokens - launched % maxPrefillTokens);
+        int prefixLeft = sequence.prefixLength() - launched;
+        return prefixLeft <= 0 ? 1 : Math.min(prefixLeft, maxPrefillTokens - launched % maxPrefillTokens);
     }
 }

@@ -16,6 +16,8 @@ import java.util.Objects;
  * @param seed of the random numbers; a request with this seed and the same prompt, parameters and model yields the same
  *     tokens
  * @param logprobs one per output token, empty if {@link SamplingParams#topLogprobs()} is
+ * @param promptScores one per scored token of the prompt, from {@link PromptScoring#firstToken()} on; fewer if the
+ *     generation was cancelled or its deadline passed, empty if {@link SamplingParams#promptScoring()} is
  * @param timings when it was submitted, started and finished
  * @param batchNumber the batch that ran it, counted by its scheduler from 1; 0 if the scheduler has no batches
  */
@@ -26,14 +28,16 @@ public record Completion(
         FinishReason finishReason,
         long seed,
         List<TokenLogprobs> logprobs,
+        List<PositionScore> promptScores,
         RequestTimings timings,
         int batchNumber) {
 
-    /** Copies the arrays and the list. */
+    /** Copies the arrays and the lists. */
     public Completion {
         promptTokenIds = promptTokenIds.clone();
         outputTokenIds = outputTokenIds.clone();
         logprobs = List.copyOf(logprobs);
+        promptScores = List.copyOf(promptScores);
     }
 
     /**
@@ -63,7 +67,8 @@ public record Completion(
      * @return a completion
      */
     public Completion withBatchNumber(int batchNumber) {
-        return new Completion(promptTokenIds, outputTokenIds, text, finishReason, seed, logprobs, timings, batchNumber);
+        return new Completion(
+                promptTokenIds, outputTokenIds, text, finishReason, seed, logprobs, promptScores, timings, batchNumber);
     }
 
     @Override
@@ -75,6 +80,7 @@ public record Completion(
                 && finishReason == that.finishReason
                 && seed == that.seed
                 && logprobs.equals(that.logprobs)
+                && promptScores.equals(that.promptScores)
                 && timings.equals(that.timings)
                 && batchNumber == that.batchNumber;
     }
@@ -88,6 +94,7 @@ public record Completion(
                 finishReason,
                 seed,
                 logprobs,
+                promptScores,
                 timings,
                 batchNumber);
     }
@@ -96,6 +103,7 @@ public record Completion(
     public String toString() {
         return "Completion[promptTokenIds=" + Arrays.toString(promptTokenIds) + ", outputTokenIds="
                 + Arrays.toString(outputTokenIds) + ", text=" + text + ", finishReason=" + finishReason + ", seed="
-                + seed + ", logprobs=" + logprobs + ", timings=" + timings + ", batchNumber=" + batchNumber + "]";
+                + seed + ", logprobs=" + logprobs + ", promptScores=" + promptScores + ", timings=" + timings
+                + ", batchNumber=" + batchNumber + "]";
     }
 }

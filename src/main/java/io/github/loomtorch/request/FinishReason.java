@@ -4,7 +4,7 @@ package io.github.loomtorch.request;
 public enum FinishReason {
     /** The model produced an end-of-text token, a stop token or a stop string. */
     STOP,
-    /** {@link SamplingParams#maxNewTokens()} tokens were produced. */
+    /** {@link SamplingParams#maxNewTokens()} tokens were produced, and the prompt is scored if that was asked for. */
     LENGTH,
     /** The caller cancelled it; the completion holds the tokens so far. */
     CANCELLED,

@@ -20,7 +20,8 @@ public record GenerationRequest(
     /**
      * Validates and copies.
      *
-     * @throws IllegalArgumentException if the prompt is empty, an id is negative or the timeout is not positive
+     * @throws IllegalArgumentException if the prompt is empty or ends before the first token that is to be scored, an
+     *     id is negative, or the timeout is not positive
      */
     public GenerationRequest {
         Objects.requireNonNull(promptTokenIds, "promptTokenIds");
@@ -33,10 +34,19 @@ public record GenerationRequest(
                 throw new IllegalArgumentException("promptTokenIds[" + i + "] must be >= 0, got " + promptTokenIds[i]);
             }
         }
+        int tokens = promptTokenIds.length;
+        sampling.promptScoring().ifPresent(scoring -> checkScoring(scoring, tokens));
         if (timeout.isPresent() && !timeout.get().isPositive()) {
             throw new IllegalArgumentException("timeout must be > 0, got " + timeout.get());
         }
         promptTokenIds = promptTokenIds.clone();
+    }
+
+    private static void checkScoring(PromptScoring scoring, int tokens) {
+        if (scoring.firstToken() >= tokens) {
+            throw new IllegalArgumentException("promptTokenIds must hold more than firstToken (" + scoring.firstToken()
+                    + ") tokens to be scored, got " + tokens);
+        }
     }
 
     /**
@@ -44,7 +54,8 @@ public record GenerationRequest(
      *
      * @param promptTokenIds at least one id
      * @param sampling how to continue the prompt
-     * @throws IllegalArgumentException if the prompt is empty or an id is negative
+     * @throws IllegalArgumentException if the prompt is empty or ends before the first token that is to be scored, or
+     *     an id is negative
      */
     public GenerationRequest(int[] promptTokenIds, SamplingParams sampling) {
         this(promptTokenIds, sampling, 0, Optional.empty());
@@ -65,6 +76,7 @@ public record GenerationRequest(
      *
      * @param sampling how to continue the prompt
      * @return a new request
+     * @throws IllegalArgumentException if the prompt ends before the first token that is to be scored
      */
     public GenerationRequest withSampling(SamplingParams sampling) {
         return new GenerationRequest(promptTokenIds, sampling, priority, timeout);

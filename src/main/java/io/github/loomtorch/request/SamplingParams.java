@@ -2,6 +2,7 @@ package io.github.loomtorch.request;
 
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
@@ -12,7 +13,8 @@ import java.util.Set;
  * <p>They apply in this order: logit bias, repetition penalty, frequency and presence penalty, temperature, top-k,
  * top-p, min-p, draw (see {@code io.github.loomtorch.sampling}).
  *
- * @param maxNewTokens &gt;= 1; prompt and new tokens together must fit the model's context
+ * @param maxNewTokens &gt;= 1, or 0 if the prompt is scored; prompt and new tokens together must fit the model's
+ *     context
  * @param temperature &gt;= 0; 0 is greedy: the highest logit wins, the lowest id among equals
  * @param topK &gt;= 0; keeps every token whose logit is not below the k-th largest; 0 keeps all
  * @param topP in (0, 1]; keeps, in descending order, each token whose preceding cumulative probability is below it; 1
@@ -46,7 +48,8 @@ public record SamplingParams(
         float frequencyPenalty,
         Map<Integer, Float> logitBias,
         OptionalInt topLogprobs,
-        boolean ignoreEos) {
+        boolean ignoreEos,
+        Optional<PromptScoring> promptScoring) {
 
     /** Most tokens that {@code topLogprobs} can ask for. */
     public static final int MAX_TOP_LOGPROBS = 20;
@@ -57,7 +60,8 @@ public record SamplingParams(
      * @throws IllegalArgumentException naming the first parameter that is out of its range
      */
     public SamplingParams {
-        require(maxNewTokens >= 1, "maxNewTokens must be >= 1", maxNewTokens);
+        int least = promptScoring.isPresent() ? 0 : 1;
+        require(maxNewTokens >= least, "maxNewTokens must be >= " + least, maxNewTokens);
         require(temperature >= 0 && Float.isFinite(temperature), "temperature must be >= 0 and finite", temperature);
         require(topK >= 0, "topK must be >= 0", topK);
         require(topP > 0 && topP <= 1, "topP must be in (0, 1]", topP);
@@ -162,6 +166,7 @@ public record SamplingParams(
         b.logitBias = logitBias;
         b.topLogprobs = topLogprobs;
         b.ignoreEos = ignoreEos;
+        b.promptScoring = promptScoring;
         return b;
     }
 
@@ -181,13 +186,14 @@ public record SamplingParams(
         private Map<Integer, Float> logitBias = Map.of();
         private OptionalInt topLogprobs = OptionalInt.empty();
         private boolean ignoreEos = false;
+        private Optional<PromptScoring> promptScoring = Optional.empty();
 
         private Builder() {}
 
         /**
          * Sets {@link SamplingParams#maxNewTokens()}.
          *
-         * @param maxNewTokens &gt;= 1
+         * @param maxNewTokens &gt;= 1, or 0 if the prompt is scored
          * @return this
          */
         public Builder maxNewTokens(int maxNewTokens) {
@@ -339,6 +345,17 @@ public record SamplingParams(
         }
 
         /**
+         * Sets {@link SamplingParams#promptScoring()}.
+         *
+         * @param promptScoring which tokens of the prompt are scored
+         * @return this
+         */
+        public Builder promptScoring(PromptScoring promptScoring) {
+            this.promptScoring = Optional.of(promptScoring);
+            return this;
+        }
+
+        /**
          * The parameters.
          *
          * @return a new instance
@@ -359,7 +376,8 @@ public record SamplingParams(
                     frequencyPenalty,
                     logitBias,
                     topLogprobs,
-                    ignoreEos);
+                    ignoreEos,
+                    promptScoring);
         }
     }
 }

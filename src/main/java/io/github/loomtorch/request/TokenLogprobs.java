@@ -3,11 +3,12 @@ package io.github.loomtorch.request;
 import java.util.List;
 
 /**
- * Natural-log probabilities at one output position, from the softmax of the model's own logits: before bias, penalties,
+ * Natural-log probabilities at one position, from the softmax of the model's own logits: before bias, penalties,
  * temperature and truncation. Immutable.
  *
- * @param logprob of the token that was sampled, &lt;= 0
- * @param top the most probable tokens, descending, ties by ascending id; {@link SamplingParams#topLogprobs()} of them
+ * @param logprob of the token that was sampled, or scored, &lt;= 0
+ * @param top the most probable tokens, descending, ties by ascending id; as many as
+ *     {@link SamplingParams#topLogprobs()} or {@link PromptScoring#top()} asks for
  */
 public record TokenLogprobs(float logprob, List<Entry> top) {
 

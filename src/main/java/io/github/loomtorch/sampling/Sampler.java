@@ -1,5 +1,7 @@
 package io.github.loomtorch.sampling;
 
+import io.github.loomtorch.request.PositionScore;
+import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.request.UnusableLogitsException;
@@ -9,8 +11,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Chooses a token from a row of logits, exactly as the package description says. It reads the logits and never writes
- * them; its scratch memory, 36 bytes per token id, is made once. Confined to the engine thread.
+ * Chooses a token from a row of logits, exactly as the package description says, or scores one. It reads the logits and
+ * never writes them; its scratch memory, 36 bytes per token id, is made once. Confined to the engine thread.
  */
 public final class Sampler {
     /*
@@ -133,6 +135,31 @@ public final class Sampler {
             }
         }
         return new TokenLogprobs((float) (logits[tokenId] - logSum), entries);
+    }
+
+    /**
+     * Scores a token that is known. The log-probabilities are the same bits as {@link #logprobs} gives.
+     *
+     * @param logits [V] float32, finite or negative infinity
+     * @param tokenId the token to score, in {@code [0, V)}
+     * @param scoring what to report
+     * @param wordStarts [V], the ids that begin a word or end the text; not read unless
+     *     {@link PromptScoring#wordStarts()}
+     * @return the score, exact to about 1e-6
+     * @throws IllegalArgumentException if an argument is out of range
+     * @throws UnusableLogitsException if a logit is NaN or positive infinity, or all are negative infinity
+     */
+    public PositionScore score(float[] logits, int tokenId, PromptScoring scoring, boolean[] wordStarts) {
+        TokenLogprobs logprobs = logprobs(logits, tokenId, scoring.top()); // leaves all weights as they are
+        return Scores.of(logits, tokenId, scoring, logprobs, this::weight, wordStarts);
+    }
+
+    private long mass() {
+        long mass = 0;
+        for (long bucket : bucketMass) {
+            mass += bucket;
+        }
+        return mass;
     }
 
     private float[] checkSize(float[] logits) {
@@ -331,11 +358,7 @@ public final class Sampler {
         for (int i = 0; i < n; i++) {
             bucketMass[buckets[i]] += weight(i);
         }
-        long mass = 0;
-        for (long bucket : bucketMass) {
-            mass += bucket;
-        }
-        return mass;
+        return mass();
     }
 
     // 2^(24 + f), where f in (-1, 0] is the fraction of the exponent, by a polynomial of relative error below 2e-7;

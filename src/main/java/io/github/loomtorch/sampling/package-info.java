@@ -29,6 +29,9 @@
  * <p>Random numbers are {@link io.github.loomtorch.sampling.Philox}'s, so a request's do not depend on its batch,
  * scheduler or device.
  *
+ * <p>{@code Sampler.score} is the reference for scores: log-probabilities by the same weights as the draw, at
+ * temperature 1 and without bias, penalties and truncation.
+ *
  * <p>Nothing here is ever {@code null}. V is the size of the vocabulary.
  */
 @NullMarked

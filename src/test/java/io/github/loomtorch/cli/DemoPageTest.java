@@ -32,6 +32,7 @@ class DemoPageTest {
                 FinishReason.LENGTH,
                 0,
                 List.of(),
+                List.of(),
                 new RequestTimings(0, 0, 1, 500_000_000),
                 3);
     }

@@ -19,6 +19,7 @@ class CompletionTest {
                 FinishReason.STOP,
                 7,
                 List.of(new TokenLogprobs(-1, List.of())),
+                List.of(),
                 new RequestTimings(1, 2, 3, 4),
                 5);
     }

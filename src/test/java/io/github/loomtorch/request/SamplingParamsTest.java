@@ -10,6 +10,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
@@ -118,7 +119,8 @@ class SamplingParamsTest {
                         0,
                         Map.of(),
                         OptionalInt.empty(),
-                        false),
+                        false,
+                        Optional.empty()),
                 builder().build());
     }
 
@@ -149,6 +151,7 @@ class SamplingParamsTest {
                 .logitBias(Map.of(10, 11f))
                 .topLogprobs(12)
                 .ignoreEos(true)
+                .promptScoring(new PromptScoring(13, 14, true, false))
                 .build();
         assertEquals(
                 new SamplingParams(
@@ -165,7 +168,8 @@ class SamplingParamsTest {
                         9,
                         Map.of(10, 11f),
                         OptionalInt.of(12),
-                        true),
+                        true,
+                        Optional.of(new PromptScoring(13, 14, true, false))),
                 params);
         assertEquals(params, params.toBuilder().build());
     }

@@ -5,6 +5,8 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PositionScore;
+import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import java.util.ArrayDeque;
@@ -15,14 +17,18 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.stream.IntStream;
 
 /**
- * A model whose next token is a function of all tokens before it, as it reads them from its pages: each row holds a
- * hash of its token and of the row before, so any mix-up of slots, pages or shared prefixes changes the ids. It checks
- * what the engine promises to a {@link CausalLm}; tests compare what comes out with {@link #expected}.
+ * A model whose next token and whose scores are functions of all tokens before, as it reads them from its pages: each
+ * row holds a hash of its token and of the row before, so any mix-up of slots, pages or shared prefixes changes them.
+ * It checks what the engine promises to a {@link CausalLm}; tests compare what comes out with {@link #expected} and
+ * {@link #expectedScores}.
  */
 public final class FakeCausalLm implements CausalLm {
     public static final int VOCAB_SIZE = 100;
@@ -50,8 +56,11 @@ public final class FakeCausalLm implements CausalLm {
     private volatile long computedTokens;
     private volatile int largestBatch;
 
-    /** What a step samples, known when it is launched, as its effects are those of launches in order. */
-    private record Step(List<Chunk> chunks, List<Sampled> sampled, int[] lengths) {}
+    /**
+     * What a step yields, known when it is launched, as its effects are those of launches in order: for each chunk what
+     * is to be said to its wanted positions.
+     */
+    private record Step(List<Chunk> chunks, List<List<Runnable>> results, int[] lengths) {}
 
     /** A token sampled for a sequence by a step, the first of which is number 0. */
     private record Sampled(Sequence sequence, int step, int id) {}
@@ -88,6 +97,35 @@ public final class FakeCausalLm implements CausalLm {
             row = row(row, id);
         }
         return output;
+    }
+
+    /** The scores of a request's prompt, by definition. */
+    public static List<PositionScore> expectedScores(GenerationRequest request) {
+        PromptScoring scoring = request.sampling().promptScoring().orElseThrow();
+        int[] prompt = request.promptTokenIds();
+        List<PositionScore> scores = new ArrayList<>();
+        long row = EMPTY;
+        for (int i = 0; i + 1 < prompt.length; i++) {
+            row = row(row, prompt[i]);
+            if (i + 1 >= scoring.firstToken()) {
+                scores.add(score(row, prompt[i + 1], scoring));
+            }
+        }
+        return scores;
+    }
+
+    /** Any numbers that tell one place from another, and hold what is asked for. */
+    private static PositionScore score(long row, int targetId, PromptScoring scoring) {
+        float number = Math.floorMod(row(row, targetId), 1 << 20);
+        List<TokenLogprobs.Entry> top = IntStream.range(0, scoring.top())
+                .mapToObj(i -> new TokenLogprobs.Entry(i, -number - i))
+                .toList();
+        return new PositionScore(
+                new TokenLogprobs(-number, top),
+                scoring.statistics()
+                        ? Optional.of(new PositionScore.Statistics(1 + (int) number, number, 2 * number))
+                        : Optional.empty(),
+                scoring.wordStarts() ? OptionalDouble.of(-3 * number) : OptionalDouble.empty());
     }
 
     /** What the cache holds for a token: all that is before it counts. */
@@ -194,6 +232,11 @@ public final class FakeCausalLm implements CausalLm {
     }
 
     @Override
+    public void wordStarts(boolean[] table) {
+        check(steps == 0 && table.length == VOCAB_SIZE, "a table of " + table.length + " after " + steps + " steps");
+    }
+
+    @Override
     public boolean runsAhead() {
         return runsAhead;
     }
@@ -205,15 +248,18 @@ public final class FakeCausalLm implements CausalLm {
         check(closes == 0, "launch after close");
         checkBatch(chunks);
         onLaunch.accept(chunks);
-        List<Sampled> tokens = new ArrayList<>();
+        List<List<Runnable>> results = new ArrayList<>();
         for (Chunk chunk : chunks) {
             write(chunk);
-            tokens.add(chunk.wantedPositions().isEmpty() ? null : sample(chunk));
+            checkWanted(chunk);
+            results.add(chunk.wantedPositions().stream()
+                    .map(wanted -> result(chunk.sequence(), wanted))
+                    .toList());
             computedTokens += chunk.count();
         }
         inFlight.add(new Step(
                 List.copyOf(chunks),
-                tokens,
+                results,
                 chunks.stream().mapToInt(chunk -> chunk.sequence().length()).toArray()));
         largestBatch = Math.max(largestBatch, chunks.size());
         steps++;
@@ -235,15 +281,7 @@ public final class FakeCausalLm implements CausalLm {
                 chunk.failed(failure);
                 continue;
             }
-            for (WantedPosition wanted : chunk.wantedPositions()) {
-                check(wanted.position() == chunk.end() - 1, "position " + wanted.position() + " is wanted");
-                int id = step.sampled().get(i).id();
-                if (sequence.sampling().topLogprobs().isPresent()) {
-                    wanted.sampled(id, new TokenLogprobs(-id, List.of()));
-                } else {
-                    wanted.sampled(id);
-                }
-            }
+            step.results().get(i).forEach(Runnable::run);
         }
     }
 
@@ -298,11 +336,47 @@ public final class FakeCausalLm implements CausalLm {
         }
     }
 
-    private Sampled sample(Chunk chunk) {
+    /** All positions before scored tokens of the prompt, and the last if a token follows that is not known. */
+    private static void checkWanted(Chunk chunk) {
         Sequence sequence = chunk.sequence();
-        long row = rows[place(sequence, chunk.end() - 1)];
-        int id = sample(row, sequence.sampling(), sequence.seed(), chunk.end() - sequence.promptLength());
-        return sampled[sequence.slot()] = new Sampled(sequence, steps, id);
+        Optional<PromptScoring> scoring = sequence.sampling().promptScoring();
+        int firstToken = scoring.map(PromptScoring::firstToken).orElse(Integer.MAX_VALUE);
+        List<String> wanted = new ArrayList<>();
+        for (int position = chunk.start(); position < chunk.end(); position++) {
+            boolean known = position + 1 < sequence.length();
+            if (known && position + 1 >= firstToken && position + 1 < sequence.promptLength()) {
+                wanted.add(position + " scores " + sequence.tokens()[position + 1]);
+            } else if (!known) {
+                wanted.add(position + " samples");
+            }
+        }
+        List<String> got = chunk.wantedPositions().stream()
+                .map(each -> each.position() + (each.isScored() ? " scores " + each.targetId() : " samples"))
+                .toList();
+        int recomputed = wanted.size() - got.size(); // scores that a preempted sequence has already
+        check(
+                recomputed >= 0 && got.equals(wanted.subList(recomputed, wanted.size())),
+                "wanted are " + got + " of " + wanted);
+        for (int position = chunk.start(); position < chunk.end(); position++) {
+            int at = position;
+            boolean isWanted = chunk.wantedPositions().stream().anyMatch(each -> each.position() == at);
+            check(chunk.wants(position) == isWanted, "position " + position + " wanted: " + isWanted);
+        }
+    }
+
+    private Runnable result(Sequence sequence, WantedPosition wanted) {
+        long row = rows[place(sequence, wanted.position())];
+        SamplingParams sampling = sequence.sampling();
+        if (wanted.isScored()) {
+            PositionScore score =
+                    score(row, wanted.targetId(), sampling.promptScoring().orElseThrow());
+            return () -> wanted.scored(score);
+        }
+        int id = sample(row, sampling, sequence.seed(), wanted.position() + 1 - sequence.promptLength());
+        sampled[sequence.slot()] = new Sampled(sequence, steps, id);
+        return sampling.topLogprobs().isPresent()
+                ? () -> wanted.sampled(id, new TokenLogprobs(-id, List.of()))
+                : () -> wanted.sampled(id);
     }
 
     private int place(Sequence sequence, int position) {

@@ -58,6 +58,11 @@ public abstract class ForwardingLm implements CausalLm {
     }
 
     @Override
+    public void wordStarts(boolean[] table) {
+        lm.wordStarts(table);
+    }
+
+    @Override
     public void launch(List<Chunk> chunks) {
         lm.launch(chunks);
     }

@@ -255,6 +255,9 @@ public final class CudaGpt2 extends Gpt2 {
     }
 
     @Override
+    public void wordStarts(boolean[] table) {}
+
+    @Override
     public boolean runsAhead() {
         return true;
     }
@@ -278,6 +281,10 @@ public final class CudaGpt2 extends Gpt2 {
     }
 
     private void launch(Step step, List<Chunk> chunks) {
+        if (chunks.stream()
+                .anyMatch(chunk -> chunk.sequence().sampling().promptScoring().isPresent())) {
+            throw new UnsupportedOperationException("scores are not computed on CUDA yet");
+        }
         int inGraph = 0;
         int rowCount = 0;
         while (inGraph < chunks.size()
@@ -365,7 +372,7 @@ public final class CudaGpt2 extends Gpt2 {
     /** Logits after the chunks that sample, [M, VP]; owned by the caller's scope. */
     private Tensor prefill(List<Chunk> chunks) {
         if (!layers.isFused()) {
-            return program.prefill(chunks);
+            return program.head(program.prefill(chunks));
         }
         int sampling = chunks.stream()
                 .mapToInt(chunk -> chunk.wantedPositions().size())
@@ -395,7 +402,7 @@ public final class CudaGpt2 extends Gpt2 {
         } else {
             prefilled = layers.prefill(shape, input);
         }
-        return layers.logits(prefilled, input.narrow(0, shape.lastAt(), sampling));
+        return layers.logits(prefilled, input.narrow(0, shape.wantedAt(), sampling));
     }
 
     /** Room on the device for a prefill's input, [ints] int32, owned by the caller's scope. */

@@ -10,7 +10,7 @@ import java.util.List;
 /**
  * What a prefill has room for, and how its input lies in memory, as ints: tokens [N], their positions [N] and the rows
  * of the cache that they are written to [N], -1 for padding; where each sequence's new tokens end, after a 0 [P + 1],
- * and where the tokens that it reads end, after a 0 [P + 1]; which of the N tokens have their logits wanted [up to P];
+ * and where the tokens that it reads end, after a 0 [P + 1]; which of the N tokens have their logits wanted [up to W];
  * the rows of the tokens read [S]. Padding stands behind the tokens and belongs to no sequence; if there are fewer than
  * P sequences, the others are empty. Immutable.
  *
@@ -19,8 +19,9 @@ import java.util.List;
  * @param longest most new tokens of one sequence
  * @param readRows S, or 0 if all sequences start here, so that they read what is new
  * @param longestRead most tokens that one sequence reads
+ * @param wanted W, tokens whose logits are wanted
  */
-public record PrefillShape(int tokens, int sequences, int longest, int readRows, int longestRead) {
+public record PrefillShape(int tokens, int sequences, int longest, int readRows, int longestRead, int wanted) {
     /**
      * Sequences of a recorded prefill that is not for one alone. Its attention has blocks for as many of the longest,
      * which cost time.
@@ -35,18 +36,20 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
         int longest = 0;
         int read = 0;
         int longestRead = 0;
+        int wanted = 0;
         for (Chunk chunk : chunks) {
             tokens += chunk.count();
             longest = Math.max(longest, chunk.count());
             read += chunk.end();
             longestRead = Math.max(longestRead, chunk.end());
+            wanted += chunk.wantedPositions().size();
         }
-        return new PrefillShape(tokens, chunks.size(), longest, read == tokens ? 0 : read, longestRead);
+        return new PrefillShape(tokens, chunks.size(), longest, read == tokens ? 0 : read, longestRead, wanted);
     }
 
     /** Of prompts of one length. */
     public static PrefillShape of(int prompts, int promptLength) {
-        return new PrefillShape(prompts * promptLength, prompts, promptLength, 0, promptLength);
+        return new PrefillShape(prompts * promptLength, prompts, promptLength, 0, promptLength, prompts);
     }
 
     /**
@@ -60,9 +63,9 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
         for (int tokens : tokenCounts) {
             int longest = Math.min(tokens, contextLength);
             if (tokens <= contextLength) {
-                shapes.add(new PrefillShape(tokens, 1, longest, 0, longest));
+                shapes.add(new PrefillShape(tokens, 1, longest, 0, longest, tokens));
             }
-            shapes.add(new PrefillShape(tokens, SEQUENCES, longest, 0, longest));
+            shapes.add(new PrefillShape(tokens, SEQUENCES, longest, 0, longest, tokens));
         }
         return shapes;
     }
@@ -72,7 +75,8 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
         return other.readRows == 0
                 && other.tokens <= tokens
                 && other.sequences <= sequences
-                && other.longest <= longest;
+                && other.longest <= longest
+                && other.wanted <= wanted;
     }
 
     public int positionsAt() {
@@ -91,12 +95,12 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
         return newEndsAt() + sequences + 1;
     }
 
-    public int lastAt() {
+    public int wantedAt() {
         return readEndsAt() + sequences + 1;
     }
 
     public int readRowsAt() {
-        return lastAt() + sequences;
+        return wantedAt() + wanted;
     }
 
     /** All of them. */
@@ -104,11 +108,11 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
         return readRowsAt() + readRows;
     }
 
-    /** Puts what a prefill of these chunks is told, for which there is room. */
+    /** Puts the input of a prefill of these chunks, for which there is room. */
     public void put(IntBuffer buffer, List<Chunk> chunks, int pageSize) {
         int token = 0;
         int read = 0;
-        int sampling = 0;
+        int wantedTokens = 0;
         buffer.put(newEndsAt(), 0);
         buffer.put(readEndsAt(), 0);
         for (int i = 0; i < chunks.size(); i++) {
@@ -126,8 +130,8 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
             }
             read += end;
             putEnds(buffer, i, token, read);
-            for (WantedPosition wanted : chunk.wantedPositions()) {
-                buffer.put(lastAt() + sampling++, token - end + wanted.position());
+            for (WantedPosition position : chunk.wantedPositions()) {
+                buffer.put(wantedAt() + wantedTokens++, token - end + position.position());
             }
         }
         pad(buffer, token, chunks.size());
@@ -144,7 +148,7 @@ public record PrefillShape(int tokens, int sequences, int longest, int readRows,
                 token++;
             }
             putEnds(buffer, i, token, token);
-            buffer.put(lastAt() + i, token - 1);
+            buffer.put(wantedAt() + i, token - 1);
         }
         pad(buffer, token, prompts);
     }

@@ -5,16 +5,21 @@ import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.TensorScope;
+import java.util.Collections;
+import java.util.Iterator;
 import java.util.List;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * GPT-2 on any device that libtorch knows: the TorchScript program operator by operator, sampling on the host. Confined
- * to the engine thread.
+ * GPT-2 on any device that libtorch knows: the TorchScript program operator by operator, sampling and scoring on the
+ * host. Confined to the engine thread.
  */
 public final class TorchScriptGpt2 extends Gpt2 {
+    /** Rows of logits at once, so that a prefill that wants all its positions takes little memory. */
+    private static final int HEAD_ROWS = 128;
+
     private final HostSampler sampler;
     private List<Chunk> launched = List.of();
 
@@ -28,6 +33,11 @@ public final class TorchScriptGpt2 extends Gpt2 {
     }
 
     @Override
+    public void wordStarts(boolean[] table) {
+        sampler.wordStarts(table);
+    }
+
+    @Override
     public void launch(List<Chunk> chunks) {
         launched = chunks;
     }
@@ -36,45 +46,73 @@ public final class TorchScriptGpt2 extends Gpt2 {
     public void await() {
         program.configureThread();
         if (options.deterministic()) { // each by itself: the matrix products of a batch may round otherwise
-            for (Chunk chunk : launched) {
-                run(
-                        chunk.count() == 1 ? "decode" : "prefill",
-                        List.of(chunk),
-                        chunk.count() == 1 ? program::decode : program::prefill);
-            }
+            launched.forEach(chunk -> run(List.of(chunk)));
             return;
         }
         int decodes = decodes(launched);
-        List<Chunk> decoding = launched.subList(0, decodes);
-        List<Chunk> prefilling = launched.subList(decodes, launched.size());
-        if (!decoding.isEmpty()) {
-            run("decode", decoding, program::decode);
-        }
-        if (!prefilling.isEmpty()) {
-            run("prefill", prefilling, program::prefill);
-        }
+        run(launched.subList(0, decodes));
+        run(launched.subList(decodes, launched.size()));
     }
 
-    private interface Forward {
-        Tensor apply(List<Chunk> chunks);
-    }
-
-    private void run(String phase, List<Chunk> chunks, Forward forward) {
+    /** Computes chunks that all have one token, or all have more. */
+    private void run(List<Chunk> chunks) {
+        if (chunks.isEmpty()) {
+            return;
+        }
+        boolean decode = chunks.getFirst().count() == 1;
         try (TensorScope scope = new TensorScope()) {
-            Tensor logits = forward.apply(chunks).to(ScalarType.Float).cpu().contiguous(); // [M, VP]
-            long rows = logits.size(0);
-            FloatPointer values = logits.data_ptr_float();
-            int row = 0;
-            for (Chunk chunk : chunks) {
-                for (WantedPosition wanted : chunk.wantedPositions()) {
-                    sampler.sample(chunk, wanted, values.position(row * logits.size(1)));
-                }
-                if (!chunk.wantedPositions().isEmpty() || rows == chunks.size()) {
-                    row++;
-                }
+            if (decode) {
+                takeDecoded(chunks, program.decode(chunks));
+            } else {
+                takePrefilled(chunks, program.prefill(chunks));
             }
         } catch (RuntimeException e) {
-            throw failure(phase, chunks.size(), e);
+            throw failure(decode ? "decode" : "prefill", chunks.size(), e);
+        }
+    }
+
+    /** {@code logits} [B, VP], a row for each chunk, wanted or not. */
+    private void takeDecoded(List<Chunk> chunks, Tensor logits) {
+        Rows rows = new Rows(logits);
+        for (int i = 0; i < chunks.size(); i++) {
+            for (WantedPosition wanted : chunks.get(i).wantedPositions()) {
+                sampler.take(chunks.get(i), wanted, rows.row(i));
+            }
+        }
+    }
+
+    /** {@code hidden} [M, C], a row for each wanted position. */
+    private void takePrefilled(List<Chunk> chunks, Tensor hidden) {
+        Iterator<Chunk> owners = chunks.stream()
+                .flatMap(chunk -> Collections.nCopies(chunk.wantedPositions().size(), chunk).stream())
+                .iterator();
+        Iterator<WantedPosition> wanted = chunks.stream()
+                .flatMap(chunk -> chunk.wantedPositions().stream())
+                .iterator();
+        for (long first = 0; first < hidden.size(0); first += HEAD_ROWS) {
+            try (TensorScope scope = new TensorScope()) {
+                long count = Math.min(HEAD_ROWS, hidden.size(0) - first);
+                Rows rows = new Rows(program.head(hidden.narrow(0, first, count)));
+                for (int i = 0; i < count; i++) {
+                    sampler.take(owners.next(), wanted.next(), rows.row(i));
+                }
+            }
+        }
+    }
+
+    /** Logits [M, VP] on the host. */
+    private static final class Rows {
+        private final long length;
+        private final FloatPointer values;
+
+        Rows(Tensor logits) {
+            Tensor host = logits.to(ScalarType.Float).cpu().contiguous();
+            length = host.size(1);
+            values = host.data_ptr_float();
+        }
+
+        FloatPointer row(long index) {
+            return values.position(index * length);
         }
     }
 }

@@ -49,6 +49,7 @@ public final class TorchScriptProgram implements AutoCloseable {
     private final KvCache cache;
     private final Method decode;
     private final Method prefill;
+    private final Method head;
     private final boolean flash;
     private boolean streamReturned;
 
@@ -71,6 +72,7 @@ public final class TorchScriptProgram implements AutoCloseable {
             module = resources.keep(model.load(device, dtype));
             decode = method("decode");
             prefill = method("prefill");
+            head = method("head");
             flash = device.is_cuda()
                     && dtype != ScalarType.Float
                     && config.headSize() % 8 == 0
@@ -226,39 +228,44 @@ public final class TorchScriptProgram implements AutoCloseable {
     }
 
     /**
-     * Logits after the chunks that sample.
+     * Hidden states of the wanted positions, input of {@link #head}.
      *
-     * @return [M, VP] dtype, on the device, a row for each chunk that samples; owned by the caller's scope
+     * @return [M, C] dtype, on the device, in the order of the chunks and positions; owned by the caller's scope
      */
     public Tensor prefill(List<Chunk> chunks) {
         PrefillShape shape = PrefillShape.of(chunks);
         int[] ints = new int[shape.ints()];
         shape.put(IntBuffer.wrap(ints), chunks, cache.pageSize());
-        Tensor told = torch.from_blob(new IntPointer(ints), new long[] {ints.length}, new TensorOptions(ScalarType.Int))
+        Tensor input = torch.from_blob(
+                        new IntPointer(ints), new long[] {ints.length}, new TensorOptions(ScalarType.Int))
                 .to(device, ScalarType.Long);
-        IValue writeRows = new IValue(told.narrow(0, shape.writeRowsAt(), shape.tokens()));
+        IValue writeRows = new IValue(input.narrow(0, shape.writeRowsAt(), shape.tokens()));
         long[] lengths = chunks.stream()
                 .flatMapToLong(chunk -> LongStream.of(chunk.count(), chunk.end()))
                 .toArray();
         // Without rows to read, all is read that is written.
         return prefill.apply(new IValueVector(
-                        new IValue(told.narrow(0, 0, shape.tokens())),
-                        new IValue(told.narrow(0, shape.positionsAt(), shape.tokens())),
+                        new IValue(input.narrow(0, 0, shape.tokens())),
+                        new IValue(input.narrow(0, shape.positionsAt(), shape.tokens())),
                         writeRows,
                         shape.readRows() == 0
                                 ? writeRows
-                                : new IValue(told.narrow(0, shape.readRowsAt(), shape.readRows())),
+                                : new IValue(input.narrow(0, shape.readRowsAt(), shape.readRows())),
                         new IValue(hostTensor(lengths, chunks.size(), 2)),
-                        new IValue(told.narrow(
-                                0,
-                                shape.lastAt(),
-                                chunks.stream()
-                                        .mapToInt(
-                                                chunk -> chunk.wantedPositions().size())
-                                        .sum())),
+                        new IValue(input.narrow(0, shape.wantedAt(), shape.wanted())),
                         new IValue(cache.tensor()),
                         new IValue(flash)))
                 .toTensor();
+    }
+
+    /**
+     * Logits of hidden states.
+     *
+     * @param hidden [M, C] dtype, on the device
+     * @return [M, VP] dtype, on the device; owned by the caller's scope
+     */
+    public Tensor head(Tensor hidden) {
+        return head.apply(new IValueVector(new IValue(hidden))).toTensor();
     }
 
     /** Whether ATen's flash attention takes the heads. */

@@ -135,7 +135,7 @@ final class TorchScriptSource {
                 return self.head(x)
 
             def prefill(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor,
-                        lengths: Tensor, last: Tensor, cache: Tensor, flash: bool) -> Tensor:
+                        lengths: Tensor, wanted: Tensor, cache: Tensor, flash: bool) -> Tensor:
                 spans: List[List[int]] = lengths.tolist()
                 ends = torch.zeros([2, len(spans) + 1], dtype=$int32)
                 ends[:, 1:] = torch.cumsum(lengths, 0).t()
@@ -173,6 +173,6 @@ final class TorchScriptSource {
                             start, first = start + T, first + S
                         out = torch.cat(attended).reshape(-1, $C)
                     x = self.finish(x, out, l)
-                return self.head(x.index_select(0, last))
+                return x.index_select(0, wanted)
             """;
 }

@@ -220,6 +220,9 @@ class CudaLayersIT {
         }
 
         @Override
+        public void wordStarts(boolean[] table) {}
+
+        @Override
         public void launch(List<Chunk> chunks) {
             try (TensorScope scope = new TensorScope()) {
                 exact.configureThread();
@@ -230,7 +233,7 @@ class CudaLayersIT {
                 }
                 if (decodes < chunks.size()) {
                     List<Chunk> prefilling = chunks.subList(decodes, chunks.size());
-                    wanted.addAll(wanted(prefilling, exact.prefill(prefilling), decodes));
+                    wanted.addAll(wanted(prefilling, exact.head(exact.prefill(prefilling)), decodes));
                 }
                 Cuda.check(
                         cudart.cudaDeviceSynchronize(), "cudaDeviceSynchronize"); // its cache is read on another stream

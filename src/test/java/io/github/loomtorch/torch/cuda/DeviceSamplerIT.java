@@ -211,6 +211,9 @@ class DeviceSamplerIT {
         }
 
         @Override
+        public void wordStarts(boolean[] table) {}
+
+        @Override
         public boolean runsAhead() {
             return ahead;
         }

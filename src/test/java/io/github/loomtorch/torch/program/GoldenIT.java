@@ -180,8 +180,9 @@ class GoldenIT {
             @Override
             public void launch(List<Chunk> chunks) {
                 try (TensorScope scope = new TensorScope()) {
-                    Tensor logits =
-                            Gpt2.decodes(chunks) == 1 ? gpt2.program.decode(chunks) : gpt2.program.prefill(chunks);
+                    Tensor logits = Gpt2.decodes(chunks) == 1
+                            ? gpt2.program.decode(chunks)
+                            : gpt2.program.head(gpt2.program.prefill(chunks));
                     logits.to(ScalarType.Float).data_ptr_float().get(row);
                 }
                 super.launch(chunks);

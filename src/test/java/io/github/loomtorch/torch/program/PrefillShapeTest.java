@@ -7,8 +7,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.NaiveScheduler;
 import io.github.loomtorch.testing.FakeCausalLm;
@@ -46,18 +48,18 @@ class PrefillShapeTest {
                 PrefillShape.of(17, 100),
                 PrefillShape.of(3, 700),
                 PrefillShape.of(1, 1025),
-                new PrefillShape(600, 1, 600, 616, 616))) { // reads 16 tokens of before
+                new PrefillShape(600, 1, 600, 616, 616, 1))) { // reads 16 tokens of before
             assertFalse(shapes.stream().anyMatch(shape -> shape.hasRoomFor(tooLarge)), tooLarge.toString());
         }
     }
 
     @Test
     void aSequenceIsNoLongerThanTheContext() {
-        assertEquals(List.of(new PrefillShape(1000, 16, 100, 0, 100)), PrefillShape.recorded(List.of(1000), 100));
+        assertEquals(List.of(new PrefillShape(1000, 16, 100, 0, 100, 1000)), PrefillShape.recorded(List.of(1000), 100));
     }
 
     @Test
-    void laysOutAllThatAPrefillIsTold() {
+    void laysOutTheInputOfAPrefill() {
         Random random = new Random(4);
         FakeCausalLm lm =
                 new FakeCausalLm(6, PAGE_SIZE, 96, 128).runningAhead(true).onLaunch(this::check);
@@ -72,7 +74,12 @@ class PrefillShapeTest {
                 if (i % 5 == 0) { // begins as others do
                     System.arraycopy(beginning, 0, prompt, 0, Math.min(prompt.length, beginning.length));
                 }
-                scheduler.submit(new GenerationRequest(prompt, SamplingParams.greedy(2)));
+                SamplingParams sampling = SamplingParams.greedy(2);
+                if (i % 3 == 0) {
+                    PromptScoring scoring = PromptScoring.from(1 + random.nextInt(prompt.length - 1));
+                    sampling = sampling.toBuilder().promptScoring(scoring).build();
+                }
+                scheduler.submit(new GenerationRequest(prompt, sampling));
             }
         }
         assertTrue(
@@ -89,7 +96,12 @@ class PrefillShapeTest {
         checkLayout(exact, prefilling);
         boolean starts = prefilling.stream().allMatch(chunk -> chunk.start() == 0);
         PrefillShape larger = new PrefillShape(
-                exact.tokens() + 5, exact.sequences() + 3, exact.longest() + 5, 0, exact.longest() + 5);
+                exact.tokens() + 5,
+                exact.sequences() + 3,
+                exact.longest() + 5,
+                0,
+                exact.longest() + 5,
+                exact.wanted() + 3);
         assertEquals(starts, larger.hasRoomFor(exact));
         if (starts) {
             starting++;
@@ -105,7 +117,7 @@ class PrefillShapeTest {
         shape.put(IntBuffer.wrap(ints), chunks, PAGE_SIZE);
         int token = 0;
         int read = 0;
-        int sampling = 0;
+        int wanted = 0;
         assertEquals(0, ints[shape.newEndsAt()]);
         assertEquals(0, ints[shape.readEndsAt()]);
         for (int i = 0; i < chunks.size(); i++) {
@@ -127,8 +139,8 @@ class PrefillShapeTest {
             }
             assertEquals(token, ints[shape.newEndsAt() + i + 1]);
             assertEquals(read, ints[shape.readEndsAt() + i + 1]);
-            if (!chunk.wantedPositions().isEmpty()) {
-                assertEquals(token - 1, ints[shape.lastAt() + sampling++]);
+            for (WantedPosition position : chunk.wantedPositions()) {
+                assertEquals(token - end + position.position(), ints[shape.wantedAt() + wanted++]);
             }
         }
         for (int i = chunks.size(); i < shape.sequences(); i++) {
