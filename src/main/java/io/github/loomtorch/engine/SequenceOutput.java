@@ -131,7 +131,9 @@ final class SequenceOutput {
                 text.append(ids[index]);
             }
             boolean isLast = ended && published == count;
-            listener.onToken(new TokenEvent(index, ids[index], text.take(isLast)));
+            Optional<TokenLogprobs> tokenLogprobs =
+                    logprobs.isEmpty() ? Optional.empty() : Optional.of(logprobs.get(index));
+            listener.onToken(new TokenEvent(index, ids[index], text.take(isLast), tokenLogprobs));
         }
     }
 

@@ -124,6 +124,11 @@ class EngineStepTest extends EngineFixture {
                         .mapToObj(id -> (float) -id)
                         .toList(),
                 completion.logprobs().stream().map(TokenLogprobs::logprob).toList());
+        assertEquals(
+                completion.logprobs(),
+                asking.listener.events().stream()
+                        .map(event -> event.logprobs().orElseThrow())
+                        .toList());
     }
 
     @Test

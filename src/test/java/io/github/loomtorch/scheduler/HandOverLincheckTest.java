@@ -11,6 +11,7 @@ import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.testing.FakeCausalLm;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.jetbrains.lincheck.datastructures.ModelCheckingOptions;
 import org.jetbrains.lincheck.datastructures.Operation;
 import org.junit.jupiter.api.Tag;
@@ -88,7 +89,7 @@ class HandOverLincheckTest {
 
         @Operation(nonParallelGroup = "engine")
         public void add() {
-            log.add(new TokenEvent(0, 0, ""));
+            log.add(new TokenEvent(0, 0, "", Optional.empty()));
         }
 
         @Operation

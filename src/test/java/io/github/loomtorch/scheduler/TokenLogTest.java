@@ -12,6 +12,7 @@ import java.util.Collections;
 import java.util.Iterator;
 import java.util.List;
 import java.util.NoSuchElementException;
+import java.util.Optional;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
@@ -22,7 +23,7 @@ class TokenLogTest {
     private final TokenLog log = new TokenLog();
 
     private static TokenEvent event(int index) {
-        return new TokenEvent(index, index, "");
+        return new TokenEvent(index, index, "", Optional.empty());
     }
 
     @Test
