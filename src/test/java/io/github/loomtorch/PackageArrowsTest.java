@@ -50,6 +50,7 @@ class PackageArrowsTest {
                 "torch     | request options model sampling engine",
                 "base      | request options tokenizer model engine scheduler torch",
                 "bench     | request options tokenizer scheduler base",
+                "server    | request options tokenizer base",
             })
     void aPackageUsesOnlyThoseBelowIt(String from, String allowed) {
         String[] mayUse = Stream.concat(
@@ -101,6 +102,17 @@ class PackageArrowsTest {
                 .should()
                 .dependOnClassesThat()
                 .resideInAnyPackage("org.bytedeco.cuda..", "org.bytedeco.pytorch.cuda..")
+                .check(CLASSES);
+    }
+
+    @Test
+    void onlyTheServerUsesJetty() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage(ROOT + ".server..")
+                .should()
+                .dependOnClassesThat()
+                .resideInAPackage("org.eclipse.jetty..")
                 .check(CLASSES);
     }
 

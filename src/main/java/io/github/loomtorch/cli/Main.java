@@ -22,6 +22,7 @@ import picocli.CommandLine.ScopeType;
         description = "Text out of a GPT-2 model, one prompt at a time or in batches.",
         subcommands = {
             GenerateCommand.class,
+            ServeCommand.class,
             TokenizeCommand.class,
             ExportCommand.class,
             ConvertCommand.class,

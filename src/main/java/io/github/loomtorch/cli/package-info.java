@@ -1,5 +1,5 @@
 /**
- * The command line: {@code java -jar target/loomtorch.jar generate|tokenize|export|bench|demo}. Each command is a
+ * The command line: {@code java -jar target/loomtorch.jar generate|serve|tokenize|export|bench|demo}. Each command is a
  * class; {@link io.github.loomtorch.cli.Main} turns what they throw into one sentence and an exit status.
  */
 @NullMarked

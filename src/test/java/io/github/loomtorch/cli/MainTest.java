@@ -34,6 +34,7 @@ class MainTest {
             strings = {
                 "",
                 "generate",
+                "serve",
                 "tokenize",
                 "export",
                 "demo",
@@ -147,6 +148,8 @@ class MainTest {
                 "--json",
                 "--csv",
                 "--cache",
+                "--host",
+                "--api-key-file",
                 "--dump");
         List<DynamicTest> tests = new ArrayList<>();
         for (CommandSpec command : leaves(Main.commandLine(new Main()).getCommandSpec())) {

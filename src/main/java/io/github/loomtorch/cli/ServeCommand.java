@@ -1,0 +1,152 @@
+package io.github.loomtorch.cli;
+
+import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.options.QueueOptions;
+import io.github.loomtorch.options.SchedulerOptions;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.Scheduler;
+import io.github.loomtorch.scheduler.Schedulers;
+import io.github.loomtorch.server.HttpServer;
+import io.github.loomtorch.server.ServedModel;
+import io.github.loomtorch.server.ServerOptions;
+import io.github.loomtorch.tokenizer.Tokenizer;
+import io.github.loomtorch.torch.Gpt2Loader;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CountDownLatch;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+@Command(
+        name = "serve",
+        header = "Serves OpenAI's completions over HTTP.",
+        description = {
+            "Listens, loads the model, and is ready when GET /ready says 200. SIGTERM ends it after the requests in flight.",
+            "HTTP is not encrypted: beyond this machine, let a proxy add TLS."
+        },
+        footer = {
+            "  loomtorch serve --model gpt2",
+            "  loomtorch serve --model gpt2 --host 0.0.0.0 --port 8080 --api-key-file keys.txt",
+            "  curl http://127.0.0.1:8000/v1/completions -d '{\"prompt\": \"Once upon a time\", \"max_tokens\": 20}'"
+        })
+final class ServeCommand implements Callable<Integer> {
+    private static final String LOGGER = "org.slf4j.simpleLogger.";
+    private static final int WARM_UP_TOKENS = 4;
+
+    @Option(
+            names = "--host",
+            paramLabel = "HOST",
+            description =
+                    "Address to listen at. The default is reached from this machine only; 0.0.0.0 listens at all (default: ${DEFAULT-VALUE}).")
+    private String host = "127.0.0.1";
+
+    @Option(
+            names = "--port",
+            paramLabel = "N",
+            description = "Port to listen at, 0 for a free one (default: ${DEFAULT-VALUE}).")
+    private int port = 8000;
+
+    @Option(
+            names = "--api-key-file",
+            paramLabel = "FILE",
+            description = "File with a key on each line, one of which clients must send (default: no key is needed).")
+    private Path apiKeyFile;
+
+    @Option(
+            names = "--drain-seconds",
+            paramLabel = "N",
+            description = "How long SIGTERM lets requests in flight run on (default: ${DEFAULT-VALUE}).")
+    private int drainSeconds = 30;
+
+    @Option(
+            names = "--max-batch-size",
+            paramLabel = "N",
+            description = "Most requests that run together (default: ${DEFAULT-VALUE}).")
+    private int maxBatchSize = ModelOptions.defaults().maxBatchSize();
+
+    @Option(
+            names = "--max-queued-requests",
+            paramLabel = "N",
+            description = "Most requests that wait; more are refused with status 429 (default: ${DEFAULT-VALUE}).")
+    private int maxQueuedRequests = QueueOptions.defaults().maxQueuedRequests();
+
+    @Mixin
+    private ModelFolderOptions model;
+
+    @Mixin
+    private TokenizerOptions tokenizer;
+
+    @Mixin
+    private DeviceOptions device;
+
+    @Override
+    public Integer call() throws IOException, InterruptedException {
+        Checks.atLeast(0, drainSeconds, "drainSeconds");
+        ModelOptions modelOptions = device.torch(maxBatchSize);
+        QueueOptions queue =
+                QueueOptions.builder().maxQueuedRequests(maxQueuedRequests).build();
+        ServerOptions options =
+                ServerOptions.builder().host(host).port(port).apiKeys(apiKeys()).build();
+        ModelDirectory directory = model.open();
+        // A server's log is its only output.
+        System.setProperty(LOGGER + "log.io.github.loomtorch.server", "info");
+        System.setProperty(LOGGER + "showDateTime", "true");
+        System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
+        try (HttpServer server = HttpServer.start(options, Versions.loomtorch())) {
+            Tokenizer bpe = tokenizer.load(directory);
+            String fingerprint = Fingerprint.of(directory, modelOptions);
+            try (Scheduler scheduler = Schedulers.start(
+                    SchedulerOptions.continuous(queue),
+                    List.of(() ->
+                            new Engine(Gpt2Loader.load(directory, modelOptions), bpe, EngineOptions.defaults())))) {
+                warmUp(scheduler);
+                String name = directory.path().toAbsolutePath().normalize().getFileName() + "";
+                server.serve(
+                        new ServedModel(name, scheduler, bpe, directory.config().contextLength(), fingerprint));
+                Runtime.getRuntime().addShutdownHook(new Thread(() -> end(server, scheduler), "shutdown"));
+                new CountDownLatch(1).await(); // until a signal ends the process
+            }
+        }
+        return 0;
+    }
+
+    /** Runs a few tokens, so that the first client does not wait for what is made on first use. */
+    private static void warmUp(Scheduler scheduler) {
+        scheduler
+                .submit(new GenerationRequest(new int[] {0}, SamplingParams.greedy(WARM_UP_TOKENS)))
+                .join();
+    }
+
+    private void end(HttpServer server, Scheduler scheduler) {
+        try {
+            server.drain(Duration.ofSeconds(drainSeconds));
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+        server.close();
+        scheduler.closeNow();
+    }
+
+    private List<String> apiKeys() throws IOException {
+        if (apiKeyFile == null) {
+            return List.of();
+        }
+        List<String> keys = Files.readAllLines(apiKeyFile).stream()
+                .map(String::strip)
+                .filter(line -> !line.isEmpty())
+                .toList();
+        if (keys.isEmpty()) {
+            throw new IOException(apiKeyFile + ": expected a key on each line, got no key");
+        }
+        return keys;
+    }
+}

@@ -1,0 +1,294 @@
+package io.github.loomtorch.server;
+
+import com.fasterxml.jackson.core.JsonGenerator;
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.Generation;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.TokenEvent;
+import io.github.loomtorch.request.UnusableLogitsException;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.Flow;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
+import org.eclipse.jetty.io.EofException;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One call of {@code POST /v1/completions}: submits its prompts, and writes the answer when all have ended, or events
+ * as tokens come. If the client leaves, everything is cancelled. Confined to the thread of the request, but for
+ * {@link #abort}.
+ */
+final class CompletionCall {
+    private final Exchange exchange;
+    private final ServedModel model;
+    private final CompletionRequest request;
+    private final String id;
+    private final long createdSeconds;
+    private final List<ChoiceWriter> choices = new ArrayList<>();
+    private final List<Generation> generations = new ArrayList<>();
+    private final BlockingQueue<News> news = new LinkedBlockingQueue<>();
+    private volatile boolean aborted;
+
+    /** Something of one generation: a token, its end or its failure. */
+    private record News(
+            int choice,
+            @Nullable TokenEvent token,
+            @Nullable Completion end,
+            @Nullable Throwable failure) {}
+
+    CompletionCall(Exchange exchange, ServedModel model, CompletionRequest request) {
+        this.exchange = exchange;
+        this.model = model;
+        this.request = request;
+        id = "cmpl-" + exchange.id();
+        createdSeconds = System.currentTimeMillis() / 1000;
+    }
+
+    /** Ends the call, as the server shuts down: a stream gets a last event that says so. Called on any thread. */
+    void abort() {
+        aborted = true;
+        List<Generation> running;
+        synchronized (generations) {
+            running = List.copyOf(generations);
+        }
+        running.forEach(Generation::cancel);
+    }
+
+    /** Runs the call and answers. */
+    void run() throws IOException {
+        for (GenerationRequest prompt : request.requests()) {
+            for (int i = 0; i < request.n(); i++) {
+                choices.add(new ChoiceWriter(choices.size(), prompt, request.answer(), model.tokenizer()));
+            }
+        }
+        ClientWatch client = new ClientWatch(exchange);
+        try {
+            submit();
+            if (request.answer().stream()) {
+                stream(client);
+            } else {
+                awaitAll(client);
+                exchange.sendJson(JsonAnswers.write(this::writeAnswer));
+            }
+        } catch (IOException | RuntimeException e) {
+            generations.forEach(Generation::cancel);
+            throw e;
+        }
+    }
+
+    private void submit() {
+        if (request.onlyEcho()) {
+            return;
+        }
+        try {
+            for (GenerationRequest prompt : request.requests()) {
+                List<Generation> copies = model.scheduler().submitCopies(prompt, request.n());
+                synchronized (generations) {
+                    generations.addAll(copies);
+                }
+            }
+        } catch (IllegalArgumentException e) {
+            throw SamplingFields.refusal(e);
+        } catch (RejectedExecutionException e) {
+            throw ApiException.queueFull(String.valueOf(e.getMessage()));
+        } catch (IllegalStateException e) {
+            throw ApiException.unavailable(String.valueOf(e.getMessage()));
+        }
+        for (int i = 0; i < generations.size(); i++) {
+            int choice = i;
+            if (request.answer().stream()) {
+                generations.get(i).publisher().subscribe(new Subscriber(choice));
+            } else {
+                var unused = generations
+                        .get(i)
+                        .completion()
+                        .whenComplete((end, failure) -> news.add(new News(choice, null, end, failure)));
+            }
+        }
+        if (aborted) {
+            abort();
+        }
+    }
+
+    /** Puts the tokens of a generation in the queue. At most the model's context of them wait there. */
+    private final class Subscriber implements Flow.Subscriber<TokenEvent> {
+        private final int choice;
+
+        Subscriber(int choice) {
+            this.choice = choice;
+        }
+
+        @Override
+        public void onSubscribe(Flow.Subscription subscription) {
+            subscription.request(Long.MAX_VALUE);
+        }
+
+        @Override
+        public void onNext(TokenEvent token) {
+            news.add(new News(choice, token, null, null));
+        }
+
+        @Override
+        public void onError(Throwable failure) {
+            news.add(new News(choice, null, null, failure));
+        }
+
+        @Override
+        public void onComplete() {
+            var unused = generations
+                    .get(choice)
+                    .completion()
+                    .whenComplete((end, failure) -> news.add(new News(choice, null, end, failure)));
+        }
+    }
+
+    private void awaitAll(ClientWatch client) throws IOException {
+        for (int left = generations.size(); left > 0; left--) {
+            News end = next(client);
+            choices.get(end.choice).endWithAll(completed(end));
+        }
+    }
+
+    private void stream(ClientWatch client) throws IOException {
+        EventStream events = new EventStream(exchange);
+        try {
+            int left = generations.size();
+            if (left == 0) {
+                choices.forEach(choice -> events.add(json -> writeEvent(json, choice, true)));
+            }
+            List<News> batch = new ArrayList<>();
+            while (left > 0) {
+                batch.add(next(client));
+                news.drainTo(batch); // what came while the last event was written goes out together
+                for (News item : batch) {
+                    ChoiceWriter choice = choices.get(item.choice);
+                    if (item.token != null) {
+                        choice.add(item.token);
+                    } else {
+                        choice.end(completed(item));
+                        left--;
+                    }
+                }
+                boolean isLast = left == 0;
+                batch.stream()
+                        .mapToInt(News::choice)
+                        .distinct()
+                        .mapToObj(choices::get)
+                        .forEach(choice -> {
+                            if (choice.hasNews()) {
+                                events.add(json -> writeEvent(json, choice, isLast));
+                            }
+                        });
+                batch.clear();
+                events.send();
+            }
+            if (request.answer().usageAtEnd()) {
+                events.add(this::writeUsageEvent);
+            }
+        } catch (ApiException e) {
+            generations.forEach(Generation::cancel);
+            events.add(json -> JsonAnswers.error(json, e));
+        }
+        events.end(client.mustClose());
+    }
+
+    /** Waits for the next news. */
+    private News next(ClientWatch client) throws IOException {
+        try {
+            while (true) {
+                News item = news.poll(ClientWatch.INTERVAL_MILLIS, TimeUnit.MILLISECONDS);
+                if (client.hasLeft()) {
+                    throw new EofException("the client has left");
+                }
+                if (item != null) {
+                    return item;
+                }
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw ApiException.unavailable("the server is shutting down");
+        }
+    }
+
+    private Completion completed(News item) {
+        if (aborted) {
+            throw ApiException.unavailable("the server is shutting down; the request was not finished");
+        }
+        if (item.end != null) {
+            return item.end;
+        }
+        Throwable cause =
+                item.failure instanceof CompletionException e && e.getCause() != null ? e.getCause() : item.failure;
+        String message = cause == null ? "unknown" : String.valueOf(cause.getMessage());
+        if (cause instanceof UnusableLogitsException && message.contains("logitBias")) {
+            throw SamplingFields.refusal(new IllegalArgumentException(message));
+        }
+        if (cause instanceof IllegalStateException) {
+            throw ApiException.unavailable(message);
+        }
+        throw ApiException.internal("the generation failed: " + message);
+    }
+
+    private void writeHead(JsonGenerator json, boolean withFingerprint) throws IOException {
+        json.writeStringField("id", id);
+        json.writeStringField("object", "text_completion");
+        json.writeNumberField("created", createdSeconds);
+        json.writeStringField("model", model.name());
+        if (withFingerprint) {
+            json.writeStringField("system_fingerprint", model.fingerprint());
+        }
+    }
+
+    private void writeAnswer(JsonGenerator json) throws IOException {
+        json.writeStartObject();
+        writeHead(json, true);
+        json.writeArrayFieldStart("choices");
+        for (ChoiceWriter choice : choices) {
+            choice.write(json);
+        }
+        json.writeEndArray();
+        writeUsage(json, request.requests(), choices);
+        json.writeEndObject();
+    }
+
+    private void writeEvent(JsonGenerator json, ChoiceWriter choice, boolean isLast) throws IOException {
+        json.writeStartObject();
+        writeHead(json, isLast);
+        json.writeArrayFieldStart("choices");
+        choice.write(json);
+        json.writeEndArray();
+        if (request.answer().usageAlways()) {
+            writeUsage(json, List.of(choice.request()), List.of(choice));
+        }
+        json.writeEndObject();
+    }
+
+    private void writeUsageEvent(JsonGenerator json) throws IOException {
+        json.writeStartObject();
+        writeHead(json, true);
+        json.writeArrayFieldStart("choices");
+        json.writeEndArray();
+        writeUsage(json, request.requests(), choices);
+        json.writeEndObject();
+    }
+
+    /** A prompt counts once, however many continuations it has. */
+    private void writeUsage(JsonGenerator json, Collection<GenerationRequest> prompts, Collection<ChoiceWriter> counted)
+            throws IOException {
+        long prompt =
+                prompts.stream().mapToLong(one -> one.promptTokenIds().length).sum();
+        long completion =
+                counted.stream().mapToLong(ChoiceWriter::completionTokens).sum();
+        json.writeObjectFieldStart("usage");
+        json.writeNumberField("prompt_tokens", prompt);
+        json.writeNumberField("completion_tokens", completion);
+        json.writeNumberField("total_tokens", prompt + completion);
+        json.writeEndObject();
+    }
+}

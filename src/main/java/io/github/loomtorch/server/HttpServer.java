@@ -1,0 +1,142 @@
+package io.github.loomtorch.server;
+
+import java.io.IOException;
+import java.net.URI;
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
+import org.eclipse.jetty.http2.server.HTTP2CServerConnectionFactory;
+import org.eclipse.jetty.server.HttpConfiguration;
+import org.eclipse.jetty.server.HttpConnectionFactory;
+import org.eclipse.jetty.server.NetworkConnectionLimit;
+import org.eclipse.jetty.server.Server;
+import org.eclipse.jetty.server.ServerConnector;
+import org.eclipse.jetty.util.VirtualThreads;
+import org.eclipse.jetty.util.thread.QueuedThreadPool;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Serves one model over HTTP/1.1 and HTTP/2 without TLS. Its life: {@link #start} listens and answers 503,
+ * {@link #serve} makes it ready, {@link #drain} refuses new requests and lets those in flight end, {@link #close} stops
+ * it. Thread-safe.
+ */
+public final class HttpServer implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
+    private static final int MAX_PLATFORM_THREADS = 64;
+    private static final long DRAIN_LOOK_MILLIS = 20;
+
+    private final Server server;
+    private final ServerConnector connector;
+    private final Routes routes;
+
+    private HttpServer(ServerOptions options, String version) {
+        QueuedThreadPool threads = new QueuedThreadPool(MAX_PLATFORM_THREADS);
+        threads.setName("loomtorch-http");
+        threads.setVirtualThreadsExecutor(VirtualThreads.getDefaultVirtualThreadsExecutor());
+        server = new Server(threads);
+        HttpConfiguration http = new HttpConfiguration();
+        http.setSendServerVersion(false);
+        http.setRequestHeaderSize(options.maxHeaderBytes());
+        connector =
+                new ServerConnector(server, new HttpConnectionFactory(http), new HTTP2CServerConnectionFactory(http));
+        connector.setHost(options.host());
+        connector.setPort(options.port());
+        connector.setIdleTimeout(options.idleTimeout().toMillis());
+        server.addConnector(connector);
+        server.addBean(new NetworkConnectionLimit(options.maxConnections(), server));
+        server.setErrorHandler(new JettyErrors());
+        routes = new Routes(options, version);
+        server.setHandler(routes);
+    }
+
+    /**
+     * Listens. Until {@link #serve}, requests for the model get 503.
+     *
+     * @param options where, and what it takes
+     * @param version of this software, as {@code GET /version} reports it
+     * @return a server, to be closed
+     * @throws IOException if the address cannot be listened at
+     */
+    public static HttpServer start(ServerOptions options, String version) throws IOException {
+        HttpServer started = new HttpServer(options, version);
+        try {
+            started.server.start();
+        } catch (IOException e) {
+            started.close();
+            throw new IOException(
+                    "listening failed: " + options.host() + ":" + options.port() + ": " + e.getMessage()
+                            + "; choose another --host or --port",
+                    e);
+        } catch (Exception e) {
+            started.close();
+            throw new IllegalStateException("the HTTP server did not start: " + e.getMessage(), e);
+        }
+        LOG.info("listening on {}", started.uri());
+        return started;
+    }
+
+    /**
+     * Where it listens.
+     *
+     * @return {@code http://host:port/}
+     */
+    public URI uri() {
+        String host = connector.getHost();
+        String bracketed = host.contains(":") && !host.startsWith("[") ? "[" + host + "]" : host;
+        return URI.create("http://" + bracketed + ":" + connector.getLocalPort() + "/");
+    }
+
+    /**
+     * Takes requests for a model from now on.
+     *
+     * @param model loaded and warm; its scheduler is not closed by this server
+     */
+    public void serve(ServedModel model) {
+        routes.serve(model);
+        LOG.info("ready: model {}, at most {} tokens", model.name(), model.contextLength());
+    }
+
+    /**
+     * Is no longer ready, refuses new requests with 503, and waits for those in flight. Those that have not ended in
+     * time are cancelled; their streams get a last event that says so.
+     *
+     * @param patience how long to wait for requests in flight, &gt;= 0
+     * @throws InterruptedException if interrupted while waiting; the requests in flight go on
+     */
+    public void drain(Duration patience) throws InterruptedException {
+        routes.drain();
+        LOG.info("draining for at most {} s", patience.toSeconds());
+        long deadline = System.nanoTime() + patience.toNanos();
+        while (routes.requestsInFlight() > 0 && System.nanoTime() < deadline) {
+            TimeUnit.MILLISECONDS.sleep(DRAIN_LOOK_MILLIS);
+        }
+        if (routes.requestsInFlight() > 0) {
+            LOG.warn("cancelling the requests that have not ended within {} s", patience.toSeconds());
+            routes.abort();
+            long abortDeadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(5);
+            while (routes.requestsInFlight() > 0 && System.nanoTime() < abortDeadline) {
+                TimeUnit.MILLISECONDS.sleep(DRAIN_LOOK_MILLIS);
+            }
+        }
+    }
+
+    /**
+     * How many requests for the model are in flight: waiting, running or being written.
+     *
+     * @return &gt;= 0
+     */
+    public int requestsInFlight() {
+        return routes.requestsInFlight();
+    }
+
+    /** Stops listening and closes all connections. Idempotent. */
+    @Override
+    public void close() {
+        try {
+            server.stop();
+        } catch (Exception e) {
+            LOG.warn("the HTTP server did not stop cleanly", e);
+        }
+        LOG.info("stopped");
+    }
+}

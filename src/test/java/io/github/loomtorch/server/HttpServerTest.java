@@ -1,0 +1,327 @@
+package io.github.loomtorch.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import io.github.loomtorch.testing.StepGate;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.InetAddress;
+import java.net.Socket;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The server's life, its clients' lives, and its limits, on the fake model. */
+@Timeout(20)
+class HttpServerTest {
+    private static final String LONG =
+            "{\"prompt\": \"abc\", \"max_tokens\": 60, \"ignore_eos\": true, \"stream\": %b}";
+
+    private static int status(URI uri) throws Exception {
+        try (HttpClient client = HttpClient.newHttpClient()) {
+            return client.send(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString())
+                    .statusCode();
+        }
+    }
+
+    @Test
+    void isReadyOnlyWhenItHasAModel() throws Exception {
+        try (HttpServer loading = FakeServer.loading(options -> options)) {
+            assertEquals(200, status(loading.uri().resolve("/health")));
+            assertEquals(503, status(loading.uri().resolve("/ready")));
+            assertEquals(503, status(loading.uri().resolve("/v1/models")));
+        }
+        try (FakeServer fake = new FakeServer()) {
+            assertEquals(200, fake.get("/ready").statusCode());
+            assertEquals(200, fake.get("/health").statusCode());
+            JsonNode models = FakeServer.JSON.readTree(fake.get("/v1/models").body());
+            assertEquals("fake", models.at("/data/0/id").textValue());
+            assertEquals(64, models.at("/data/0/max_model_len").intValue());
+            assertEquals("{\"version\":\"test\"}", fake.get("/version").body());
+            fake.scheduler.closeNow();
+            assertEquals(503, fake.get("/ready").statusCode());
+        }
+    }
+
+    @Test
+    void listensOnThisMachineOnly() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            assertTrue(InetAddress.getByName(fake.server.uri().getHost()).isLoopbackAddress());
+        }
+    }
+
+    @Test
+    void aPortInUseIsRefusedInOneSentence() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            int port = fake.server.uri().getPort();
+            IOException refused = assertThrows(
+                    IOException.class,
+                    () -> FakeServer.loading(options -> options.port(port)).close());
+            assertTrue(refused.getMessage().startsWith("listening failed: 127.0.0.1:" + port), refused.getMessage());
+        }
+    }
+
+    @Test
+    void aStreamHasTheTokensOfTheWholeAnswer() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            String body =
+                    "{\"prompt\": \"abc\", \"max_tokens\": 30, \"seed\": 7, \"ignore_eos\": true, \"logprobs\": 0,"
+                            + " \"return_token_ids\": true, \"stream\": %b, \"n\": 2%s}";
+            JsonNode whole = fake.complete(body.formatted(false, ""));
+            List<JsonNode> events = events(fake.post(
+                            "/v1/completions", body.formatted(true, ", \"stream_options\": {\"include_usage\": true}"))
+                    .body());
+            for (int choice = 0; choice < 2; choice++) {
+                StringBuilder text = new StringBuilder();
+                StringBuilder ids = new StringBuilder();
+                StringBuilder offsets = new StringBuilder();
+                for (JsonNode event : events) {
+                    JsonNode part = event.at("/choices/0");
+                    if (part.path("index").asInt(-1) == choice) {
+                        text.append(part.path("text").textValue());
+                        part.path("token_ids").forEach(id -> ids.append(id).append(','));
+                        part.at("/logprobs/text_offset")
+                                .forEach(id -> offsets.append(id).append(','));
+                    }
+                }
+                JsonNode expected = whole.at("/choices/" + choice);
+                assertEquals(expected.path("text").textValue(), text.toString());
+                assertEquals(expected.path("token_ids").toString(), "[" + ids.substring(0, ids.length() - 1) + "]");
+                assertEquals(
+                        expected.at("/logprobs/text_offset").toString(),
+                        "[" + offsets.substring(0, offsets.length() - 1) + "]");
+            }
+            JsonNode usage = events.getLast();
+            assertEquals("[]", usage.path("choices").toString());
+            assertEquals(whole.path("usage"), usage.path("usage"));
+        }
+    }
+
+    /** The JSON of each event but the last, {@code [DONE]}. */
+    private static List<JsonNode> events(String stream) {
+        assertTrue(stream.endsWith("data: [DONE]\n\n"), stream);
+        return Stream.of(stream.split("\n\n"))
+                .filter(event -> !event.equals("data: [DONE]"))
+                .map(event -> {
+                    try {
+                        return FakeServer.JSON.readTree(event.substring("data: ".length()));
+                    } catch (IOException e) {
+                        throw new AssertionError(event, e);
+                    }
+                })
+                .toList();
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void aSilentClientThatLeavesFreesItsSlot(boolean stream) throws Exception {
+        StepGate gate = new StepGate();
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> model.onAwait(chunks -> gate.pass()))) {
+            try (Socket socket = new Socket("127.0.0.1", fake.server.uri().getPort())) {
+                String body = LONG.formatted(stream);
+                socket.getOutputStream()
+                        .write(("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: " + body.length()
+                                        + "\r\n\r\n" + body)
+                                .getBytes(StandardCharsets.US_ASCII));
+                gate.awaitStep();
+            }
+            // The step of the request is still held; the server notices while nothing is written.
+            awaitIdle(fake);
+            gate.open();
+            awaitFreePages(fake);
+        }
+    }
+
+    @Test
+    void anHttp2StreamThatIsResetFreesItsSlot() throws Exception {
+        StepGate gate = new StepGate();
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> model.onAwait(chunks -> gate.pass()));
+                HttpClient http2 = HttpClient.newBuilder()
+                        .version(HttpClient.Version.HTTP_2)
+                        .build()) {
+            assertEquals(
+                    HttpClient.Version.HTTP_2,
+                    http2.send(HttpRequest.newBuilder(fake.uri("/health")).build(), BodyHandlers.discarding())
+                            .version());
+            CompletableFuture<HttpResponse<InputStream>> answer = http2.sendAsync(
+                    fake.request("/v1/completions", LONG.formatted(false)), BodyHandlers.ofInputStream());
+            gate.awaitStep();
+            answer.cancel(true);
+            awaitIdle(fake);
+            gate.open();
+            awaitFreePages(fake);
+        }
+    }
+
+    private static void awaitIdle(FakeServer fake) throws InterruptedException {
+        while (fake.server.requestsInFlight() > 0) {
+            Thread.sleep(5);
+        }
+    }
+
+    private static void awaitFreePages(FakeServer fake) throws InterruptedException {
+        while (fake.runningTokens() > 0) {
+            Thread.sleep(5);
+        }
+        assertEquals(fake.pages(), fake.freePages());
+    }
+
+    @Test
+    void aConnectionIsKeptAfterAWaitThatLookedAtIt() throws Exception {
+        StepGate gate = new StepGate();
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> model.onAwait(chunks -> gate.pass()));
+                Socket socket = new Socket("127.0.0.1", fake.server.uri().getPort())) {
+            String body = LONG.formatted(false);
+            byte[] request = ("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: " + body.length()
+                            + "\r\n\r\n" + body)
+                    .getBytes(StandardCharsets.US_ASCII);
+            socket.getOutputStream().write(request);
+            gate.awaitStep();
+            Thread.sleep(3 * ClientWatch.INTERVAL_MILLIS); // lets the server look
+            gate.open();
+            assertTrue(readAnswer(socket).startsWith("HTTP/1.1 200"));
+            socket.getOutputStream().write(request);
+            assertTrue(readAnswer(socket).startsWith("HTTP/1.1 200"));
+        }
+    }
+
+    private static String readAnswer(Socket socket) throws IOException {
+        StringBuilder answer = new StringBuilder();
+        while (!answer.toString().endsWith("}}")) {
+            int read = socket.getInputStream().read();
+            if (read < 0) {
+                break;
+            }
+            answer.append((char) read);
+        }
+        return answer.toString();
+    }
+
+    @Test
+    void aFullQueueIsRefusedWith429() throws Exception {
+        StepGate gate = new StepGate();
+        try (FakeServer fake =
+                new FakeServer(o -> o, q -> q.maxQueuedRequests(1), model -> model.onAwait(chunks -> gate.pass()))) {
+            List<CompletableFuture<HttpResponse<String>>> running = Stream.generate(() -> fake.client.sendAsync(
+                            fake.request("/v1/completions", LONG.formatted(false)), BodyHandlers.ofString()))
+                    .limit(1)
+                    .toList();
+            gate.awaitStep();
+            HttpResponse<String> refused = fake.post("/v1/completions", "{\"prompt\": \"abc\", \"n\": 8}");
+            assertEquals(429, refused.statusCode(), refused.body());
+            assertEquals("1", refused.headers().firstValue("Retry-After").orElseThrow());
+            gate.open();
+            assertEquals(200, running.getFirst().join().statusCode());
+        }
+    }
+
+    @Test
+    void keysAreAskedFor() throws Exception {
+        try (FakeServer fake =
+                new FakeServer(options -> options.apiKeys(List.of("one", "two")), q -> q, model -> model)) {
+            for (String path : List.of("/v1/models", "/tokenizer_info")) {
+                assertEquals(401, fake.get(path).statusCode());
+            }
+            HttpResponse<String> refused = fake.post("/v1/completions", "{\"prompt\": \"abc\"}");
+            assertEquals(401, refused.statusCode());
+            assertEquals(
+                    "Bearer", refused.headers().firstValue("WWW-Authenticate").orElseThrow());
+            assertFalse(refused.body().contains("one"));
+            assertEquals(200, fake.get("/ready").statusCode());
+            for (String header : List.of("Bearer one", "bearer two")) {
+                HttpRequest request = HttpRequest.newBuilder(fake.uri("/v1/models"))
+                        .header("Authorization", header)
+                        .build();
+                assertEquals(
+                        200, fake.client.send(request, BodyHandlers.ofString()).statusCode());
+            }
+            for (String header : List.of("Bearer on", "Bearer ones", "Basic one", "one", "Bearer ")) {
+                HttpRequest request = HttpRequest.newBuilder(fake.uri("/v1/models"))
+                        .header("Authorization", header)
+                        .build();
+                assertEquals(
+                        401, fake.client.send(request, BodyHandlers.ofString()).statusCode(), header);
+            }
+        }
+    }
+
+    @Test
+    void aLongBodyIsRefusedWith413() throws Exception {
+        try (FakeServer fake = new FakeServer(options -> options.maxBodyBytes(100), q -> q, model -> model)) {
+            String body = "{\"prompt\": \"" + "a".repeat(100) + "\"}";
+            assertEquals(413, fake.post("/v1/completions", body).statusCode());
+            HttpRequest chunked = HttpRequest.newBuilder(fake.uri("/v1/completions"))
+                    .POST(HttpRequest.BodyPublishers.ofInputStream(
+                            () -> new ByteArrayInputStream(body.getBytes(StandardCharsets.UTF_8))))
+                    .build();
+            assertEquals(413, fake.client.send(chunked, BodyHandlers.ofString()).statusCode());
+        }
+    }
+
+    @Test
+    void drainingRefusesNewRequestsAndFinishesTheOthers() throws Exception {
+        StepGate gate = new StepGate();
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> model.onAwait(chunks -> gate.pass()))) {
+            CompletableFuture<HttpResponse<String>> running = fake.client.sendAsync(
+                    fake.request("/v1/completions", LONG.formatted(false)), BodyHandlers.ofString());
+            gate.awaitStep();
+            CompletableFuture<Void> drained = drain(fake, Duration.ofSeconds(15));
+            while (fake.get("/ready").statusCode() == 200) {
+                Thread.onSpinWait();
+            }
+            HttpResponse<String> refused = fake.post("/v1/completions", "{\"prompt\": \"abc\"}");
+            assertEquals(503, refused.statusCode());
+            assertFalse(drained.isDone());
+            gate.open();
+            assertEquals(200, running.join().statusCode());
+            drained.join();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void drainingCancelsWhatDoesNotEndInTimeAndSaysSo(boolean stream) throws Exception {
+        StepGate gate = new StepGate();
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> model.onAwait(chunks -> gate.pass()))) {
+            CompletableFuture<HttpResponse<String>> running = fake.client.sendAsync(
+                    fake.request("/v1/completions", LONG.formatted(stream)), BodyHandlers.ofString());
+            gate.awaitStep();
+            CompletableFuture<Void> drained = drain(fake, Duration.ZERO);
+            while (fake.get("/ready").statusCode() == 200) {
+                Thread.onSpinWait();
+            }
+            gate.open();
+            drained.join();
+            HttpResponse<String> answer = running.join();
+            assertEquals(stream ? 200 : 503, answer.statusCode());
+            assertTrue(answer.body().contains("the server is shutting down"), answer.body());
+            assertEquals(stream, answer.body().endsWith("data: [DONE]\n\n"));
+        }
+    }
+
+    private static CompletableFuture<Void> drain(FakeServer fake, Duration patience) {
+        return CompletableFuture.runAsync(() -> {
+            try {
+                fake.server.drain(patience);
+            } catch (InterruptedException e) {
+                throw new AssertionError(e);
+            }
+        });
+    }
+}
