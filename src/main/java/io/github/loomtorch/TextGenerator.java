@@ -6,11 +6,14 @@ import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.options.SchedulerOptions;
+import io.github.loomtorch.options.ScoreOptions;
+import io.github.loomtorch.request.ChoiceScore;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.Scheduler;
+import io.github.loomtorch.request.TextScore;
 import io.github.loomtorch.request.TokenListener;
 import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.scheduler.Schedulers;
@@ -37,14 +40,21 @@ import org.jspecify.annotations.Nullable;
  * }
  * }</pre>
  *
+ * <p>Whatever submits throws {@link IllegalStateException} if the generator is closed or its devices are lost,
+ * {@link RejectedExecutionException} if the queue is full, and {@link CancellationException} if it is interrupted while
+ * it waits for room in a queue that blocks. Whatever waits for a result throws {@link CompletionException} if the
+ * request failed, with its cause, and {@link CancellationException} if it is interrupted.
+ *
  * <p>Thread-safe; made for callers on virtual threads, which wait without holding a platform thread.
  */
 public final class TextGenerator implements AutoCloseable {
     private final Tokenizer tokenizer;
     private final Scheduler scheduler;
+    private final TextScorer scorer;
     private final long maxPromptCharacters;
 
-    private TextGenerator(Tokenizer tokenizer, Scheduler scheduler, long maxPromptCharacters) {
+    private TextGenerator(Tokenizer tokenizer, Scheduler scheduler, int contextLength, long maxPromptCharacters) {
+        scorer = new TextScorer(tokenizer, scheduler, contextLength);
         this.tokenizer = tokenizer;
         this.scheduler = scheduler;
         this.maxPromptCharacters = maxPromptCharacters;
@@ -93,10 +103,6 @@ public final class TextGenerator implements AutoCloseable {
      * @param sampling how
      * @return the new tokens and their text
      * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
-     * @throws IllegalStateException if the generator is closed, or its devices are lost
-     * @throws RejectedExecutionException if the queue is full
-     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
-     * @throws CompletionException if the generation failed; its cause says why
      */
     public Completion generate(String prompt, SamplingParams sampling) {
         return generate(request(prompt, sampling));
@@ -109,9 +115,6 @@ public final class TextGenerator implements AutoCloseable {
      * @param sampling how
      * @return the generation in flight
      * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
-     * @throws IllegalStateException if the generator is closed, or its devices are lost
-     * @throws RejectedExecutionException if the queue is full
-     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
      */
     public Generation submit(String prompt, SamplingParams sampling) {
         return scheduler.submit(request(prompt, sampling));
@@ -125,9 +128,6 @@ public final class TextGenerator implements AutoCloseable {
      * @param listener sees the tokens
      * @return the generation in flight
      * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
-     * @throws IllegalStateException if the generator is closed, or its devices are lost
-     * @throws RejectedExecutionException if the queue is full
-     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
      */
     public Generation submit(String prompt, SamplingParams sampling, TokenListener listener) {
         return scheduler.submit(request(prompt, sampling), listener);
@@ -139,10 +139,6 @@ public final class TextGenerator implements AutoCloseable {
      * @param request what to generate, with its priority and timeout
      * @return the new tokens and their text
      * @throws IllegalArgumentException if the model cannot serve the request
-     * @throws IllegalStateException if the generator is closed, or its devices are lost
-     * @throws RejectedExecutionException if the queue is full
-     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
-     * @throws CompletionException if the generation failed; its cause says why
      */
     public Completion generate(GenerationRequest request) {
         Generation generation = submit(request);
@@ -156,10 +152,6 @@ public final class TextGenerator implements AutoCloseable {
      * @param requests what to generate
      * @return one completion for each request, in the order of the requests
      * @throws IllegalArgumentException if the model cannot serve the request
-     * @throws IllegalStateException if the generator is closed, or its devices are lost
-     * @throws RejectedExecutionException if the queue is full
-     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
-     * @throws CompletionException if a generation failed; its cause says why
      */
     public List<Completion> generateAll(List<GenerationRequest> requests) {
         List<Generation> generations = new ArrayList<>(requests.size());
@@ -181,9 +173,6 @@ public final class TextGenerator implements AutoCloseable {
      * @param request what to generate, with its priority and timeout
      * @return the generation in flight
      * @throws IllegalArgumentException if the model cannot serve the request
-     * @throws IllegalStateException if the generator is closed, or its devices are lost
-     * @throws RejectedExecutionException if the queue is full
-     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
      */
     public Generation submit(GenerationRequest request) {
         return scheduler.submit(request);
@@ -196,9 +185,6 @@ public final class TextGenerator implements AutoCloseable {
      * @param listener sees the tokens
      * @return the generation in flight
      * @throws IllegalArgumentException if the model cannot serve the request
-     * @throws IllegalStateException if the generator is closed, or its devices are lost
-     * @throws RejectedExecutionException if the queue is full
-     * @throws CancellationException if interrupted while waiting for room in a queue that blocks
      */
     public Generation submit(GenerationRequest request, TokenListener listener) {
         return scheduler.submit(request, listener);
@@ -225,19 +211,105 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * The model's tokenizer.
+     * Scores a text and waits for the result: the log-probability of each token after those before. A text longer than
+     * the model's context is scored in overlapping windows, see {@link ScoreOptions#stride()}.
      *
-     * @return thread-safe
+     * @param text at least two tokens, or one with {@link ScoreOptions#endOfTextInFront()}; of any length
+     * @param options what to report
+     * @return the score
+     * @throws IllegalArgumentException if the text is too short, or an option does not fit the model
      */
+    public TextScore score(String text, ScoreOptions options) {
+        return join(submitScore(text, options));
+    }
+
+    /**
+     * Scores token ids, as {@link #score(String, ScoreOptions)} scores a text.
+     *
+     * @param ids of the tokenizer, {@code [0, V)}
+     * @param options what to report
+     * @return the score
+     * @throws IllegalArgumentException if an id is out of range, there are too few, or an option does not fit the model
+     */
+    public TextScore score(int[] ids, ScoreOptions options) {
+        return join(scorer.submit(ids, options));
+    }
+
+    private TextScore join(Scoring scoring) {
+        scheduler.flush();
+        return scoring.join();
+    }
+
+    /**
+     * Scores a text without waiting.
+     *
+     * @param text as for {@link #score(String, ScoreOptions)}
+     * @param options what to report
+     * @return the scoring in flight
+     * @throws IllegalArgumentException if the text is too short, or an option does not fit the model
+     */
+    public Scoring submitScore(String text, ScoreOptions options) {
+        return scorer.submit(text, options);
+    }
+
+    /**
+     * Scores texts together and waits for all results. A full queue is waited for. If one fails, the others are
+     * cancelled.
+     *
+     * @param texts as for {@link #score(String, ScoreOptions)}
+     * @param options what to report
+     * @return one score for each text, in the order of the texts
+     * @throws IllegalArgumentException if a text is too short, or an option does not fit the model
+     */
+    public List<TextScore> scoreAll(List<String> texts, ScoreOptions options) {
+        return scorer.scoreAll(texts, options);
+    }
+
+    /**
+     * Scores a continuation of a prompt. Both are encoded together, as EleutherAI's harness does: spaces at the end of
+     * the prompt count as the continuation's, and of a prompt too long for the context only the end is read.
+     *
+     * @param prompt any; instead of an empty one the end-of-text token is taken
+     * @param continuation at least one character
+     * @param options what to report
+     * @return the score of the continuation's tokens alone
+     * @throws IllegalArgumentException if the continuation is empty or longer than the context
+     */
+    public TextScore scoreContinuation(String prompt, String continuation, ScoreOptions options) {
+        return join(submitContinuation(prompt, continuation, options));
+    }
+
+    /**
+     * Scores a continuation without waiting, as {@link #scoreContinuation} does.
+     *
+     * @param prompt any; instead of an empty one the end-of-text token is taken
+     * @param continuation at least one character
+     * @param options what to report
+     * @return the scoring in flight
+     * @throws IllegalArgumentException if the continuation is empty or longer than the context
+     */
+    public Scoring submitContinuation(String prompt, String continuation, ScoreOptions options) {
+        return scorer.submitContinuation(prompt, continuation, options);
+    }
+
+    /**
+     * Scores several continuations of one prompt, which is computed once if prefixes are cached.
+     *
+     * @param prompt as for {@link #scoreContinuation}
+     * @param choices at least one continuation
+     * @return one score for each choice, in the order of the choices, with ranks
+     * @throws IllegalArgumentException if a continuation is empty or longer than the context
+     */
+    public List<ChoiceScore> choose(String prompt, List<String> choices) {
+        return scorer.choose(prompt, choices);
+    }
+
+    /** {@return the model's tokenizer, thread-safe} */
     public Tokenizer tokenizer() {
         return tokenizer;
     }
 
-    /**
-     * What runs the requests, for those made of token ids.
-     *
-     * @return owned by this generator
-     */
+    /** {@return what runs the requests, for those made of token ids; owned by this generator} */
     public Scheduler scheduler() {
         return scheduler;
     }
@@ -366,7 +438,11 @@ public final class TextGenerator implements AutoCloseable {
                                 * directory.config().contextLength());
                 engines.add(() -> new Engine(Gpt2Loader.load(directory, own), bpe, config));
             }
-            return new TextGenerator(bpe, Schedulers.start(scheduler, engines), maxPromptCharacters);
+            return new TextGenerator(
+                    bpe,
+                    Schedulers.start(scheduler, engines),
+                    directory.config().contextLength(),
+                    maxPromptCharacters);
         }
     }
 }

@@ -21,6 +21,13 @@ public interface SequenceListener {
     };
 
     /**
+     * More of the prompt is computed.
+     *
+     * @param tokens how many of its tokens are
+     */
+    default void onPromptComputed(int tokens) {}
+
+    /**
      * A token was sampled.
      *
      * @param event the token and the text that it adds

@@ -29,7 +29,9 @@ final class SequenceOutput {
     private final int scoredTokens; // of the prompt, in the end
     private int[] ids = {}; // empty before the first admission
     private int count;
-    private int published; // tokens that the listener was told of
+    private int published; // tokens that the listener has
+    private int promptComputed;
+    private int publishedPrompt; // what the listener knows of it
     private final List<TokenLogprobs> logprobs = new ArrayList<>();
     private final List<PositionScore> promptScores = new ArrayList<>();
 
@@ -123,8 +125,20 @@ final class SequenceOutput {
         endedNanos = now;
     }
 
-    /** Tells the listener of new tokens. Text without stop strings is decoded here, while the device works. */
+    /** So many tokens of the prompt are in the cache; fewer than before if it was preempted. */
+    void promptComputed(int tokens) {
+        promptComputed = Math.max(promptComputed, tokens);
+    }
+
+    /**
+     * Tells the listener how much of the prompt is computed, and of new tokens. Text without stop strings is decoded
+     * here, while the device works.
+     */
     void publishTokens() {
+        if (publishedPrompt < promptComputed) {
+            publishedPrompt = promptComputed;
+            listener.onPromptComputed(promptComputed);
+        }
         while (published < count) {
             int index = published++;
             if (!hasStopStrings()) {

@@ -18,7 +18,7 @@ final class StepPipeline {
     private final StepReporter reporter;
 
     private final Deque<Step> inFlight = new ArrayDeque<>(); // two during Engine.step(), otherwise at most one
-    private final Deque<Sequence> newTokens = new ArrayDeque<>(); // sequences with tokens to publish
+    private final Deque<Sequence> newTokens = new ArrayDeque<>(); // sequences with tokens or progress to publish
     private final Deque<Sequence> newEnds = new ArrayDeque<>(); // sequences whose end is to be published
     private Step last = new Step(List.of(), 0); // launched or finished last
     private long finished;
@@ -105,6 +105,10 @@ final class StepPipeline {
             return 0;
         }
         batch.computed(chunk);
+        boolean isPrompt = chunk.start() < sequence.promptLength();
+        if (isPrompt) {
+            sequence.output().promptComputed(Math.min(chunk.end(), sequence.promptLength()));
+        }
         int before = sequence.length();
         for (WantedPosition wanted : chunk.wantedPositions()) {
             if (!sequence.hasEnded()) {
@@ -112,7 +116,7 @@ final class StepPipeline {
                 sequence.take(wanted, now);
             }
         }
-        if (sequence.length() > before) {
+        if (isPrompt || sequence.length() > before) {
             newTokens.add(sequence);
         }
         return sequence.length() - before;

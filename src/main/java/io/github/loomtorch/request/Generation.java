@@ -51,6 +51,13 @@ public interface Generation {
     void cancel();
 
     /**
+     * How many tokens of the prompt are computed, or taken from the cache. Does not block.
+     *
+     * @return from 0 to the prompt's length, or one less if it is only scored; never decreases
+     */
+    int promptTokensComputed();
+
+    /**
      * The tokens, for a loop that waits for each; the loop ends with the generation. Leaving the loop early cancels
      * nothing. {@code hasNext()} throws {@link CompletionException} if the generation failed, and
      * {@link CancellationException} if its thread is interrupted while it waits. Each iterator is confined to one

@@ -30,6 +30,7 @@ final class SubmittedGeneration implements Generation, SequenceListener {
     private final CompletableFuture<Completion> future = new CompletableFuture<>();
     private final TokenLog log = new TokenLog();
     private final QueuedRequest queued;
+    private volatile int promptTokensComputed; // written by the engine
 
     // Written once, before the log ends, and read after that.
     private @Nullable Completion result;
@@ -119,7 +120,17 @@ final class SubmittedGeneration implements Generation, SequenceListener {
         };
     }
 
+    @Override
+    public int promptTokensComputed() {
+        return promptTokensComputed;
+    }
+
     // What follows is called by the engine.
+
+    @Override
+    public void onPromptComputed(int tokens) {
+        promptTokensComputed = tokens;
+    }
 
     @Override
     public void onToken(TokenEvent event) {

@@ -11,9 +11,20 @@ import java.util.stream.Collectors;
 /** Remembers what it was told, and on which threads. Thread-safe. */
 public final class RecordingListener implements SequenceListener, TokenListener {
     private final List<TokenEvent> events = new ArrayList<>();
+    private final List<Integer> promptTokens = new ArrayList<>();
     private final List<Completion> completions = new ArrayList<>();
     private final List<RuntimeException> failures = new ArrayList<>();
     private final List<Thread> threads = new ArrayList<>();
+
+    @Override
+    public synchronized void onPromptComputed(int tokens) {
+        promptTokens.add(tokens);
+    }
+
+    /** What it was told of the prompt. */
+    public synchronized List<Integer> promptTokens() {
+        return List.copyOf(promptTokens);
+    }
 
     @Override
     public synchronized void onToken(TokenEvent event) {
