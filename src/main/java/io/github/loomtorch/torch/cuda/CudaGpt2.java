@@ -12,24 +12,19 @@ import io.github.loomtorch.torch.natives.Resources;
 import io.github.loomtorch.torch.natives.TensorScope;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.KvCache;
-import io.github.loomtorch.torch.program.PrefillShape;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
-import java.nio.IntBuffer;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
-import java.util.function.BiConsumer;
 import org.bytedeco.cuda.cudart.CUevent_st;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -49,8 +44,6 @@ public final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
     /** Most prompt tokens of a step beside a full batch; more are faster as a large prefill. */
     private static final int PREFILL_ROWS = 512;
-    /** Most tokens of a recorded prefill: an engine's default limit for a step. */
-    private static final int RECORDED_TOKENS = 2048;
 
     private final Gpt2Config config;
     private final KernelSet kernels;
@@ -59,11 +52,11 @@ public final class CudaGpt2 extends Gpt2 {
     private final DeviceSampler sampler;
     private final int maxRows;
     private final StepRows rows;
-    private final StepRows prefillRows; // the last tokens of a large prefill
-    private final Staging prefillInput; // PrefillShape's ints
+    private final StepRows prefillRows; // the tokens of a large prefill that are sampled after
+    private final CudaPrefill prefill;
+    private final CudaScorer scorer;
     private final GraphRecorder recorder;
     private StepGraphs graphs = new StepGraphs();
-    private PrefillGraphs prefillGraphs = new PrefillGraphs();
     private final List<Step> steps; // two, in flight by turns
     private final Deque<Step> inFlight = new ArrayDeque<>();
     private Step finished; // last
@@ -74,6 +67,8 @@ public final class CudaGpt2 extends Gpt2 {
     private final class Step {
         final StepRows.Host rows;
         final StepRows.Host prefillRows;
+        final CudaScorer.Batch scores; // of rows
+        final CudaScorer.Batch prefillScores;
         final CUevent_st begun = new CUevent_st();
         final CUevent_st done = new CUevent_st();
         List<Chunk> stepping = List.of(); // in rows
@@ -82,6 +77,8 @@ public final class CudaGpt2 extends Gpt2 {
         Step(int index) {
             rows = CudaGpt2.this.rows.host(index);
             prefillRows = CudaGpt2.this.prefillRows.host(index);
+            scores = scorer.batch();
+            prefillScores = scorer.batch();
             Cuda.check(cudart.cudaEventCreate(begun), "cudaEventCreate");
             resources.onClose(() -> cudart.cudaEventDestroy(begun));
             Cuda.check(cudart.cudaEventCreate(done), "cudaEventCreate");
@@ -141,17 +138,18 @@ public final class CudaGpt2 extends Gpt2 {
             resources.onClose(rows::close);
             prefillRows = new StepRows(batch, rowSize, options.pageSize(), Optional.empty(), program.device(), stream);
             resources.onClose(prefillRows::close);
-            prefillInput = new Staging(stream);
-            resources.onClose(prefillInput::close);
+            prefill = new CudaPrefill(program, layers, stream);
+            resources.onClose(prefill::close);
+            scorer = new CudaScorer(layers, program.device(), loader, options.deterministic());
+            resources.onClose(scorer::close);
             steps = List.of(new Step(0), new Step(1));
             finished = steps.get(1);
             recorder = new GraphRecorder(program.device().index(), stream);
             resources.onClose(recorder::close);
-            warmUpPrefill();
+            prefill.warmUp(PREFILL_ROWS, this::synchronize);
             if (options.cudaGraphs()) {
                 if (layers.isFused() && !options.deterministic()) {
-                    prefillGraphs =
-                            new PrefillGraphs(recorder, layers, this::synchronize, recordedPrefills(), this::inputRoom);
+                    prefill.record(recorder, PREFILL_ROWS, this::synchronize);
                 }
                 graphs = new StepGraphs(recorder, this::launchStep, this::synchronize, recordedRows(), this::kinds);
             }
@@ -163,33 +161,6 @@ public final class CudaGpt2 extends Gpt2 {
 
     private List<Integer> recordedRows() {
         return options.deterministic() ? List.of(maxRows) : StepGraphs.recordedRows(options.maxBatchSize(), maxRows);
-    }
-
-    private int cacheTokens() {
-        return program.cache().pageCount() * program.cache().pageSize();
-    }
-
-    /** Padding is at most a quarter of a prefill. */
-    private List<PrefillShape> recordedPrefills() {
-        int max = Math.min(RECORDED_TOKENS, cacheTokens());
-        List<Integer> tokenCounts = StepGraphs.rowCounts(max).stream()
-                .filter(count -> count > PREFILL_ROWS)
-                .toList();
-        return PrefillShape.recorded(tokenCounts, config.contextLength());
-    }
-
-    /** Has libraries load and choose what a large prefill needs, which would delay the first. */
-    private void warmUpPrefill() {
-        if (!layers.isFused()) {
-            return;
-        }
-        int longest = Math.min(config.contextLength(), cacheTokens());
-        for (int length = PREFILL_ROWS; length <= longest; length *= 2) {
-            try (TensorScope scope = new TensorScope()) {
-                prefillSynthetic(1, length);
-            }
-        }
-        synchronize();
     }
 
     /** All kinds of attention that steps of so many rows have. */
@@ -204,12 +175,16 @@ public final class CudaGpt2 extends Gpt2 {
         return options.deterministic() ? choice.decode(count, 1) : choice.kind(chunks, count); // always the same
     }
 
-    /** Launches a step of the first {@code count} rows, from those on the device to the tokens in host memory. */
-    void launchStep(int count, AttentionChoice.Kind kind) {
+    /**
+     * Launches a step of the first {@code count} rows, from those on the device to the tokens in host memory; returns
+     * the address of its logits.
+     */
+    long launchStep(int count, AttentionChoice.Kind kind) {
         Tensor logits = layers.step(rows, count, kind, sampler.tokensAddress()); // [count, VP]
         if (layers.includes(StepPart.SAMPLING)) {
             sampler.launch(rows, count, logits);
         }
+        return logits.data_ptr().address();
     }
 
     KernelSet kernels() {
@@ -255,7 +230,10 @@ public final class CudaGpt2 extends Gpt2 {
     }
 
     @Override
-    public void wordStarts(boolean[] table) {}
+    public void wordStarts(boolean[] table) {
+        program.configureThread();
+        scorer.wordStarts(table);
+    }
 
     @Override
     public boolean runsAhead() {
@@ -281,10 +259,6 @@ public final class CudaGpt2 extends Gpt2 {
     }
 
     private void launch(Step step, List<Chunk> chunks) {
-        if (chunks.stream()
-                .anyMatch(chunk -> chunk.sequence().sampling().promptScoring().isPresent())) {
-            throw new UnsupportedOperationException("scores are not computed on CUDA yet");
-        }
         int inGraph = 0;
         int rowCount = 0;
         while (inGraph < chunks.size()
@@ -292,6 +266,8 @@ public final class CudaGpt2 extends Gpt2 {
                 && isSmall(chunks.get(inGraph))) {
             rowCount += chunks.get(inGraph++).count();
         }
+        step.scores.rows().clear();
+        step.prefillScores.rows().clear();
         step.stepping = chunks.subList(0, inGraph);
         step.prefilling = chunks.subList(inGraph, chunks.size());
         if (!step.stepping.isEmpty()) {
@@ -339,76 +315,67 @@ public final class CudaGpt2 extends Gpt2 {
         int count = recorded.orElse(options.deterministic() ? maxRows : rowCount);
         AttentionChoice.Kind kind = kind(step.stepping, count);
         step.rows.upload(count, kind.isPlanned());
-        if (recorded.isPresent()) {
+        step.scores.rows().addTokens(step.stepping);
+        if (recorded.isPresent() && step.scores.isEmpty()) {
             graphs.launch(count, kind);
             return;
         }
         try (TensorScope scope = new TensorScope()) {
-            launchStep(count, kind);
-        }
-    }
-
-    private void launchPrefill(Step step) {
-        try (TensorScope scope = new TensorScope()) {
-            Tensor logits = options.deterministic() ? prefillEach(step.prefilling) : prefill(step.prefilling);
-            List<Chunk> sampling = step.prefilling.stream()
-                    .filter(chunk -> !chunk.wantedPositions().isEmpty())
-                    .toList();
-            if (!sampling.isEmpty()) {
-                step.prefillRows.fillLast(sampling, sampler::prepare);
-                step.prefillRows.upload(sampling.size(), false);
-                sampler.launch(prefillRows, sampling.size(), logits);
+            long logits = recorded.isPresent() ? graphs.launch(count, kind) : launchStep(count, kind);
+            if (step.scores.isEmpty()) {
+                return;
+            }
+            if (scorer.isWide()) {
+                scorer.launchHidden(step.scores, layers.stepHidden());
+            } else {
+                scorer.launchLogits(step.scores, logits);
             }
         }
     }
 
-    /** Each chunk by itself; [M, VP] as if together. */
+    private void launchPrefill(Step step) {
+        int[] sampled = step.prefillScores.rows().addWanted(step.prefilling);
+        try (TensorScope scope = new TensorScope()) {
+            Tensor rows = prefill.indices(sampled);
+            if (options.deterministic()) {
+                Tensor logits = prefillEach(step.prefilling);
+                sample(step, logits.index_select(0, rows));
+                if (!step.prefillScores.isEmpty()) {
+                    scorer.launchLogits(step.prefillScores, logits.data_ptr().address());
+                }
+                return;
+            }
+            CudaLayers.Hidden hidden = prefill.hidden(step.prefilling);
+            sample(step, layers.logits(hidden.select(rows)));
+            if (!step.prefillScores.isEmpty()) {
+                scorer.launchHidden(step.prefillScores, hidden);
+            }
+        }
+    }
+
+    /** Logits after each chunk, computed by itself, [M, VP] as if together. */
     private Tensor prefillEach(List<Chunk> chunks) {
         TensorVector logits = new TensorVector();
-        chunks.forEach(chunk -> logits.push_back(prefill(List.of(chunk))));
+        chunks.forEach(chunk -> logits.push_back(layers.logits(prefill.hidden(List.of(chunk)))));
         return torch.cat(logits, 0);
     }
 
-    /** Logits after the chunks that sample, [M, VP]; owned by the caller's scope. */
-    private Tensor prefill(List<Chunk> chunks) {
-        if (!layers.isFused()) {
-            return program.head(program.prefill(chunks));
+    /** Samples a large prefill; {@code logits} [rows, VP] dtype. */
+    private void sample(Step step, Tensor logits) {
+        int count = (int) logits.size(0);
+        if (count > 0) {
+            step.prefillRows.fillSampled(step.prefilling, sampler::prepare);
+            step.prefillRows.upload(count, false);
+            sampler.launch(prefillRows, count, logits);
         }
-        int sampling = chunks.stream()
-                .mapToInt(chunk -> chunk.wantedPositions().size())
-                .sum();
-        return prefill(PrefillShape.of(chunks), sampling, (shape, buffer) -> shape.put(buffer, chunks, pageSize()));
     }
 
-    /**
-     * Computes synthetic prompts, into the first rows of the cache: to warm up and to measure, while no sequence runs.
-     */
-    Tensor prefillSynthetic(int prompts, int promptLength) {
-        return prefill(
-                PrefillShape.of(prompts, promptLength),
-                prompts,
-                (shape, buffer) -> shape.putSynthetic(buffer, prompts, promptLength, config.vocabSize()));
+    CudaPrefill prefill() {
+        return prefill;
     }
 
-    private Tensor prefill(PrefillShape exact, int sampling, BiConsumer<PrefillShape, IntBuffer> put) {
-        Optional<PrefillGraphs.Recorded> recorded = prefillGraphs.forShape(exact);
-        PrefillShape shape = recorded.map(PrefillGraphs.Recorded::shape).orElse(exact);
-        Tensor input = recorded.map(PrefillGraphs.Recorded::input).orElseGet(() -> inputRoom(exact.ints()));
-        prefillInput.upload(input.data_ptr(), 4L * shape.ints(), bytes -> put.accept(shape, bytes.asIntBuffer()));
-        CudaLayers.Prefilled prefilled;
-        if (recorded.isPresent()) {
-            recorded.get().graph().launch();
-            prefilled = recorded.get().result();
-        } else {
-            prefilled = layers.prefill(shape, input);
-        }
-        return layers.logits(prefilled, input.narrow(0, shape.wantedAt(), sampling));
-    }
-
-    /** Room on the device for a prefill's input, [ints] int32, owned by the caller's scope. */
-    private Tensor inputRoom(int ints) {
-        TensorOptions options = new TensorOptions(ScalarType.Int).device(new DeviceOptional(program.device()));
-        return torch.empty(new long[] {ints}, options, null);
+    CudaScorer scorer() {
+        return scorer;
     }
 
     @Override
@@ -420,16 +387,22 @@ public final class CudaGpt2 extends Gpt2 {
             int firstRow = 0;
             for (Chunk chunk : step.stepping) {
                 for (WantedPosition wanted : chunk.wantedPositions()) {
-                    sampler.take(chunk, wanted, step.rows, firstRow + wanted.position() - chunk.start());
+                    if (!wanted.isScored()) {
+                        sampler.take(chunk, wanted, step.rows, firstRow + wanted.position() - chunk.start());
+                    }
                 }
                 firstRow += chunk.count();
             }
             int row = 0;
             for (Chunk chunk : step.prefilling) {
                 for (WantedPosition wanted : chunk.wantedPositions()) {
-                    sampler.take(chunk, wanted, step.prefillRows, row++);
+                    if (!wanted.isScored()) {
+                        sampler.take(chunk, wanted, step.prefillRows, row++);
+                    }
                 }
             }
+            step.scores.take();
+            step.prefillScores.take();
         } catch (RuntimeException e) {
             throw lossOrFailure("await", step.stepping.size() + step.prefilling.size(), e);
         }

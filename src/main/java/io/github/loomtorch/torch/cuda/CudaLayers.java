@@ -221,10 +221,16 @@ final class CudaLayers implements AutoCloseable {
     }
 
     /**
-     * What all layers made of a prefill's tokens, [N, C], and the address of a bias that is still to be added to it, or
-     * 0.
+     * What all layers made of rows: hidden states [M, C], and the address of a bias that is still to be added to them,
+     * or 0. The norm of the head adds it in place, so that hidden states with a bias can be used once.
      */
-    record Prefilled(Tensor x, long pending) {}
+    record Hidden(Tensor x, long pending) {
+
+        /** A copy of some rows; {@code rows} [N] int32, on the device. */
+        Hidden select(Tensor rows) {
+            return new Hidden(x.index_select(0, rows), pending);
+        }
+    }
 
     /**
      * All layers over the tokens of a prefill, for {@link #isFused()} only; owned by the caller's scope. It waits for
@@ -233,7 +239,7 @@ final class CudaLayers implements AutoCloseable {
      *
      * @param input as {@code shape} says, on the device
      */
-    Prefilled prefill(PrefillShape shape, Tensor input) {
+    Hidden prefill(PrefillShape shape, Tensor input) {
         int n = shape.tokens();
         Tensor x = rows(n, config.hiddenSize());
         Tensor activated = linear.norms(Product.INNER, x, n) ? rows(n, config.innerSize()) : x; // cuBLAS makes its own
@@ -275,28 +281,41 @@ final class CudaLayers implements AutoCloseable {
                         }))
                         .toTensor();
             });
-            return new Prefilled(x, pending);
+            return new Hidden(x, pending);
         } finally {
             scope[0].close();
         }
     }
 
-    /**
-     * Logits of some of a prefill's tokens, [M, VP], owned by the caller's scope; {@code last} [M] int32, on the
-     * device.
-     */
-    Tensor logits(Prefilled prefilled, Tensor last) {
-        int count = (int) last.size(0);
+    /** Of all rows of the last step, where {@link #isFused()}; its head has added what was pending. */
+    Hidden stepHidden() {
+        return new Hidden(stepBuffers.x(), 0);
+    }
+
+    /** Logits of hidden states, [M, VP] dtype, owned by the caller's scope. */
+    Tensor logits(Hidden hidden) {
+        if (!fused) {
+            return program.head(hidden.x());
+        }
+        int count = (int) hidden.x().size(0);
         Tensor logits = rows(count, config.paddedVocabSize());
         if (count > 0) {
-            head(
-                    prefilled.x().index_select(0, last),
-                    rows(count, config.hiddenSize()),
-                    count,
-                    prefilled.pending(),
-                    logits);
+            head(hidden.x(), rows(count, config.hiddenSize()), count, hidden.pending(), logits);
         }
         return logits;
+    }
+
+    /** The same for scores: in float32 where {@link #isFused()}, and never by 8-bit weights. */
+    Tensor scoreLogits(Hidden hidden) {
+        return fused ? linear.wideHead(normed(hidden)) : logits(hidden);
+    }
+
+    /** Hidden states after the last norm, [M, C], where {@link #isFused()}. */
+    Tensor normed(Hidden hidden) {
+        int count = (int) hidden.x().size(0);
+        Tensor normed = rows(count, config.hiddenSize());
+        linear.lastNorm(hidden.x(), hidden.pending(), normed, count);
+        return normed;
     }
 
     /**

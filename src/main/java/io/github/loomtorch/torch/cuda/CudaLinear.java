@@ -16,6 +16,7 @@ import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.Method;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The norms, matrix products and head of GPT-2 on a GPU, in 16-bit elements, by the kernels that {@link ProductKernels}
@@ -221,6 +222,11 @@ final class CudaLinear implements AutoCloseable {
     /** {@code logits = normed w^T}. */
     void head(Tensor normed, Tensor logits) {
         torch.mm_out(logits, normed, weights.headTransposed());
+    }
+
+    /** {@code normed w^T} in float32, [M, VP], which rounding to 16 bits would change by hundredths. */
+    Tensor wideHead(Tensor normed) {
+        return torch.mm(normed, weights.headTransposed(), ScalarType.Float);
     }
 
     @Override

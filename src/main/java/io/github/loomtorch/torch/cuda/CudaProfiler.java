@@ -1,5 +1,6 @@
 package io.github.loomtorch.torch.cuda;
 
+import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.Libtorch;
@@ -137,11 +138,36 @@ public final class CudaProfiler implements AutoCloseable {
         begin();
         double micros = medianMicros(1, () -> {
             try (TensorScope scope = new TensorScope()) {
-                model.prefillSynthetic(prompts, promptLength);
+                layers.logits(model.prefill().synthetic(prompts, promptLength, false));
             }
         });
         return new PrefillProfile(
                 prompts, promptLength, micros, cost.operations(prompts, promptLength), matmulOperationsPerSecond());
+    }
+
+    /**
+     * Measures the scoring of all tokens of several prompts in one step: the prefill, and the scores as they lie in the
+     * device's memory.
+     *
+     * @param prompts how many, &gt;= 1
+     * @param promptLength tokens of each, in [1, {@code model.contextLength()}]; all must fit into the KV cache
+     * @param scoring what is reported of each token; {@code firstToken} does not matter
+     * @return microseconds, the median of many steps
+     * @throws IllegalArgumentException if an argument is out of its range
+     */
+    public double scoreMicros(int prompts, int promptLength, PromptScoring scoring) {
+        requireRange("promptLength", promptLength, model.contextLength());
+        requireRange("prompts", prompts, model.pageCount() * model.pageSize() / promptLength);
+        begin();
+        return medianMicros(1, () -> {
+            try (TensorScope scope = new TensorScope()) {
+                model.scorer()
+                        .launchSynthetic(
+                                model.prefill().synthetic(prompts, promptLength, true),
+                                prompts * promptLength,
+                                scoring);
+            }
+        });
     }
 
     private static void requireRange(String name, int value, int max) {

@@ -9,8 +9,6 @@ import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.sampling.Sampler;
 import io.github.loomtorch.torch.natives.Resources;
 import java.nio.ByteBuffer;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.OptionalInt;
 import java.util.function.Consumer;
 import org.bytedeco.javacpp.BytePointer;
@@ -84,10 +82,12 @@ final class DeviceSampler implements AutoCloseable {
 
     /**
      * Brings the tables of a chunk's slot up to date if a token is sampled; returns the flags that say which of them
-     * apply.
+     * apply. The counts then hold the tokens up to the first position that is sampled; rows after it add their own
+     * ({@link StepInput#UNCOUNTED}).
      */
     int prepare(Chunk chunk) {
-        if (chunk.wantedPositions().isEmpty()) {
+        int firstSampled = StepInput.firstSampled(chunk);
+        if (firstSampled == chunk.end()) {
             return 0;
         }
         Sequence sequence = chunk.sequence();
@@ -105,19 +105,24 @@ final class DeviceSampler implements AutoCloseable {
         }
         if (params.repetitionPenalty() != 1 || params.presencePenalty() != 0 || params.frequencyPenalty() != 0) {
             flags |= StepInput.PENALISED;
-            if (countsOf[slot] == sequence && counted[slot] == chunk.end() - 1) {
+            int counts = firstSampled + 1; // tokens
+            if (countsOf[slot] == sequence && counted[slot] == firstSampled && counts == chunk.end()) {
                 flags |= StepInput.COUNT_INPUT;
             } else {
                 assert !chunk.isPending(); // the step before that samples it has counted all before
                 short[] row = new short[vocabSize];
-                for (int i = 0; i < chunk.end(); i++) {
+                for (int i = 0; i < counts; i++) {
                     int id = sequence.tokens()[i];
                     row[id] = (short) (Math.max(row[id], 1) + (i < sequence.promptLength() ? 0 : 1));
                 }
-                upload(counts, slot, Short.BYTES, bytes -> bytes.asShortBuffer().put(row));
+                upload(
+                        this.counts,
+                        slot,
+                        Short.BYTES,
+                        bytes -> bytes.asShortBuffer().put(row));
                 countsOf[slot] = sequence;
             }
-            counted[slot] = chunk.end();
+            counted[slot] = counts;
         }
         return flags;
     }
@@ -148,9 +153,7 @@ final class DeviceSampler implements AutoCloseable {
     void take(Chunk chunk, WantedPosition wanted, StepRows.Host rows, int row) {
         int token = rows.result(row, ResultRow.TOKEN);
         if (token < 0) {
-            Sampler.Unusable why = Sampler.Unusable.values()[rows.result(row, ResultRow.REASON)];
-            chunk.failed(Sampler.unusable(
-                    why, rows.result(row, ResultRow.ID), logit(rows, row, ResultRow.LOGIT), vocabSize));
+            chunk.failed(ResultRow.unusable(index -> rows.result(row, index), vocabSize));
             return;
         }
         OptionalInt top = chunk.sequence().sampling().topLogprobs();
@@ -161,20 +164,9 @@ final class DeviceSampler implements AutoCloseable {
         }
     }
 
-    /** The log probabilities that the kernel computed for a row. */
+    /** The log-probabilities that the kernel computed for a row. */
     TokenLogprobs logprobs(StepRows.Host rows, int row, int top) {
-        long mass = rows.result(row, ResultRow.MASS) & 0xffffffffL | (long) rows.result(row, ResultRow.MASS + 1) << 32;
-        double logSum = logit(rows, row, ResultRow.MAX_LOGIT) + StrictMath.log(mass * 0x1p-40);
-        List<TokenLogprobs.Entry> entries = new ArrayList<>(top);
-        for (int i = 0; i < Math.min(top, vocabSize); i++) {
-            int at = ResultRow.TOP + 2 * i;
-            entries.add(new TokenLogprobs.Entry(rows.result(row, at), (float) (logit(rows, row, at + 1) - logSum)));
-        }
-        return new TokenLogprobs((float) (logit(rows, row, ResultRow.TOKEN_LOGIT) - logSum), entries);
-    }
-
-    private static float logit(StepRows.Host rows, int row, int index) {
-        return Float.intBitsToFloat(rows.result(row, index));
+        return ResultRow.logprobs(index -> rows.result(row, index), Math.min(top, vocabSize));
     }
 
     @Override

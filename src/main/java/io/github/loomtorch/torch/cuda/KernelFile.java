@@ -43,9 +43,9 @@ enum KernelFile {
                     Groups.ELEMENT,
                     List.of(HIDDEN, EPSILON_BITS, PADDED_VOCAB, INT8_HEAD, HEAD_ROWS, HEAD_WARPS, HEAD_STRIDE))),
     /** Depends on no size of the model but the vocabulary and the length of its rows. */
-    SAMPLE(
-            "sample.cu",
-            List.of(Groups.ELEMENT, Groups.ROW, Groups.SAMPLE, List.of(VOCAB, PADDED_VOCAB, SAMPLE_THREADS)));
+    SAMPLE("sample.cu", List.of(Groups.ELEMENT, Groups.ROW, Groups.LOGPROBS, Groups.SAMPLE)),
+    /** Of the model only the vocabulary matters. */
+    SCORE("score.cu", List.of(Groups.ELEMENT, Groups.LOGPROBS, Groups.SCORE));
 
     /** Constants that a header takes. */
     private static final class Groups {
@@ -55,6 +55,21 @@ enum KernelFile {
         static final List<KernelConstant> CACHE = List.of(HIDDEN, HEAD_SIZE, PAGE_SIZE);
         static final List<KernelConstant> PAGED = List.of(HIDDEN, HEAD_SIZE, PAGE_SIZE, PAGED_THREADS, PAGED_UNROLL);
         static final List<KernelConstant> GEMM = List.of(EPSILON_BITS, ACTIVATION, KERNELS);
+        static final List<KernelConstant> LOGPROBS = List.of(
+                VOCAB,
+                PADDED_VOCAB,
+                SAMPLE_THREADS,
+                RESULT_TOKEN_LOGIT,
+                RESULT_MAX_LOGIT,
+                RESULT_MASS,
+                RESULT_TOP,
+                RESULT_REASON,
+                RESULT_ID,
+                RESULT_LOGIT,
+                UNUSABLE_LOGIT,
+                UNUSABLE_ADJUSTED_LOGIT,
+                UNUSABLE_ALL_BANNED,
+                UNUSABLE_ALL_INFINITE);
         static final List<KernelConstant> SAMPLE = List.of(
                 ROW_FLAGS,
                 ROW_TOP_K,
@@ -67,24 +82,26 @@ enum KernelFile {
                 ROW_UNIFORM,
                 ROW_TOP_LOGPROBS,
                 ROW_RESULT,
+                ROW_UNCOUNTED,
                 FLAG_SAMPLES,
                 FLAG_GREEDY,
                 FLAG_BIASED,
                 FLAG_PENALISED,
                 FLAG_COUNT_INPUT,
                 RESULT_SIZE,
-                RESULT_TOKEN,
-                RESULT_TOKEN_LOGIT,
-                RESULT_MAX_LOGIT,
-                RESULT_MASS,
-                RESULT_TOP,
-                RESULT_REASON,
-                RESULT_ID,
-                RESULT_LOGIT,
-                UNUSABLE_LOGIT,
-                UNUSABLE_ADJUSTED_LOGIT,
-                UNUSABLE_ALL_BANNED,
-                UNUSABLE_ALL_INFINITE);
+                RESULT_TOKEN);
+        static final List<KernelConstant> SCORE = List.of(
+                SCORE_SIZE,
+                SCORE_ROW,
+                SCORE_TARGET,
+                SCORE_FLAGS,
+                SCORE_TOP,
+                SCORE_STATISTICS,
+                SCORE_WORD_STARTS,
+                RESULT_RANK,
+                RESULT_MEAN,
+                RESULT_VARIANCE,
+                RESULT_WORD_STARTS);
     }
 
     private static final List<String> HEADERS = List.of(
@@ -93,6 +110,7 @@ enum KernelFile {
             "element.cuh",
             "gemm.cuh",
             "layer_norm.cuh",
+            "logprobs.cuh",
             "memory.cuh",
             "mma.cuh",
             "pipeline.cuh",

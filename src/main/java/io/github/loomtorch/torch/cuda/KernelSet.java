@@ -20,6 +20,8 @@ final class KernelSet {
     static final int SAMPLE_THREADS = 1024;
     /** ... or, for more rows than the GPU has smCount, so few that two blocks fit into one. */
     static final int SAMPLE_MANY_THREADS = 512;
+    /** Threads of a block of {@code score.cu}. */
+    static final int SCORE_THREADS = 512;
 
     private static final int MAX_FLASH_HEAD = 256; // head size of ATen's flash attention
 
@@ -153,20 +155,40 @@ final class KernelSet {
     }
 
     KernelModule skinnyGemm() {
-        return module(KernelFile.GEMM_SKINNY, Map.of(KERNELS, products.definitions(Family.SKINNY)));
+        return module(KernelFile.GEMM_SKINNY, "", Map.of(KERNELS, products.definitions(Family.SKINNY)));
     }
 
     /** Only on Hopper. */
     KernelModule wgmmaGemm() {
-        return module(KernelFile.GEMM_WGMMA, Map.of(KERNELS, products.definitions(Family.WGMMA)));
+        return module(KernelFile.GEMM_WGMMA, "", Map.of(KERNELS, products.definitions(Family.WGMMA)));
     }
 
     /** Sampling by blocks of so many threads. */
     KernelModule sample(int threads) {
-        return module(KernelFile.SAMPLE, Map.of(KernelConstant.SAMPLE_THREADS, Integer.toString(threads)));
+        return module(
+                KernelFile.SAMPLE, "_" + threads, Map.of(KernelConstant.SAMPLE_THREADS, Integer.toString(threads)));
     }
 
-    /** All modules that the model loads. */
+    /**
+     * Scores.
+     *
+     * @param wide whether the logits are float32; else they are of the model's type
+     */
+    KernelModule score(boolean wide) {
+        String bits = wide ? "32" : Objects.requireNonNull(values.get(ELEMENT_BITS));
+        return module(
+                KernelFile.SCORE,
+                "_" + bits,
+                Map.of(
+                        ELEMENT_BITS,
+                        bits,
+                        BFLOAT16,
+                        wide ? "0" : Objects.requireNonNull(values.get(BFLOAT16)),
+                        KernelConstant.SAMPLE_THREADS,
+                        Integer.toString(SCORE_THREADS)));
+    }
+
+    /** All modules that a model can load. */
     List<KernelModule> modules() {
         List<KernelModule> modules = new ArrayList<>();
         if (!isSupported()) {
@@ -186,27 +208,28 @@ final class KernelSet {
             }
             modules.add(lmHeadModule());
         }
-        modules.addAll(List.of(sample(SAMPLE_THREADS), sample(SAMPLE_MANY_THREADS)));
+        modules.addAll(List.of(sample(SAMPLE_THREADS), sample(SAMPLE_MANY_THREADS), score(true)));
+        if (dtype != Dtype.FLOAT32) {
+            modules.add(score(false));
+        }
         return modules;
     }
 
     private KernelModule module(KernelFile file) {
-        return module(file, Map.of());
+        return module(file, "", Map.of());
     }
 
-    private KernelModule module(KernelFile file, Map<KernelConstant, String> own) {
+    private KernelModule module(KernelFile file, String suffix, Map<KernelConstant, String> own) {
         List<String> options = new ArrayList<>();
         // wgmma is in Hopper's own instruction set, which no later GPU has.
         options.add("-arch=" + gpu.architecture() + (file == KernelFile.GEMM_WGMMA ? "a" : ""));
-        if (file == KernelFile.SAMPLE) {
-            options.add("--fmad=false"); // so that it samples as the reference does, bit for bit
+        if (file == KernelFile.SAMPLE || file == KernelFile.SCORE) {
+            options.add("--fmad=false"); // so that weights are those of the reference, bit for bit
         }
         for (KernelConstant constant : file.constants()) {
             String value = own.containsKey(constant) ? own.get(constant) : values.get(constant);
             options.add(constant.option(Objects.requireNonNull(value)));
         }
-        String threads = own.getOrDefault(KernelConstant.SAMPLE_THREADS, "");
-        String name = file.fileName().replace(".cu", "") + (threads.isEmpty() ? "" : "_" + threads);
-        return new KernelModule(name, file, options);
+        return new KernelModule(file.fileName().replace(".cu", "") + suffix, file, options);
     }
 }

@@ -42,6 +42,13 @@ final class PinnedMemory implements AutoCloseable {
                 "cudaMemcpyAsync to the device");
     }
 
+    /** Copies bytes of device memory to the beginning, once all before on the stream is done. */
+    void copyFrom(Pointer device, long size, CUstream_st stream) {
+        Cuda.check(
+                cudart.cudaMemcpyAsync(memory, device, size, cudart.cudaMemcpyDeviceToHost, stream),
+                "cudaMemcpyAsync from the device");
+    }
+
     @Override
     public void close() {
         cudart.cudaFreeHost(memory);

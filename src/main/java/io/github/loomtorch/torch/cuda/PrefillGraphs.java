@@ -20,7 +20,7 @@ final class PrefillGraphs {
      * @param input [ints] int32, which all graphs share
      * @param result of the layers
      */
-    record Recorded(PrefillShape shape, Tensor input, GraphRecorder.Graph graph, CudaLayers.Prefilled result) {}
+    record Recorded(PrefillShape shape, Tensor input, GraphRecorder.Graph graph, CudaLayers.Hidden result) {}
 
     private final List<Recorded> graphs = new ArrayList<>(); // smallest first
 
@@ -48,7 +48,7 @@ final class PrefillGraphs {
             try (TensorScope scope = new TensorScope()) {
                 layers.prefill(shape, input);
                 synchronize.run();
-                CudaLayers.Prefilled[] result = new CudaLayers.Prefilled[1];
+                CudaLayers.Hidden[] result = new CudaLayers.Hidden[1];
                 GraphRecorder.Graph graph = recorder.record(() -> result[0] = layers.prefill(shape, input));
                 recorder.keep(result[0].x());
                 graphs.addFirst(new Recorded(shape, input, graph, result[0]));

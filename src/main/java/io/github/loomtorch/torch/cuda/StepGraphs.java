@@ -18,12 +18,15 @@ import org.slf4j.LoggerFactory;
 final class StepGraphs {
     private static final Logger LOG = LoggerFactory.getLogger(StepGraphs.class);
 
-    /** Launches a step of the first {@code rows} rows and waits for nothing. */
+    /** Launches a step of the first {@code rows} rows, waits for nothing, and returns the address of its logits. */
     interface Step {
-        void launch(int rows, AttentionChoice.Kind kind);
+        long launch(int rows, AttentionChoice.Kind kind);
     }
 
-    private final TreeMap<Integer, Map<AttentionChoice.Kind, GraphRecorder.Graph>> graphs = new TreeMap<>();
+    /** A recorded step, and the address of the logits that it leaves until the next step. */
+    private record Recorded(GraphRecorder.Graph graph, long logits) {}
+
+    private final TreeMap<Integer, Map<AttentionChoice.Kind, Recorded>> graphs = new TreeMap<>();
 
     /** Without graphs. */
     StepGraphs() {}
@@ -44,12 +47,14 @@ final class StepGraphs {
         long start = System.nanoTime();
         int recorded = 0;
         for (int rows : rowCounts.reversed()) { // largest first, so that the smaller ones find room in the pool
-            Map<AttentionChoice.Kind, GraphRecorder.Graph> byKind = new EnumMap<>(AttentionChoice.Kind.class);
+            Map<AttentionChoice.Kind, Recorded> byKind = new EnumMap<>(AttentionChoice.Kind.class);
             try (TensorScope scope = new TensorScope()) {
                 for (AttentionChoice.Kind kind : kinds.apply(rows)) {
                     step.launch(rows, kind);
                     synchronize.run();
-                    byKind.put(kind, recorder.record(() -> step.launch(rows, kind)));
+                    long[] logits = new long[1];
+                    GraphRecorder.Graph graph = recorder.record(() -> logits[0] = step.launch(rows, kind));
+                    byKind.put(kind, new Recorded(graph, logits[0]));
                     recorded++;
                 }
             }
@@ -84,9 +89,15 @@ final class StepGraphs {
         return recorded == null ? OptionalInt.empty() : OptionalInt.of(recorded);
     }
 
-    /** Replays a step; {@code rows} is a result of {@link #rowsFor}. */
-    void launch(int rows, AttentionChoice.Kind kind) {
-        Map<AttentionChoice.Kind, GraphRecorder.Graph> recorded = Objects.requireNonNull(graphs.get(rows));
-        Objects.requireNonNull(recorded.get(kind)).launch();
+    /**
+     * Replays a step; {@code rows} is a result of {@link #rowsFor}.
+     *
+     * @return the address of its logits, [rows, VP] dtype, valid until the next step
+     */
+    long launch(int rows, AttentionChoice.Kind kind) {
+        Recorded recorded =
+                Objects.requireNonNull(Objects.requireNonNull(graphs.get(rows)).get(kind));
+        recorded.graph.launch();
+        return recorded.logits;
     }
 }

@@ -2,9 +2,11 @@ package io.github.loomtorch.torch.cuda;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.sampling.Philox;
 import java.nio.IntBuffer;
+import java.util.List;
 
 /**
  * The layout of one row of a step's input, as ints (floats by their bits); {@link ResultRow} is that of the results.
@@ -44,8 +46,10 @@ final class StepInput {
     static final int FIRST = 14;
     /** The row of the results that gets this row's; two steps in flight use different ones. */
     static final int RESULT_ROW = 15;
+    /** How many tokens up to this row's the slot's counts lack: those of this row and of the rows just before. */
+    static final int UNCOUNTED = 16;
     /** The sequence's pages begin here. */
-    static final int PAGES = 16;
+    static final int PAGES = 17;
 
     /** Flag: a token is to be sampled. */
     static final int SAMPLES = 1;
@@ -82,10 +86,12 @@ final class StepInput {
         for (int i = 0; i < pages; i++) {
             buffer.put(row + PAGES + i, sequence.page(i));
         }
-        if (!chunk.wants(position)) {
+        int firstSampled = firstSampled(chunk);
+        if (position < firstSampled) {
             buffer.put(row + FLAGS, 0);
             return;
         }
+        buffer.put(row + UNCOUNTED, position - firstSampled);
         SamplingParams params = sequence.sampling();
         buffer.put(row + TOP_LOGPROBS, params.topLogprobs().orElse(-1));
         if (params.temperature() == 0) {
@@ -93,13 +99,23 @@ final class StepInput {
         } else {
             buffer.put(row + FLAGS, SAMPLES | flags);
             putDistribution(buffer, row, params);
-            put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), chunk.end() - sequence.promptLength()));
+            put(buffer, row + UNIFORM, Philox.uniform(sequence.seed(), position + 1 - sequence.promptLength()));
         }
         if ((flags & PENALISED) != 0) {
             put(buffer, row + REPETITION, params.repetitionPenalty());
             put(buffer, row + PRESENCE, params.presencePenalty());
             put(buffer, row + FREQUENCY, params.frequencyPenalty());
         }
+    }
+
+    /** The first position of a chunk after which a token is sampled; its end if none is. All later ones sample too. */
+    static int firstSampled(Chunk chunk) {
+        List<WantedPosition> wanted = chunk.wantedPositions();
+        int first = chunk.end();
+        for (int i = wanted.size() - 1; i >= 0 && !wanted.get(i).isScored(); i--) {
+            first = wanted.get(i).position();
+        }
+        return first;
     }
 
     private static void putDistribution(IntBuffer buffer, int row, SamplingParams params) {
@@ -123,6 +139,7 @@ final class StepInput {
             buffer.put(row + PAGES + i, (slot * pages + i) % pageCount);
         }
         buffer.put(row + FLAGS, SAMPLES);
+        buffer.put(row + UNCOUNTED, 0);
         putDistribution(buffer, row, SamplingParams.creative());
         put(buffer, row + UNIFORM, 0.5f);
         buffer.put(row + TOP_LOGPROBS, -1);

@@ -98,13 +98,16 @@ final class StepRows implements AutoCloseable {
             pad(row);
         }
 
-        /** Fills a row for the last token of each chunk. */
-        void fillLast(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
-            for (int i = 0; i < chunks.size(); i++) {
-                Chunk chunk = chunks.get(i);
-                StepInput.put(input, i * rowSize, chunk, chunk.end() - 1, pageSize, flags.applyAsInt(chunk));
+        /** Fills a row for each position of the chunks after which a token is sampled. */
+        void fillSampled(List<Chunk> chunks, ToIntFunction<Chunk> flags) {
+            int row = 0;
+            for (Chunk chunk : chunks) {
+                int chunkFlags = flags.applyAsInt(chunk);
+                for (int position = StepInput.firstSampled(chunk); position < chunk.end(); position++) {
+                    StepInput.put(input, row++ * rowSize, chunk, position, pageSize, chunkFlags);
+                }
             }
-            pad(chunks.size());
+            pad(row);
         }
 
         /**

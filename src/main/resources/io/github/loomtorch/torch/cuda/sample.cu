@@ -6,31 +6,24 @@
  *   LT_SAMPLE_THREADS                             threads of a block
  *   LT_ROW_<field>, LT_FLAG_<flag>                the step's input: see StepInput.java
  *   LT_RESULT_SIZE, LT_RESULT_<field>             the results: see ResultRow.java
- *   LT_UNUSABLE_<reason>                          why there is no token: see Sampler.Unusable
  *
  * One block a row. The row is read from memory (the L2 cache, mostly) two to five times: 2 PADDED_VOCAB elements a
  * pass.
  */
-#include "sample_select.cuh"
+#include "logprobs.cuh"
 #include "step_row.cuh"
 #if !defined(LT_ROW_FLAGS) || !defined(LT_ROW_TOP_K) || !defined(LT_ROW_SCALE) || !defined(LT_ROW_TOP_P) || \
         !defined(LT_ROW_MIN_EXPONENT) || !defined(LT_ROW_REPETITION) || !defined(LT_ROW_PRESENCE) ||        \
         !defined(LT_ROW_FREQUENCY) || !defined(LT_ROW_UNIFORM) || !defined(LT_ROW_TOP_LOGPROBS) ||          \
-        !defined(LT_ROW_RESULT)
+        !defined(LT_ROW_RESULT) || !defined(LT_ROW_UNCOUNTED)
 #error "sample.cu needs -DLT_ROW_<field> of every field of StepInput.java: see KernelFile.java"
 #endif
 #if !defined(LT_FLAG_SAMPLES) || !defined(LT_FLAG_GREEDY) || !defined(LT_FLAG_BIASED) || \
         !defined(LT_FLAG_PENALISED) || !defined(LT_FLAG_COUNT_INPUT)
 #error "sample.cu needs -DLT_FLAG_<flag> of every flag of StepInput.java: see KernelFile.java"
 #endif
-#if !defined(LT_RESULT_SIZE) || !defined(LT_RESULT_TOKEN) || !defined(LT_RESULT_TOKEN_LOGIT) || \
-        !defined(LT_RESULT_MAX_LOGIT) || !defined(LT_RESULT_MASS) || !defined(LT_RESULT_TOP) || \
-        !defined(LT_RESULT_REASON) || !defined(LT_RESULT_ID) || !defined(LT_RESULT_LOGIT)
-#error "sample.cu needs -DLT_RESULT_<field> of every field of ResultRow.java: see KernelFile.java"
-#endif
-#if !defined(LT_UNUSABLE_LOGIT) || !defined(LT_UNUSABLE_ADJUSTED_LOGIT) || !defined(LT_UNUSABLE_ALL_BANNED) || \
-        !defined(LT_UNUSABLE_ALL_INFINITE)
-#error "sample.cu needs -DLT_UNUSABLE_<reason>: see KernelFile.java"
+#if !defined(LT_RESULT_SIZE) || !defined(LT_RESULT_TOKEN)
+#error "sample.cu needs -DLT_RESULT_SIZE and -DLT_RESULT_TOKEN: see KernelFile.java"
 #endif
 static_assert(LT_RESULT_SIZE > LT_RESULT_TOP && LT_RESULT_SIZE > LT_RESULT_LOGIT, "a row of results holds all fields");
 
@@ -119,69 +112,19 @@ __device__ __noinline__ int choose(Shared& s, const Row& row, const int* in) {
     return idOf(s.answerOrder);
 }
 
-/* Adds to the result the token's raw logit, the largest, the mass at temperature 1 and the most probable tokens. */
+/* Adds the log-probabilities of the sampled token and of the `top` most probable ones to the result. */
 __device__ __noinline__ void addLogprobs(Shared& s, const Row& row, int token, int top, int* result) {
     float threadMax = -INF;
     forEachLogit<false, 4>(row, [&](int id, float logit) { threadMax = fmaxf(threadMax, logit); });
-    const float rawMax = blockMax(s, threadMax) + 0.f;
-    u64 mass = 0;
-    forEachLogit<false>(row, [&](int id, float logit) { mass += weightOf(exponentOf(logit, rawMax, LOG2_E)); });
-    mass = blockSum(s, mass);
-    if (threadIdx.x == 0) {
-        result[LT_RESULT_TOKEN_LOGIT] = __float_as_int(widen(row.logits[token]));
-        result[LT_RESULT_MAX_LOGIT] = __float_as_int(rawMax);
-        result[LT_RESULT_MASS] = (int)(unsigned)mass;
-        result[LT_RESULT_MASS + 1] = (int)(mass >> 32);
-    }
-    u64 after = 0;
-    for (int t = 0; t < min(top, VOCAB); t++) { // the next in order, at most 20 times
-        u64 next = ~0ull;
-        forEachLogit<false>(row, [&](int id, float logit) {
-            const u64 order = orderOf(logit, id) + 1;
-            if (order > after) {
-                next = min(next, order);
-            }
-        });
-        after = blockMin(s, next);
-        if (threadIdx.x == 0) {
-            result[LT_RESULT_TOP + 2 * t] = idOf(after - 1);
-            result[LT_RESULT_TOP + 2 * t + 1] = __float_as_int(widen(row.logits[(unsigned)idOf(after - 1)]));
-        }
-    }
-}
-
-/* The first token id whose logit is NaN or infinity; VOCAB if there is none. */
-template <bool ADJUSTED>
-__device__ int firstUnusable(Shared& s, const Row& row) {
-    u64 first = VOCAB;
-    forEachLogit<ADJUSTED>(row, [&](int id, float logit) { first = logit < INF ? first : min(first, (u64)id); });
-    return (int)blockMin(s, first);
+    const float max = blockMax(s, threadMax) + 0.f;
+    writeLogprobs(row, token, max, massOf(s, row, max), result);
+    writeTop(s, row, top, threadMax, result + LT_RESULT_TOP);
 }
 
 /*
- * Adds to the result of a row of unusable logits what Sampler.unusable reports: the reason, the first token id where it
- * shows, its logit.
- */
-__device__ __noinline__ void explain(Shared& s, const Row& row, int* result) {
-    bool any = false; // above -infinity
-    forEachLogit<false>(row, [&](int id, float logit) { any |= logit > -INF; });
-    any = __syncthreads_or(any);
-    const int raw = firstUnusable<false>(s, row);
-    const int adjusted = firstUnusable<true>(s, row);
-    if (threadIdx.x == 0) {
-        result[LT_RESULT_REASON] = raw < VOCAB        ? LT_UNUSABLE_LOGIT
-                                   : adjusted < VOCAB ? LT_UNUSABLE_ADJUSTED_LOGIT
-                                   : any              ? LT_UNUSABLE_ALL_BANNED
-                                                      : LT_UNUSABLE_ALL_INFINITE;
-        const int id = raw < VOCAB ? raw : adjusted < VOCAB ? adjusted : 0;
-        const float logit = widen(row.logits[id]);
-        result[LT_RESULT_ID] = id;
-        result[LT_RESULT_LOGIT] = __float_as_int(raw < VOCAB ? logit : adjust(row, id, logit));
-    }
-}
-
-/*
- * tokens [slots]: gets the token; before, holds the input token of a row that does not name it. results, in host
+ * tokens [slots]: gets the token of a sequence's last row; before, holds the input token of a row that does not name
+ * it. Of several rows of a sequence, those that the counts of the slot do not cover say so by LT_ROW_UNCOUNTED: their
+ * own token and those of as many rows before, less one, are missing. results, in host
  * memory, row LT_ROW_RESULT: gets the token too, or -1 and the reason if the logits are unusable; with logprobs also
  * the token's raw logit, the largest raw logit, the mass of all raw weights at temperature 1 (two ints) and pairs (id,
  * raw logit) of the most probable tokens.
@@ -198,7 +141,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (!(flags & LT_FLAG_SAMPLES)) {
         return;
     }
-    Row row = {logits + (size_t)blockIdx.x * PADDED_VOCAB, nullptr, nullptr, 1, 0, 0};
+    Row row = {logits + (size_t)blockIdx.x * PADDED_VOCAB};
     if (flags & LT_FLAG_BIASED) {
         row.bias = bias + (size_t)in[ROW_SLOT] * VOCAB;
     }
@@ -210,6 +153,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
         __syncthreads();
         row.counts = own;
+        row.uncounted = in + ROW_TOKEN;
+        row.uncountedCount = in[LT_ROW_UNCOUNTED];
+        row.stride = -ROW_SIZE;
         row.repetition = __int_as_float(in[LT_ROW_REPETITION]);
         row.presence = __int_as_float(in[LT_ROW_PRESENCE]);
         row.frequency = __int_as_float(in[LT_ROW_FREQUENCY]);
@@ -220,7 +166,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int* result = results + (size_t)in[LT_ROW_RESULT] * LT_RESULT_SIZE;
     if (threadIdx.x == 0) {
         result[LT_RESULT_TOKEN] = token;
-        tokens[in[ROW_SLOT]] = token;
+        if (in[ROW_LENGTH] == in[ROW_FIRST] + in[ROW_CHUNK_TOKENS]) {
+            tokens[in[ROW_SLOT]] = token;
+        }
     }
     if (token < 0) {
         explain(s, row, result);

@@ -22,9 +22,11 @@ static_assert(THREADS % GROUPS == 0, "groups have the same number of threads");
 
 struct Row {
     const Element* logits;
-    const float* bias;            // of the slot, or null
-    const unsigned short* counts; // of the slot, or null: 0 unseen, else 1 + occurrences in the output
-    float repetition, presence, frequency;
+    const float* bias = nullptr;            // of the slot, or null
+    const unsigned short* counts = nullptr; // of the slot, or null: 0 unseen, else 1 + occurrences in the output
+    const int* uncounted = nullptr;         // output tokens that the counts lack, `stride` apart, newest first
+    int uncountedCount = 0, stride = 0;
+    float repetition = 1, presence = 0, frequency = 0;
 };
 
 __device__ __forceinline__ float adjust(const Row& row, int id, float logit) {
@@ -32,7 +34,10 @@ __device__ __forceinline__ float adjust(const Row& row, int id, float logit) {
         logit += row.bias[id];
     }
     if (row.counts) {
-        const int count = row.counts[id];
+        int count = row.counts[id];
+        for (int i = 0; i < row.uncountedCount; i++) {
+            count += row.uncounted[i * row.stride] == id ? 1 + (count == 0) : 0;
+        }
         if (count > 0) {
             logit = logit > 0 ? logit / row.repetition : logit * row.repetition;
             if (count > 1) {

@@ -236,7 +236,7 @@ class DeviceSamplerIT {
                                 new long[] {chunks.size(), PADDED},
                                 new TensorOptions(ScalarType.Float))
                         .to(dtype);
-                host.fillLast(chunks, sampler::prepare);
+                host.fillSampled(chunks, sampler::prepare);
                 host.upload(chunks.size(), false);
                 sampler.launch(step, chunks.size(), logits.to(device, dtype));
                 Cuda.check(cudart.cudaStreamSynchronize(stream.stream()), "cudaStreamSynchronize");

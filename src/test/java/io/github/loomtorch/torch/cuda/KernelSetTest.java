@@ -31,13 +31,13 @@ class KernelSetTest {
     @ParameterizedTest
     @CsvSource({
         "FLOAT16, sm_90, 'embedding kv_cache attention_paged attention_prefill attention_persistent layer_norm gemm_skinny"
-                + " gemm_wgmma lm_head sample_1024 sample_512'",
-        "FLOAT32, sm_90, embedding kv_cache attention_paged attention_persistent sample_1024 sample_512",
+                + " gemm_wgmma lm_head sample_1024 sample_512 score_32 score_16'",
+        "FLOAT32, sm_90, embedding kv_cache attention_paged attention_persistent sample_1024 sample_512 score_32",
         "BFLOAT16, sm_80, 'embedding kv_cache attention_paged attention_prefill layer_norm gemm_skinny lm_head sample_1024"
-                + " sample_512'",
-        "FLOAT16, sm_75, embedding kv_cache attention_paged sample_1024 sample_512",
+                + " sample_512 score_32 score_16'",
+        "FLOAT16, sm_75, embedding kv_cache attention_paged sample_1024 sample_512 score_32 score_16",
         "FLOAT16, sm_120, 'embedding kv_cache attention_paged attention_prefill attention_persistent layer_norm gemm_skinny"
-                + " lm_head sample_1024 sample_512'"
+                + " lm_head sample_1024 sample_512 score_32 score_16'"
     })
     void modulesByDtypeAndArchitecture(Dtype dtype, String architecture, String expected) {
         List<String> names = set("gpt2", dtype, architecture).modules().stream()
