@@ -1,6 +1,7 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.torch.cuda.CudaProfiler;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.PrefillProfile;
@@ -16,13 +17,14 @@ import picocli.CommandLine.Spec;
 
 @Command(
         name = "prefill",
-        header = "Measures the prefill of prompts in one step on a GPU.",
+        header = "Measures the prefill of prompts in one step on a GPU, and the scoring of all their tokens.",
         description =
                 "The time is from the first launch to the end on the device. The share is of the speed of a large square matrix"
-                        + " product by cuBLAS, measured in the same run.",
+                        + " product by cuBLAS, measured in the same run. With --score, all tokens are scored too: log-probabilities"
+                        + " alone, then with rank, entropy, variance and the 5 most probable tokens.",
         footer = {
             "  loomtorch bench prefill --shape gpt2 --prompts 1 --prompt-len 1024",
-            "  loomtorch bench prefill --shape gpt2 --prompts 32 --prompt-len 512"
+            "  loomtorch bench prefill --shape gpt2 --prompts 32 --prompt-len 512 --score"
         })
 final class BenchPrefillCommand implements Callable<Integer> {
     @Spec
@@ -36,6 +38,9 @@ final class BenchPrefillCommand implements Callable<Integer> {
 
     @Option(names = "--prompt-len", paramLabel = "N", description = "Tokens of each (default: ${DEFAULT-VALUE}).")
     private int promptLen = 1024;
+
+    @Option(names = "--score", description = "Also measure the scoring of all tokens.")
+    private boolean score;
 
     @Override
     public Integer call() throws IOException {
@@ -57,7 +62,28 @@ final class BenchPrefillCommand implements Callable<Integer> {
                     prefill.operations() / prefill.micros() / 1e6,
                     100 * prefill.matmulShare(),
                     prefill.matmulOperationsPerSecond() / 1e12);
+            if (score) {
+                print("log-probabilities", profiler, PromptScoring.from(1), prefill.micros(), out);
+                print(
+                        "with statistics and top 5",
+                        profiler,
+                        new PromptScoring(1, 5, true, false),
+                        prefill.micros(),
+                        out);
+            }
         }
         return 0;
+    }
+
+    private void print(
+            String what, CudaProfiler profiler, PromptScoring scoring, double prefillMicros, PrintWriter out) {
+        double micros = profiler.scoreMicros(prompts, promptLen, scoring);
+        out.printf(
+                Locale.ROOT,
+                "scoring, %s: %.3f ms, %.0f tokens/s, %.0f%% of the prefill's%n",
+                what,
+                micros / 1e3,
+                prompts * promptLen / micros * 1e6,
+                100 * prefillMicros / micros);
     }
 }
