@@ -7,6 +7,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -14,6 +16,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /** The native library as a whole: loads it once and tells what the machine can do. Thread-safe. */
 public final class Libtorch {
     private static final Path CPU_INFO = Path.of("/proc/cpuinfo");
+    private static final Pattern MISSING_LIBRARY = Pattern.compile(": (\\S+\\.so\\S*): cannot open shared object file");
 
     private Libtorch() {}
 
@@ -33,8 +36,7 @@ public final class Libtorch {
     public static void load() {
         setDefault("org.bytedeco.javacpp.maxBytes", "0");
         setDefault("org.bytedeco.javacpp.maxPhysicalBytes", "0");
-        String gpuBuild = "/org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/" + System.mapLibraryName("jnitorch");
-        if (Libtorch.class.getResource(gpuBuild) == null) {
+        if (Libtorch.class.getResource(gpuBuild("jnitorch")) == null) {
             setDefault("org.bytedeco.javacpp.platform.extension", " ");
         }
         try {
@@ -47,6 +49,11 @@ public final class Libtorch {
                             + " path, and for CUDA the CUDA 13, cuDNN 9 and NCCL libraries on the library path",
                     e);
         }
+    }
+
+    /** A library of libtorch's CUDA build, on the class path. */
+    private static String gpuBuild(String library) {
+        return "/org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/" + System.mapLibraryName(library);
     }
 
     private static void setDefault(String property, String value) {
@@ -68,6 +75,42 @@ public final class Libtorch {
     /** Devices named cuda:0, cuda:1, ...; 0 where libtorch has no CUDA or the machine no working GPU. */
     public static int cudaDeviceCount() {
         return torch.hasCUDA() ? (int) torch.getNumGPUs() : 0;
+    }
+
+    /**
+     * Why {@link #cudaDeviceCount} is 0, and what to do about it.
+     *
+     * @return the end of a sentence that begins with "CUDA is not available: "
+     */
+    public static String whyNoCuda() {
+        if (torch.hasCUDA()) {
+            return "libtorch found no working GPU; check the driver, or set device=cpu";
+        }
+        String library = gpuBuild("torch_cuda");
+        if (Libtorch.class.getResource(library) == null) {
+            return "libtorch was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set"
+                    + " device=cpu";
+        }
+        try { // again, because JavaCPP tells nobody why it took the build without CUDA
+            System.load(Loader.cacheResource(Libtorch.class, library).getPath());
+            return "libtorch's CUDA build did not load with the class path as it is; name it before the build for the"
+                    + " CPU, or set device=cpu";
+        } catch (UnsatisfiedLinkError | IOException e) {
+            return cudaDidNotLoad(firstLine(e));
+        }
+    }
+
+    /**
+     * Takes the loader's message, such as "/x/libtorch_cuda.so: libcudnn.so.9: cannot open shared object file: ...".
+     */
+    static String cudaDidNotLoad(String message) {
+        Matcher missing = MISSING_LIBRARY.matcher(message);
+        String library = missing.find() ? missing.group(1) : "";
+        return "libtorch's CUDA build did not load: " + (library.isEmpty() ? message : library + " is missing") + "; "
+                + (library.startsWith("libcuda.so")
+                        ? "install NVIDIA's driver"
+                        : "put the CUDA 13, cuDNN 9 and NCCL libraries on the library path (LD_LIBRARY_PATH)")
+                + ", or set device=cpu";
     }
 
     /**

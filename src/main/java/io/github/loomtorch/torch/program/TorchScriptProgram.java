@@ -92,11 +92,7 @@ public final class TorchScriptProgram implements AutoCloseable {
             return new Device(DeviceType.CPU);
         }
         if (count == 0) {
-            throw new TorchException(
-                    "CUDA is not available: libtorch "
-                            + (torch.hasCUDA()
-                                    ? "found no working GPU; check the driver, or set device=cpu"
-                                    : "was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set device=cpu"));
+            throw new TorchException("CUDA is not available: " + Libtorch.whyNoCuda());
         }
         int index = name.contains(":") ? Integer.parseInt(name.substring(name.indexOf(':') + 1)) : 0;
         if (index >= count) {
