@@ -40,6 +40,7 @@ final class StoredZip {
     private final FileChannel channel;
     private final long fileBytes;
     private final Map<String, Entry> entries = new LinkedHashMap<>();
+    private long entryBytes; // of all entries so far
 
     /**
      * One entry.
@@ -166,6 +167,10 @@ final class StoredZip {
                 || compressed > directoryStart - begin) {
             throw damaged("entry " + Json.shorten(name) + " of " + compressed + " bytes at " + begin
                     + " does not lie before the directory");
+        }
+        entryBytes += compressed;
+        if (entryBytes > fileBytes) {
+            throw damaged("its entries overlap");
         }
         CheckpointTensor.Storage data = new CheckpointTensor.Storage(file, begin, compressed);
         long crc = Integer.toUnsignedLong(directory.getInt(at + 16));

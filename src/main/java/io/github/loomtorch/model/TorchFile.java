@@ -149,6 +149,9 @@ final class TorchFile {
             }
             Pickle.Storage storage = pickle.storages().get(key);
             key = Json.shorten(key);
+            if (storages.containsKey(storage.key())) {
+                throw new IOException(path + ": storage " + key + " must be listed once, got it again");
+            }
             if (fileBytes - at < Long.BYTES) {
                 throw new IOException(path + ": expected storage " + key + " at " + at + ", got the end of the file");
             }

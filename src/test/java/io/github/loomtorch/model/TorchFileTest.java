@@ -155,6 +155,7 @@ class TorchFileTest {
         assertRefused(
                 "storage k must have 6 elements of F32, got 5; is the download complete?",
                 legacy(little, keys, Long.MAX_VALUE, 23));
+        assertRefused("storage k must be listed once, got it again", legacy(little, "]X\1\0\0\0kaX\1\0\0\0ka.", 6, 32));
         assertRefused("expected storage k of tensor x, got none", legacy(little, "].", 6, 24));
         Path file = Files.write(dir.resolve("x.bin"), new byte[] {(byte) 0x80, 2, 'K', 1, '.'});
         assertRefused("expected a file of torch.save, got a pickle without its magic number", file);
