@@ -13,7 +13,9 @@ final class ModelFolderOptions {
     @Option(
             names = "--model",
             paramLabel = "DIR",
-            description = "Directory with config.json and model.safetensors or model.ts (default: models/tales).")
+            description = "Model directory: config.json with model.safetensors, pytorch_model.bin (each in one file or"
+                    + " sharded with an index) or an exported model.ts; or nanoGPT's ckpt.pt alone (default:"
+                    + " models/tales).")
     private Path model;
 
     boolean isNamed() {

@@ -84,6 +84,17 @@ class TorchScriptExporterIT {
     }
 
     @Test
+    void aHeadInModelTsIsUsedWhereTheConfigurationSaysThatItIsTied() throws IOException {
+        RandomCheckpoint.write(directory, CONFIG.withTieWordEmbeddings(false), DType.F32, 1);
+        CONFIG.withTieWordEmbeddings(true).write(directory.resolve("config.json"));
+        List<TokenLogprobs> expected = run();
+        export();
+        deleteWeights();
+        assertEquals(expected, run());
+        assertEquals("", warning());
+    }
+
+    @Test
     void weightsRunWhateverModelTsIs() throws IOException {
         List<TokenLogprobs> expected = run();
         Files.writeString(exported, "not an archive");
