@@ -63,7 +63,11 @@ class TokenizerFuzzTest {
             assertTrue(e.getMessage().length() < 1500, e.getMessage());
             return;
         }
-        assertWorks(tokenizer, TEXT);
+        try {
+            assertWorks(tokenizer, TEXT);
+        } catch (IllegalArgumentException e) { // documented: the file's normalizer makes the text too long
+            assertTrue(e.getMessage().startsWith("normalized text must be at most 64 times"), e.getMessage());
+        }
     }
 
     private static void assertWorks(BpeTokenizer tokenizer, String text) {
