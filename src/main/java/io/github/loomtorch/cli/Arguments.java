@@ -17,8 +17,9 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Java decodes arguments in the locale's encoding. Where no locale is set, as in many containers, that is ASCII, and
  * every other byte arrives as U+FFFD. On Linux the bytes are still in {@code /proc/self/cmdline}, so such arguments are
- * read from there, as UTF-8. On macOS Java always decodes UTF-8. On Windows it decodes the ANSI code page, and
- * characters that this page lacks are lost before Java starts: with the code page UTF-8 (65001) none are.
+ * read from there, as UTF-8. On macOS Java always decodes UTF-8. On Windows it decodes the ANSI code page, and Windows
+ * replaces characters that this page lacks before Java starts, most by {@code ?}: arguments with {@code ??}, which
+ * words of such characters become, are refused. With the code page UTF-8 (65001) none are replaced.
  */
 final class Arguments {
     private static final Path COMMAND_LINE = Path.of("/proc/self/cmdline");
@@ -31,6 +32,10 @@ final class Arguments {
      * @throws IllegalArgumentException if an argument could not be decoded and cannot be read again
      */
     static String[] exact(String... args) {
+        if (System.getProperty("os.name").startsWith("Windows")) {
+            requireUnreplaced(platformCharset(), args);
+            return args;
+        }
         int damaged = firstDamaged(args);
         if (damaged == args.length) {
             return args;
@@ -42,6 +47,18 @@ final class Arguments {
             throw undecodable(damaged, e);
         }
         return reread(commandLine, platformCharset(), args);
+    }
+
+    /** Refuses what Windows makes of words that the code page has no characters for. */
+    static void requireUnreplaced(Charset codePage, String... args) {
+        for (int i = 0; i < args.length && !codePage.equals(StandardCharsets.UTF_8); i++) {
+            if (args[i].contains("??") || isDamaged(args[i])) {
+                throw new IllegalArgumentException("argument " + (i + 1)
+                        + " must have characters of this system's code page only, which is " + codePage
+                        + ", got ?? where Windows replaced others; turn on UTF-8 in Windows' regional settings, or give"
+                        + " the text to tokenize by standard input and its ids to --prompt-ids");
+            }
+        }
     }
 
     /** Takes damaged arguments from the end of a command line, whose arguments each end in a zero byte. */

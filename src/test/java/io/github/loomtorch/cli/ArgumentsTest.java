@@ -59,6 +59,21 @@ class ArgumentsTest {
     }
 
     @Test
+    void whatWindowsReplacedIsRefusedUnlessItsCodePageIsUtf8() {
+        String[] args = {"generate", "--prompt", "?? ??????"};
+        assertEquals(
+                "argument 3 must have characters of this system's code page only, which is ISO-8859-1, got ?? where"
+                        + " Windows replaced others; turn on UTF-8 in Windows' regional settings, or give the text to"
+                        + " tokenize by standard input and its ids to --prompt-ids",
+                assertThrows(
+                                IllegalArgumentException.class,
+                                () -> Arguments.requireUnreplaced(StandardCharsets.ISO_8859_1, args))
+                        .getMessage());
+        Arguments.requireUnreplaced(StandardCharsets.UTF_8, args);
+        Arguments.requireUnreplaced(StandardCharsets.ISO_8859_1, "generate", "--prompt", "How are you? Café?");
+    }
+
+    @Test
     void aReplacementCharacterThatWasGivenStays() {
         assertArrayEquals(
                 new String[] {"\uFFFD"},
