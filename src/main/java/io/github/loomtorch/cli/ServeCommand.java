@@ -110,8 +110,13 @@ final class ServeCommand implements Callable<Integer> {
                             new Engine(Gpt2Loader.load(directory, modelOptions), bpe, EngineOptions.defaults())))) {
                 warmUp(scheduler);
                 String name = directory.path().toAbsolutePath().normalize().getFileName() + "";
-                server.serve(
-                        new ServedModel(name, scheduler, bpe, directory.config().contextLength(), fingerprint));
+                server.serve(new ServedModel(
+                        name,
+                        scheduler,
+                        bpe,
+                        directory.config().contextLength(),
+                        directory.config().vocabSize(),
+                        fingerprint));
                 Runtime.getRuntime().addShutdownHook(new Thread(() -> end(server, scheduler), "shutdown"));
                 new CountDownLatch(1).await(); // until a signal ends the process
             }

@@ -4,12 +4,14 @@ import com.fasterxml.jackson.core.JsonGenerator;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PositionScore;
 import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.tokenizer.IncrementalDecoder;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -73,6 +75,10 @@ final class ChoiceWriter {
 
     /** The end of a choice whose tokens were not added one by one. */
     void endWithAll(Completion end) {
+        end(end);
+        if (!answer.output()) { // a token that was generated only because the prompt has nothing to score
+            return;
+        }
         text.append(end.text());
         int[] ids = end.outputTokenIds();
         for (int i = 0; i < ids.length; i++) {
@@ -83,7 +89,6 @@ final class ChoiceWriter {
                             : Optional.of(end.logprobs().get(i))));
         }
         completionTokens = ids.length;
-        end(end);
     }
 
     /** Whether an event is due: there is text, the end, or something else that each token has. */
@@ -96,25 +101,26 @@ final class ChoiceWriter {
     void write(JsonGenerator json) throws IOException {
         boolean first = !wrotePrompt;
         wrotePrompt = true;
-        int[] prompt = first && (answer.echo() || answer.tokenIds()) ? request.promptTokenIds() : new int[0];
+        int[] prompt = first ? request.promptTokenIds() : new int[0];
         json.writeStartObject();
         json.writeNumberField("index", index);
-        String echoed = first && answer.echo() ? tokenizer.decode(prompt) : "";
-        textOffset += echoed.codePointCount(0, echoed.length());
-        json.writeStringField("text", echoed + text);
+        json.writeStringField("text", first && answer.echo() ? decode(prompt) + text : text.toString());
         json.writeFieldName("logprobs");
         if (answer.logprobs().isPresent()) {
-            writeLogprobs(json);
+            writeLogprobs(json, answer.echo() ? prompt : new int[0]);
         } else {
             json.writeNull();
         }
-        json.writeStringField(
-                "finish_reason", completion.map(ChoiceWriter::finishReason).orElse(null));
+        json.writeStringField("finish_reason", finishReason());
         json.writeFieldName("stop_reason");
-        if (completion.isPresent()) {
+        if (completion.isPresent() && answer.output()) {
             writeStopReason(json, completion.get());
         } else {
             json.writeNull();
+        }
+        if (answer.promptLogprobs().isPresent()) {
+            json.writeFieldName("prompt_logprobs");
+            writePromptLogprobs(json, prompt);
         }
         if (answer.tokenIds()) {
             if (first) {
@@ -130,13 +136,23 @@ final class ChoiceWriter {
         tokens.clear();
     }
 
-    /** OpenAI's words: a generation that was cancelled or ran out of time was aborted. */
-    static String finishReason(Completion completion) {
-        return switch (completion.finishReason()) {
-            case STOP -> "stop";
-            case LENGTH -> "length";
-            case CANCELLED, DEADLINE -> "abort";
-        };
+    /** OpenAI's words: a generation that was cancelled or ran out of time was aborted. Null before the end. */
+    private @Nullable String finishReason() {
+        if (!answer.output()) {
+            return "length";
+        }
+        return completion
+                .map(end -> switch (end.finishReason()) {
+                    case STOP -> "stop";
+                    case LENGTH -> "length";
+                    case CANCELLED, DEADLINE -> "abort";
+                })
+                .orElse(null);
+    }
+
+    private String decode(int[] ids) {
+        return tokenizer.decode(
+                Arrays.stream(ids).filter(id -> id < tokenizer.vocabSize()).toArray());
     }
 
     /** The stop string or stop token that ended the text; null for end-of-text. */
@@ -157,35 +173,49 @@ final class ChoiceWriter {
         if (request.sampling().stopStrings().isEmpty()) {
             return null;
         }
-        String whole = tokenizer.decode(end.outputTokenIds());
+        String whole = decode(end.outputTokenIds());
         return request.sampling().stopStrings().stream()
                 .filter(stop -> whole.startsWith(stop, end.text().length()))
                 .max((a, b) -> Integer.compare(a.length(), b.length()))
                 .orElse(null);
     }
 
-    private void writeLogprobs(JsonGenerator json) throws IOException {
+    private void writeLogprobs(JsonGenerator json, int[] echoed) throws IOException {
+        List<Token> all = new ArrayList<>();
+        for (int i = 0; i < echoed.length; i++) {
+            all.add(new Token(echoed[i], promptLogprobs(i)));
+        }
+        all.addAll(tokens);
         json.writeStartObject();
         json.writeArrayFieldStart("tokens");
-        for (Token token : tokens) {
+        for (Token token : all) {
             json.writeString(tokenText(token.id));
         }
         json.writeEndArray();
         json.writeArrayFieldStart("token_logprobs");
-        for (Token token : tokens) {
-            json.writeNumber(finite(token.logprobs.orElseThrow().logprob()));
+        for (Token token : all) {
+            if (token.logprobs.isPresent()) {
+                json.writeNumber(finite(token.logprobs.get().logprob()));
+            } else {
+                json.writeNull();
+            }
         }
         json.writeEndArray();
         json.writeArrayFieldStart("top_logprobs");
-        for (Token token : tokens) {
-            writeTop(json, token);
+        for (Token token : all) {
+            if (token.logprobs.isPresent()) {
+                writeTop(json, token.id, token.logprobs.get());
+            } else {
+                json.writeNull();
+            }
         }
         json.writeEndArray();
         json.writeArrayFieldStart("text_offset");
-        for (Token token : tokens) {
+        for (int i = 0; i < all.size(); i++) {
+            int id = all.get(i).id;
             json.writeNumber(textOffset);
-            if (token.id < tokenizer.vocabSize() && !tokenizer.isSpecial(token.id)) {
-                String added = offsets.append(token.id);
+            if (id < tokenizer.vocabSize() && (i < echoed.length || !tokenizer.isSpecial(id))) {
+                String added = offsets.append(id);
                 textOffset += added.codePointCount(0, added.length());
             }
         }
@@ -193,17 +223,66 @@ final class ChoiceWriter {
         json.writeEndObject();
     }
 
-    /** The most probable tokens, and the one that was sampled if it is none of them. */
-    private void writeTop(JsonGenerator json, Token token) throws IOException {
-        TokenLogprobs logprobs = token.logprobs.orElseThrow();
+    /** Of the prompt's token at a position; empty for the first, and after an early end. */
+    private Optional<TokenLogprobs> promptLogprobs(int position) {
+        List<PositionScore> scores = promptScores();
+        return position == 0 || position > scores.size()
+                ? Optional.empty()
+                : Optional.of(scores.get(position - 1).logprobs());
+    }
+
+    private List<PositionScore> promptScores() {
+        return completion.map(Completion::promptScores).orElse(List.of());
+    }
+
+    /** vLLM's form: for each token of the prompt null, or the most probable ids and its own, with their ranks. */
+    private void writePromptLogprobs(JsonGenerator json, int[] prompt) throws IOException {
+        json.writeStartArray();
+        for (int i = 0; i < prompt.length; i++) {
+            Optional<TokenLogprobs> logprobs = promptLogprobs(i);
+            if (logprobs.isEmpty()) {
+                json.writeNull();
+                continue;
+            }
+            json.writeStartObject();
+            boolean hasOwn = false;
+            int rank = 0;
+            for (TokenLogprobs.Entry entry : first(answer.promptLogprobs().orElse(0), logprobs.get())) {
+                hasOwn |= entry.tokenId() == prompt[i];
+                writeRanked(json, entry.tokenId(), entry.logprob(), ++rank);
+            }
+            if (!hasOwn) {
+                int ownRank =
+                        promptScores().get(i - 1).statistics().orElseThrow().rank();
+                writeRanked(json, prompt[i], logprobs.get().logprob(), ownRank);
+            }
+            json.writeEndObject();
+        }
+        json.writeEndArray();
+    }
+
+    private void writeRanked(JsonGenerator json, int id, float logprob, int rank) throws IOException {
+        json.writeObjectFieldStart(Integer.toString(id));
+        json.writeNumberField("logprob", finite(logprob));
+        json.writeNumberField("rank", rank);
+        json.writeStringField("decoded_token", TokenNames.of(tokenizer, id));
+        json.writeEndObject();
+    }
+
+    private static List<TokenLogprobs.Entry> first(int n, TokenLogprobs logprobs) {
+        return logprobs.top().subList(0, Math.min(n, logprobs.top().size()));
+    }
+
+    /** The most probable tokens, and the one that is there if it is none of them. */
+    private void writeTop(JsonGenerator json, int id, TokenLogprobs logprobs) throws IOException {
         json.writeStartObject();
-        boolean hasSampled = false;
-        for (TokenLogprobs.Entry entry : logprobs.top()) {
-            hasSampled |= entry.tokenId() == token.id;
+        boolean hasOwn = false;
+        for (TokenLogprobs.Entry entry : first(answer.logprobs().orElse(0), logprobs)) {
+            hasOwn |= entry.tokenId() == id;
             json.writeNumberField(tokenText(entry.tokenId()), finite(entry.logprob()));
         }
-        if (!hasSampled) {
-            json.writeNumberField(tokenText(token.id), finite(logprobs.logprob()));
+        if (!hasOwn) {
+            json.writeNumberField(tokenText(id), finite(logprobs.logprob()));
         }
         json.writeEndObject();
     }

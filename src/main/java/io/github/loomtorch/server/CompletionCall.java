@@ -83,7 +83,7 @@ final class CompletionCall {
     }
 
     private void submit() {
-        if (request.onlyEcho()) {
+        if (request.answer().isPlainEcho()) {
             return;
         }
         try {

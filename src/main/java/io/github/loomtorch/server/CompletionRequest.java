@@ -1,7 +1,9 @@
 package io.github.loomtorch.server;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.github.loomtorch.options.RequestLimits;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.time.Duration;
@@ -16,11 +18,11 @@ import java.util.OptionalInt;
  *
  * @param requests one for each prompt
  * @param n continuations of each prompt, &gt;= 1
- * @param onlyEcho whether nothing is generated, as {@code max_tokens} is 0
  * @param answer what the answer holds
  */
-record CompletionRequest(List<GenerationRequest> requests, int n, boolean onlyEcho, Answer answer) {
+record CompletionRequest(List<GenerationRequest> requests, int n, Answer answer) {
     private static final int DEFAULT_MAX_TOKENS = 16;
+    private static final int MAX_CHARACTERS_PER_TOKEN = RequestLimits.defaults().maxPromptCharactersPerToken();
 
     /**
      * What the answer holds, and how.
@@ -29,7 +31,10 @@ record CompletionRequest(List<GenerationRequest> requests, int n, boolean onlyEc
      * @param usageAtEnd whether the stream's last event has the number of tokens
      * @param usageAlways whether each event has
      * @param echo whether the text begins with the prompt
-     * @param logprobs how many of the most probable tokens to report beside each, empty for no log-probabilities
+     * @param logprobs how many of the most probable tokens to report beside each, empty for no log-probabilities; with
+     *     echo, beside those of the prompt too
+     * @param promptLogprobs the same for each token of the prompt, in vLLM's form
+     * @param output whether the text has what was generated; not if {@code max_tokens} is 0
      * @param tokenIds whether token ids are part of it
      * @param tokensAsIds whether a token is written as {@code token_id:N} instead of its text
      */
@@ -39,8 +44,28 @@ record CompletionRequest(List<GenerationRequest> requests, int n, boolean onlyEc
             boolean usageAlways,
             boolean echo,
             OptionalInt logprobs,
+            OptionalInt promptLogprobs,
+            boolean output,
             boolean tokenIds,
-            boolean tokensAsIds) {}
+            boolean tokensAsIds) {
+
+        /** How the prompt's tokens are scored, if they are. */
+        Optional<PromptScoring> promptScoring() {
+            boolean echoed = echo && logprobs.isPresent();
+            return echoed || promptLogprobs.isPresent()
+                    ? Optional.of(new PromptScoring(
+                            1,
+                            Math.max(echoed ? logprobs.getAsInt() : 0, promptLogprobs.orElse(0)),
+                            promptLogprobs.isPresent(),
+                            false))
+                    : Optional.empty();
+        }
+
+        /** Whether the answer is the prompt as it came. */
+        boolean isPlainEcho() {
+            return !output && promptScoring().isEmpty();
+        }
+    }
 
     /**
      * Reads a body.
@@ -53,8 +78,9 @@ record CompletionRequest(List<GenerationRequest> requests, int n, boolean onlyEc
             throw ApiException.noSuchModel(name.get(), model.name());
         }
         SamplingFields.refuseNotHonoured(fields);
-        Answer answer = answer(fields);
-        List<int[]> prompts = prompts(fields, model.tokenizer());
+        int maxTokens = fields.integer("max_tokens", DEFAULT_MAX_TOKENS);
+        Answer answer = answer(fields, maxTokens);
+        List<int[]> prompts = prompts(fields, model);
         int n = fields.integer("n", 1);
         if (n < 1) {
             throw fields.bad("n", "be >= 1");
@@ -63,67 +89,72 @@ record CompletionRequest(List<GenerationRequest> requests, int n, boolean onlyEc
             throw ApiException.badParameter(
                     "n", "prompts times n must be <= " + maxChoices + ", got " + (long) n * prompts.size());
         }
-        int maxTokens = fields.integer("max_tokens", DEFAULT_MAX_TOKENS);
-        boolean onlyEcho = answer.echo && maxTokens == 0;
-        if (onlyEcho && answer.logprobs.isPresent()) {
-            throw fields.bad("max_tokens", "be >= 1 with logprobs");
-        }
         try {
-            SamplingParams.Builder sampling = SamplingFields.read(fields).maxNewTokens(onlyEcho ? 1 : maxTokens);
+            SamplingParams.Builder sampling =
+                    SamplingFields.read(fields, model.tokenizer()).maxNewTokens(answer.output ? maxTokens : 1);
             answer.logprobs.ifPresent(sampling::topLogprobs);
-            SamplingParams params = sampling.build();
+            SamplingParams unscored = sampling.build();
+            answer.promptScoring().ifPresent(sampling::promptScoring);
+            SamplingParams scored = answer.promptScoring().isPresent()
+                    ? sampling.maxNewTokens(maxTokens).build()
+                    : unscored;
             int priority = priority(fields);
             Optional<Duration> timeout = timeout(fields);
             List<GenerationRequest> requests = prompts.stream()
-                    .map(prompt -> new GenerationRequest(prompt, params, priority, timeout))
+                    .map(
+                            prompt -> // nothing comes before a prompt's first token that could predict it
+                            new GenerationRequest(prompt, prompt.length > 1 ? scored : unscored, priority, timeout))
                     .toList();
-            return new CompletionRequest(requests, n, onlyEcho, answer);
+            return new CompletionRequest(requests, n, answer);
         } catch (IllegalArgumentException e) {
             throw SamplingFields.refusal(e);
         }
     }
 
-    private static Answer answer(JsonFields fields) {
+    private static Answer answer(JsonFields fields, int maxTokens) {
         boolean stream = fields.flag("stream", false);
         if (fields.has("stream_options") && !stream) {
             throw fields.bad("stream_options", "be absent without stream");
         }
         JsonFields streamOptions = fields.object("stream_options");
-        OptionalInt logprobs = fields.integer("logprobs");
-        if (logprobs.isPresent()
-                && (logprobs.getAsInt() < 0 || logprobs.getAsInt() > SamplingParams.MAX_TOP_LOGPROBS)) {
-            throw fields.bad("logprobs", "be in [0, " + SamplingParams.MAX_TOP_LOGPROBS + "]");
-        }
         boolean echo = fields.flag("echo", false);
-        if (echo && logprobs.isPresent()) {
-            throw fields.bad("echo", "be false with logprobs, as this server does not score prompts");
-        }
-        if (fields.has("prompt_logprobs")) {
-            throw fields.bad("prompt_logprobs", "be absent, as this server does not score prompts");
-        }
-        return new Answer(
+        Answer answer = new Answer(
                 stream,
                 streamOptions.flag("include_usage", false),
                 streamOptions.flag("continuous_usage_stats", false),
                 echo,
-                logprobs,
+                top(fields, "logprobs"),
+                top(fields, "prompt_logprobs"),
+                !(echo && maxTokens == 0),
                 fields.flag("return_token_ids", false),
                 fields.flag("return_tokens_as_token_ids", false));
+        if (stream && answer.promptScoring().isPresent()) {
+            throw fields.bad("stream", "be false where the prompt's log-probabilities are asked for");
+        }
+        return answer;
+    }
+
+    private static OptionalInt top(JsonFields fields, String name) {
+        OptionalInt top = fields.integer(name);
+        if (top.isPresent() && (top.getAsInt() < 0 || top.getAsInt() > SamplingParams.MAX_TOP_LOGPROBS)) {
+            throw fields.bad(name, "be in [0, " + SamplingParams.MAX_TOP_LOGPROBS + "]");
+        }
+        return top;
     }
 
     /** Text, texts, ids or lists of ids. */
-    private static List<int[]> prompts(JsonFields fields, Tokenizer tokenizer) {
+    private static List<int[]> prompts(JsonFields fields, ServedModel model) {
         JsonNode prompt = fields.get("prompt");
         List<int[]> prompts = new ArrayList<>();
         if (!fields.has("prompt") || prompt.isTextual()) {
-            prompts.add(encode(fields, prompt.asText(""), tokenizer));
+            prompts.add(encode(fields, prompt.asText(""), model));
         } else if (!prompt.isArray() || prompt.isEmpty()) {
             throw fields.bad("prompt", "be a string, a list of strings, a list of token ids or a list of such lists");
         } else if (prompt.get(0).isNumber()) {
-            prompts.add(fields.ids("prompt", prompt));
+            prompts.add(ids(fields, prompt, model));
         } else {
             for (JsonNode one : prompt) {
-                prompts.add(one.isTextual() ? encode(fields, one.asText(), tokenizer) : fields.ids("prompt", one));
+                prompts.add(one.isTextual() ? encode(fields, one.asText(), model) : ids(fields, one, model));
             }
         }
         if (!fields.has("truncate_prompt_tokens")) {
@@ -133,7 +164,13 @@ record CompletionRequest(List<GenerationRequest> requests, int n, boolean onlyEc
     }
 
     /** Special tokens in the text are tokens; an empty text is the beginning of a document, as the model saw it. */
-    static int[] encode(JsonFields fields, String text, Tokenizer tokenizer) {
+    static int[] encode(JsonFields fields, String text, ServedModel model) {
+        Tokenizer tokenizer = model.tokenizer();
+        long maxCharacters = (long) MAX_CHARACTERS_PER_TOKEN * model.contextLength();
+        if (text.length() > maxCharacters) {
+            throw ApiException.badParameter(
+                    "prompt", "prompt must have at most " + maxCharacters + " characters, got " + text.length());
+        }
         boolean addsTokens = tokenizer.encode("").length > 0;
         if (addsTokens && !fields.flag("add_special_tokens", true)) {
             throw fields.bad("add_special_tokens", "be true, as this tokenizer always adds tokens");
@@ -150,6 +187,16 @@ record CompletionRequest(List<GenerationRequest> requests, int n, boolean onlyEc
             throw fields.bad("prompt", "not be empty");
         }
         return new int[] {tokenizer.endOfTextId()};
+    }
+
+    private static int[] ids(JsonFields fields, JsonNode list, ServedModel model) {
+        int[] ids = fields.ids("prompt", list);
+        for (int id : ids) {
+            if (id < 0 || id >= model.vocabSize()) {
+                throw ApiException.badParameter("prompt", "hold token ids in [0, " + model.vocabSize() + ")", id);
+            }
+        }
+        return ids;
     }
 
     private static int[] truncate(JsonFields fields, int[] ids) {

@@ -104,6 +104,12 @@ final class Routes extends Handler.Abstract {
                 authorize(exchange);
                 complete(exchange);
             }
+            case "/v1/chat/completions" -> {
+                allow(exchange, "POST");
+                authorize(exchange);
+                throw ApiException.badRequest(
+                        "model " + served().name() + " has no chat template; use /v1/completions");
+            }
             case "/tokenize" -> {
                 allow(exchange, "POST");
                 authorize(exchange);
@@ -208,7 +214,7 @@ final class Routes extends Handler.Abstract {
         String prompt = fields.text("prompt").orElseThrow(() -> fields.bad("prompt", "be a string"));
         boolean names = fields.flag("return_token_strs", false);
         Tokenizer tokenizer = served.tokenizer();
-        int[] ids = CompletionRequest.encode(fields, prompt, tokenizer);
+        int[] ids = CompletionRequest.encode(fields, prompt, served);
         exchange.sendJson(JsonAnswers.write(json -> {
             json.writeStartObject();
             json.writeNumberField("count", ids.length);
@@ -232,12 +238,13 @@ final class Routes extends Handler.Abstract {
     private void detokenize(Exchange exchange, ServedModel served) throws IOException {
         JsonFields fields = JsonFields.parse(exchange.body(options.maxBodyBytes()));
         int[] ids = fields.ids("tokens", fields.get("tokens"));
-        String text;
-        try {
-            text = served.tokenizer().decode(ids);
-        } catch (IllegalArgumentException e) {
-            throw ApiException.badParameter("tokens", String.valueOf(e.getMessage()));
+        int vocabSize = served.tokenizer().vocabSize();
+        for (int id : ids) {
+            if (id < 0 || id >= vocabSize) {
+                throw ApiException.badParameter("tokens", "hold token ids in [0, " + vocabSize + ")", id);
+            }
         }
+        String text = served.tokenizer().decode(ids);
         exchange.sendJson(JsonAnswers.write(json -> {
             json.writeStartObject();
             json.writeStringField("prompt", text);

@@ -2,6 +2,7 @@ package io.github.loomtorch.server;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.tokenizer.Tokenizer;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -16,6 +17,9 @@ final class SamplingFields {
     /** What a field that is known but not honoured may hold. */
     private static final Map<String, List<String>> NOT_HONOURED = Map.ofEntries(
             Map.entry("best_of", List.of("1")),
+            Map.entry("min_tokens", List.of("0")),
+            Map.entry("allowed_token_ids", List.of("[]")),
+            Map.entry("include_stop_str_in_output", List.of("false")),
             Map.entry("suffix", List.of("\"\"")),
             Map.entry("use_beam_search", List.of("false")),
             Map.entry("length_penalty", List.of("1", "1.0")),
@@ -62,7 +66,7 @@ final class SamplingFields {
     }
 
     /** Reads all but the number of tokens. */
-    static SamplingParams.Builder read(JsonFields fields) {
+    static SamplingParams.Builder read(JsonFields fields, Tokenizer tokenizer) {
         SamplingParams.Builder sampling = SamplingParams.builder()
                 .temperature(fields.number("temperature", 1))
                 .topP(fields.number("top_p", 1))
@@ -71,7 +75,7 @@ final class SamplingFields {
                 .repetitionPenalty(fields.number("repetition_penalty", 1))
                 .presencePenalty(fields.number("presence_penalty", 0))
                 .frequencyPenalty(fields.number("frequency_penalty", 0))
-                .logitBias(logitBias(fields))
+                .logitBias(logitBias(fields, tokenizer))
                 .stopStrings(fields.texts("stop"))
                 .stopTokenIds(new HashSet<>(fields.integers("stop_token_ids")))
                 .ignoreEos(fields.flag("ignore_eos", false));
@@ -88,7 +92,7 @@ final class SamplingFields {
         return Math.max(topK, 0);
     }
 
-    private static Map<Integer, Float> logitBias(JsonFields fields) {
+    private static Map<Integer, Float> logitBias(JsonFields fields, Tokenizer tokenizer) {
         Map<Integer, Float> bias = new HashMap<>();
         JsonFields entries = fields.object("logit_bias");
         for (Map.Entry<String, JsonNode> entry : entries.object().properties()) {
@@ -101,6 +105,14 @@ final class SamplingFields {
             } catch (NumberFormatException e) {
                 throw ApiException.badParameter("logit_bias", "have token ids as names", "\"" + entry.getKey() + "\"");
             }
+        }
+        for (String word : fields.texts("bad_words")) {
+            int[] ids = tokenizer.encode(word);
+            if (ids.length != 1) {
+                throw ApiException.badParameter(
+                        "bad_words", "hold words of one token each", "\"" + word + "\" with " + ids.length + " tokens");
+            }
+            bias.put(ids[0], Float.NEGATIVE_INFINITY);
         }
         return bias;
     }

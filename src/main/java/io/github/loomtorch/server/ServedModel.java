@@ -11,10 +11,11 @@ import java.util.Objects;
  * @param scheduler runs the requests; owned by whoever made it
  * @param tokenizer of the model
  * @param contextLength most tokens of a prompt and its continuation together, &gt;= 1
+ * @param vocabSize V of the model, &gt;= 1; the tokenizer may have fewer ids
  * @param fingerprint names what decides the tokens: version, weights, dtype, device
  */
 public record ServedModel(
-        String name, Scheduler scheduler, Tokenizer tokenizer, int contextLength, String fingerprint) {
+        String name, Scheduler scheduler, Tokenizer tokenizer, int contextLength, int vocabSize, String fingerprint) {
 
     /** Validates. */
     public ServedModel {

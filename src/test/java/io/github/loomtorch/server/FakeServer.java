@@ -41,7 +41,7 @@ final class FakeServer implements AutoCloseable {
                     return engine;
                 },
                 queue.apply(QueueOptions.builder()).build());
-        server.serve(new ServedModel("fake", scheduler, new FakeTokenizer(), 64, "fake-0"));
+        server.serve(new ServedModel("fake", scheduler, new FakeTokenizer(), 64, FakeCausalLm.VOCAB_SIZE, "fake-0"));
     }
 
     FakeServer() throws IOException {
