@@ -112,6 +112,7 @@ final class AddedTokens {
                         while (start > from && Gpt2Pattern.isWhiteSpace(text.charAt(start - 1))) {
                             start--;
                         }
+                        start = Math.max(start, from); // white space of the token before it belongs to that one
                     }
                     if (token.rstrip()) {
                         if (stop < spaceFrom || stop > spaceEnd) {
@@ -122,6 +123,9 @@ final class AddedTokens {
                             }
                         }
                         stop = spaceEnd;
+                    }
+                    if (start >= stop) {
+                        continue; // the token before it has taken all of it
                     }
                     if (from < start) {
                         sink.text(text.substring(from, start));

@@ -28,6 +28,7 @@ final class BpeEncoder {
 
     private final int unknownId;
     private final boolean fusesUnknown;
+    private final boolean ignoresMerges;
     private boolean lostBytes;
 
     private int[] ids;
@@ -45,6 +46,7 @@ final class BpeEncoder {
         merges = model.merges();
         unknownId = model.unknownId();
         fusesUnknown = model.fusesUnknown();
+        ignoresMerges = model.ignoresMerges();
         ids = new int[capacity];
     }
 
@@ -77,7 +79,7 @@ final class BpeEncoder {
     private void encodeParts(byte[] utf8, int start, int end) {
         for (int i = start + 1; i <= end; i++) {
             if (i == end || !bytePairs.inToken(utf8[i - 1], utf8[i])) {
-                int word = words.get(utf8, start, i);
+                int word = ignoresMerges ? -1 : words.get(utf8, start, i); // then only a whole piece is looked up
                 if (word >= 0) {
                     add(word);
                 } else {
