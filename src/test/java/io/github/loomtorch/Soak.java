@@ -181,7 +181,7 @@ public final class Soak {
     }
 
     private void report(long seconds) throws InterruptedException {
-        System.out.println("seconds  heap MiB  native MiB  resident MiB  platform threads  descriptors  requests");
+        System.out.println("seconds  heap MiB  resident MiB  platform threads  descriptors  requests");
         for (long elapsed = 0; elapsed < seconds; elapsed += REPORT_SECONDS) {
             TimeUnit.SECONDS.sleep(Math.min(REPORT_SECONDS, seconds - elapsed));
             System.gc();
@@ -191,10 +191,9 @@ public final class Soak {
                     : -1;
             System.out.printf(
                     Locale.ROOT,
-                    "%7d  %8.1f  %10.1f  %12.1f  %16d  %11d  %s%n",
+                    "%7d  %8.1f  %12.1f  %16d  %11d  %s%n",
                     elapsed + REPORT_SECONDS,
                     (runtime.totalMemory() - runtime.freeMemory()) / 1048576.0,
-                    Pointer.totalBytes() / 1048576.0,
                     Pointer.physicalBytes() / 1048576.0,
                     ManagementFactory.getThreadMXBean().getThreadCount(),
                     descriptors,
