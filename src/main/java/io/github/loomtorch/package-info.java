@@ -2,8 +2,8 @@
  * GPT-2 in the JVM: {@link io.github.loomtorch.TextGenerator} turns a model directory into a generator that many
  * threads share.
  *
- * <p>Data flows one way, and imports follow it: text, {@code tokenizer}, {@code request}, {@code scheduler},
- * {@code engine}, {@code torch}, {@code sampling}, token ids, {@code tokenizer}, text. Nothing is ever {@code null}.
+ * <p>A request goes down, from text through tokenizer, scheduler and engine to the model; its tokens and their text
+ * come back up the same way. Nothing is ever {@code null}.
  */
 @NullMarked
 package io.github.loomtorch;

@@ -8,6 +8,9 @@ import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.GeneralCodingRules.ACCESS_STANDARD_STREAMS;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+import static java.util.stream.Collectors.toSet;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.tngtech.archunit.base.DescribedPredicate;
 import com.tngtech.archunit.core.domain.JavaClasses;
@@ -15,6 +18,13 @@ import com.tngtech.archunit.core.domain.properties.HasName;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.ImportOption.DoNotIncludeTests;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.module.ModuleDescriptor;
+import java.lang.module.ModuleDescriptor.Exports;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Set;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -78,6 +88,18 @@ class PackageArrowsTest {
                 .beFreeOfCycles()
                 .ignoreDependency(alwaysTrue(), KNOWN_EXCEPTION.forSubtype())
                 .check(CLASSES);
+    }
+
+    @Test
+    void theModuleExportsThePublicPackages() throws IOException {
+        ModuleDescriptor module;
+        try (InputStream in = Files.newInputStream(Path.of("target/classes/module-info.class"))) {
+            module = ModuleDescriptor.read(in);
+        }
+        assertEquals(
+                Set.of(ROOT, ROOT + ".request", ROOT + ".options", ROOT + ".tokenizer"),
+                module.exports().stream().map(Exports::source).collect(toSet()));
+        assertTrue(module.exports().stream().noneMatch(Exports::isQualified), () -> "exports to all: " + module);
     }
 
     @Test

@@ -2,17 +2,20 @@ package io.github.loomtorch.cli;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.lang.module.ModuleDescriptor;
 import java.util.Optional;
 import java.util.Properties;
 
 /** Versions of the software and a description of the machine, for reports. */
 final class Versions {
-    private static final String LIBTORCH = "/META-INF/maven/org.bytedeco/pytorch/pom.properties";
+    private static final String LIBTORCH = "META-INF/maven/org.bytedeco/pytorch/pom.properties";
 
     private Versions() {}
 
     static String loomtorch() {
-        return Optional.ofNullable(Versions.class.getPackage().getImplementationVersion())
+        return Optional.ofNullable(Versions.class.getModule().getDescriptor())
+                .flatMap(ModuleDescriptor::rawVersion)
+                .or(() -> Optional.ofNullable(Versions.class.getPackage().getImplementationVersion()))
                 .orElse("(not packaged)");
     }
 
@@ -23,7 +26,7 @@ final class Versions {
 
     static String libtorch() {
         Properties pom = new Properties();
-        try (InputStream in = Versions.class.getResourceAsStream(LIBTORCH)) {
+        try (InputStream in = Versions.class.getClassLoader().getResourceAsStream(LIBTORCH)) {
             if (in != null) {
                 pom.load(in);
             }

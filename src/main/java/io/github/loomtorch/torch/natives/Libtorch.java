@@ -3,6 +3,7 @@ package io.github.loomtorch.torch.natives;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.request.TorchException;
 import java.io.IOException;
+import java.net.URL;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -12,6 +13,7 @@ import java.util.regex.Pattern;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
 /** The native library as a whole: loads it once and tells what the machine can do. Thread-safe. */
 public final class Libtorch {
@@ -36,7 +38,7 @@ public final class Libtorch {
     public static void load() {
         setDefault("org.bytedeco.javacpp.maxBytes", "0");
         setDefault("org.bytedeco.javacpp.maxPhysicalBytes", "0");
-        if (Libtorch.class.getResource(gpuBuild("jnitorch")) == null) {
+        if (gpuBuild("jnitorch") == null) {
             setDefault("org.bytedeco.javacpp.platform.extension", " ");
         }
         try {
@@ -51,9 +53,11 @@ public final class Libtorch {
         }
     }
 
-    /** A library of libtorch's CUDA build, on the class path. */
-    private static String gpuBuild(String library) {
-        return "/org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/" + System.mapLibraryName(library);
+    /** A library of libtorch's CUDA build, on the class path or module path; null if that build is not there. */
+    private static @Nullable URL gpuBuild(String library) {
+        String name = "org/bytedeco/pytorch/" + Loader.getPlatform() + "-gpu/" + System.mapLibraryName(library);
+        // Not Libtorch.class.getResource: in a module it finds resources of that module only.
+        return Libtorch.class.getClassLoader().getResource(name);
     }
 
     private static void setDefault(String property, String value) {
@@ -86,13 +90,13 @@ public final class Libtorch {
         if (torch.hasCUDA()) {
             return "libtorch found no working GPU; check the driver, or set device=cpu";
         }
-        String library = gpuBuild("torch_cuda");
-        if (Libtorch.class.getResource(library) == null) {
+        URL library = gpuBuild("torch_cuda");
+        if (library == null) {
             return "libtorch was loaded without CUDA; put its GPU natives on the class path (Maven profile gpu), or set"
                     + " device=cpu";
         }
         try { // again, because JavaCPP tells nobody why it took the build without CUDA
-            System.load(Loader.cacheResource(Libtorch.class, library).getPath());
+            System.load(Loader.cacheResource(library).getPath());
             return "libtorch's CUDA build did not load with the class path as it is; name it before the build for the"
                     + " CPU, or set device=cpu";
         } catch (UnsatisfiedLinkError | IOException e) {

@@ -1,0 +1,26 @@
+/**
+ * GPT-2 in the JVM, on libtorch: {@link io.github.loomtorch.TextGenerator} is where to start.
+ *
+ * <p>The natives and the embedded model are modules that nothing here requires, because a user chooses them: name them
+ * in {@code --add-modules}, or leave their jars on the class path.
+ */
+module io.github.loomtorch {
+    requires com.fasterxml.jackson.databind;
+    requires org.bytedeco.cuda;
+    requires org.bytedeco.pytorch;
+    requires org.slf4j;
+    requires static org.jspecify;
+
+    // Of the command line only.
+    requires static info.picocli;
+    requires static me.tongfei.progressbar;
+    requires static org.apache.commons.csv;
+
+    exports io.github.loomtorch;
+    exports io.github.loomtorch.options;
+    exports io.github.loomtorch.request;
+    exports io.github.loomtorch.tokenizer;
+
+    opens io.github.loomtorch.cli to
+            info.picocli;
+}
