@@ -11,10 +11,12 @@ module io.github.loomtorch {
     requires org.slf4j;
     requires static org.jspecify;
 
-    // Of the command line only.
+    // Of the command line and the HTTP server only.
     requires static info.picocli;
     requires static me.tongfei.progressbar;
     requires static org.apache.commons.csv;
+    requires static org.eclipse.jetty.http2.server;
+    requires static org.eclipse.jetty.server;
 
     exports io.github.loomtorch;
     exports io.github.loomtorch.options;
