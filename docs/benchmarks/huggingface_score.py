@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Hugging Face's log-probabilities of texts by a GPT-2 with random weights, to compare with `bench prefill --score`.
+"""Hugging Face's log-probabilities of texts by a GPT-2 with random weights, to compare with `bench score`.
 
     pip install torch transformers
     python docs/benchmarks/huggingface_score.py --device cuda --dtype float16 --texts 32 --length 512

@@ -12,7 +12,8 @@ import picocli.CommandLine.Command;
             BenchOfflineCommand.class,
             BenchLatencyCommand.class,
             BenchStepCommand.class,
-            BenchPrefillCommand.class
+            BenchPrefillCommand.class,
+            BenchScoreCommand.class
         },
         footer = {
             "  loomtorch bench naive",
