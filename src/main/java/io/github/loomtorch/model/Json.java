@@ -1,10 +1,14 @@
 package io.github.loomtorch.model;
 
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParseException;
+import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.json.JsonReadFeature;
-import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.MissingNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
@@ -24,10 +28,12 @@ record Json(String where, JsonNode node) {
     /** Maximum size of a JSON file: enough for any configuration or index, little enough to parse in a small heap. */
     static final int MAX_BYTES = 4 << 20;
 
-    private static final JsonMapper MAPPER = JsonMapper.builder()
+    /** A parser only: Jackson's mapper would take longer to load than a small model's weights. */
+    private static final JsonFactory PARSERS = JsonFactory.builder()
             .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
-            .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
             .build();
+
+    private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
     private static final int MAX_QUOTED_CHARS = 100;
 
     /** Reads a file of at most {@link #MAX_BYTES}. */
@@ -49,8 +55,12 @@ record Json(String where, JsonNode node) {
      */
     static Json parse(String where, byte[] bytes) throws IOException {
         JsonNode node;
-        try {
-            node = MAPPER.readTree(bytes);
+        try (JsonParser parser = PARSERS.createParser(bytes)) {
+            parser.nextToken();
+            node = tree(parser);
+            if (parser.nextToken() != null) {
+                throw new JsonParseException(parser, "more after the first value");
+            }
         } catch (JsonProcessingException e) {
             String line =
                     e.getLocation() == null ? "" : " in line " + e.getLocation().getLineNr();
@@ -59,6 +69,42 @@ record Json(String where, JsonNode node) {
             throw bad(where, "", String.valueOf(e.getMessage()), e);
         }
         return of(where, node);
+    }
+
+    /** The value that the parser is at. Its depth, and so the recursion's, is at most Jackson's limit of 1,000. */
+    private static JsonNode tree(JsonParser parser) throws IOException {
+        JsonToken token = parser.currentToken();
+        if (token == null) {
+            return MissingNode.getInstance();
+        }
+        return switch (token) {
+            case START_OBJECT -> {
+                ObjectNode object = NODES.objectNode();
+                while (parser.nextToken() == JsonToken.FIELD_NAME) {
+                    String key = parser.currentName();
+                    parser.nextToken();
+                    object.set(key, tree(parser));
+                }
+                yield object;
+            }
+            case START_ARRAY -> {
+                ArrayNode array = NODES.arrayNode();
+                while (parser.nextToken() != JsonToken.END_ARRAY) {
+                    array.add(tree(parser));
+                }
+                yield array;
+            }
+            case VALUE_NUMBER_INT ->
+                switch (parser.getNumberType()) {
+                    case INT -> NODES.numberNode(parser.getIntValue());
+                    case LONG -> NODES.numberNode(parser.getLongValue());
+                    default -> NODES.numberNode(parser.getBigIntegerValue());
+                };
+            case VALUE_NUMBER_FLOAT -> NODES.numberNode(parser.getDoubleValue());
+            case VALUE_TRUE, VALUE_FALSE -> NODES.booleanNode(token == JsonToken.VALUE_TRUE);
+            case VALUE_NULL -> NODES.nullNode();
+            default -> NODES.textNode(parser.getText());
+        };
     }
 
     private static IOException bad(String where, String line, String message, IOException cause) {
@@ -75,7 +121,7 @@ record Json(String where, JsonNode node) {
 
     /** An object of those entries whose values are integers, booleans or strings. */
     static Json of(String where, Map<?, ?> entries) {
-        ObjectNode node = MAPPER.createObjectNode();
+        ObjectNode node = NODES.objectNode();
         entries.forEach((key, value) -> {
             switch (value) {
                 case Long integer -> node.put(String.valueOf(key), integer);
