@@ -44,6 +44,8 @@ public final class CudaGpt2 extends Gpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
     /** Most prompt tokens of a step beside a full batch; more are faster as a large prefill. */
     private static final int PREFILL_ROWS = 512;
+    /** Most positions of a chunk that are sampled: after the last token and after 32 candidates. */
+    private static final int SAMPLED_POSITIONS = 33;
 
     private final Gpt2Config config;
     private final KernelSet kernels;
@@ -136,7 +138,9 @@ public final class CudaGpt2 extends Gpt2 {
             resources.onClose(sampler::close);
             rows = new StepRows(maxRows, rowSize, options.pageSize(), layers.attentionPlan(), program.device(), stream);
             resources.onClose(rows::close);
-            prefillRows = new StepRows(batch, rowSize, options.pageSize(), Optional.empty(), program.device(), stream);
+            int sampled = options.deterministic() ? batch : batch * SAMPLED_POSITIONS;
+            prefillRows =
+                    new StepRows(sampled, rowSize, options.pageSize(), Optional.empty(), program.device(), stream);
             resources.onClose(prefillRows::close);
             prefill = new CudaPrefill(program, layers, stream);
             resources.onClose(prefill::close);

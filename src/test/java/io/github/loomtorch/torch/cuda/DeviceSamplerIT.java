@@ -7,6 +7,7 @@ import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.Sequence;
+import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.EngineOptions;
@@ -218,53 +219,55 @@ class DeviceSamplerIT {
             return ahead;
         }
 
+        private record Sampled(Chunk chunk, WantedPosition wanted) {}
+
         @Override
-        public void launch(List<Chunk> all) {
-            List<Chunk> chunks = all.stream()
-                    .filter(chunk -> !chunk.wantedPositions().isEmpty())
+        public void launch(List<Chunk> chunks) {
+            List<Sampled> sampled = chunks.stream()
+                    .flatMap(chunk -> chunk.wantedPositions().stream().map(wanted -> new Sampled(chunk, wanted)))
                     .toList();
+            int count = sampled.size();
             StepRows.Host host = step.host(steps++ % 2);
             try (TensorScope scope = new TensorScope()) {
                 torch_cuda.setCurrentCUDAStream(stream);
-                float[] made = new float[chunks.size() * PADDED];
+                float[] made = new float[count * PADDED];
                 Arrays.fill(made, 1e4f); // padding must never win
-                for (int row = 0; row < chunks.size(); row++) {
-                    maker.make(chunks.get(row).sequence().request(), made, row * PADDED);
+                for (int row = 0; row < count; row++) {
+                    maker.make(sampled.get(row).chunk.sequence().request(), made, row * PADDED);
                 }
                 Tensor logits = torch.from_blob(
-                                new FloatPointer(made),
-                                new long[] {chunks.size(), PADDED},
-                                new TensorOptions(ScalarType.Float))
+                                new FloatPointer(made), new long[] {count, PADDED}, new TensorOptions(ScalarType.Float))
                         .to(dtype);
                 host.fillSampled(chunks, sampler::prepare);
-                host.upload(chunks.size(), false);
-                sampler.launch(step, chunks.size(), logits.to(device, dtype));
+                host.upload(count, false);
+                sampler.launch(step, count, logits.to(device, dtype));
                 Cuda.check(cudart.cudaStreamSynchronize(stream.stream()), "cudaStreamSynchronize");
                 FloatPointer rounded = logits.to(ScalarType.Float).data_ptr_float();
                 float[] row = new float[VOCAB];
-                for (int i = 0; i < chunks.size(); i++) {
+                for (int i = 0; i < count; i++) {
                     rounded.position((long) i * PADDED).get(row);
-                    compare(chunks.get(i), host, i, row);
-                    sampler.take(chunks.get(i), chunks.get(i).wantedPositions().getFirst(), host, i);
+                    Sampled one = sampled.get(i);
+                    compare(one.chunk, one.wanted.position() + 1, host, i, row);
+                    sampler.take(one.chunk, one.wanted, host, i);
                 }
             }
         }
 
-        private void compare(Chunk chunk, StepRows.Host host, int row, float[] logits) {
+        /** {@code length}: tokens that are known before the sampled one. */
+        private void compare(Chunk chunk, int length, StepRows.Host host, int row, float[] logits) {
             Sequence sequence = chunk.sequence();
             int slot = sequence.slot();
             if (failures.containsKey(sequence.request().promptTokenIds()[0])) {
                 return; // a wasted row
             }
             SamplingParams params = sequence.sampling();
-            int[] tokens = Arrays.copyOf(sequence.tokens(), chunk.end());
+            int[] tokens = Arrays.copyOf(sequence.tokens(), length);
             if (chunk.isPending()) {
-                tokens[chunk.end() - 1] = last[slot];
+                tokens[length - 1] = last[slot];
             }
             int expected;
             try {
-                expected =
-                        reference.sample(logits, params, sequence.seed(), tokens, sequence.promptLength(), chunk.end());
+                expected = reference.sample(logits, params, sequence.seed(), tokens, sequence.promptLength(), length);
             } catch (UnusableLogitsException e) {
                 failures.put(sequence.request().promptTokenIds()[0], e.getMessage());
                 return;
@@ -273,7 +276,7 @@ class DeviceSamplerIT {
             last[slot] = expected;
             int got = host.result(row, ResultRow.TOKEN);
             if (got != expected) {
-                differences.add(params + " output " + (chunk.end() - sequence.promptLength()) + ": expected " + expected
+                differences.add(params + " output " + (length - sequence.promptLength()) + ": expected " + expected
                         + ", got " + got);
             } else if (params.topLogprobs().isPresent()) {
                 TokenLogprobs want = reference.logprobs(
