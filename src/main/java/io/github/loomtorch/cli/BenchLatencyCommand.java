@@ -14,7 +14,7 @@ import picocli.CommandLine.Spec;
         header = "Measures schedulers side by side on one batch at a time.",
         footer = {
             "  loomtorch bench latency --batch-size 1 --input-len 12 --output-len 128",
-            "  loomtorch bench latency --shape gpt2 --batch-size 8 --temperature 0.7"
+            "  loomtorch bench latency --shape gpt2 --batch-size 8 --temperature 0"
         })
 final class BenchLatencyCommand implements Callable<Integer> {
     @Spec

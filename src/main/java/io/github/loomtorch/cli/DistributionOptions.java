@@ -4,15 +4,15 @@ import io.github.loomtorch.request.SamplingParams;
 import picocli.CommandLine.Option;
 
 /**
- * Which tokens are drawn from. Every option has its own default, which holds whatever other options are given: those of
- * {@link SamplingParams#creative()}, except that some benchmarks are greedy.
+ * Which tokens are drawn from. An option that is not given has the value of {@link SamplingParams#creative()}, whatever
+ * other options are given.
  */
 final class DistributionOptions {
     @Option(
             names = "--temperature",
             paramLabel = "T",
             description = "Divides the logits; 0 takes the most probable token each time (default: ${DEFAULT-VALUE}).")
-    private float temperature;
+    private float temperature = SamplingParams.creative().temperature();
 
     @Option(
             names = "--top-k",
@@ -33,18 +33,6 @@ final class DistributionOptions {
             description =
                     "Draw from tokens at least this fraction as probable as the most probable; 0: from all (default: ${DEFAULT-VALUE}).")
     private float minP = SamplingParams.creative().minP();
-
-    private DistributionOptions(float temperature) {
-        this.temperature = temperature;
-    }
-
-    static DistributionOptions creative() {
-        return new DistributionOptions(SamplingParams.creative().temperature());
-    }
-
-    static DistributionOptions greedy() {
-        return new DistributionOptions(0);
-    }
 
     /** The ranges are checked when it is built. */
     SamplingParams.Builder builder() {

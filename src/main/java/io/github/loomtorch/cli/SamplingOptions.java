@@ -14,7 +14,7 @@ final class SamplingOptions {
     private int maxNewTokens = SamplingParams.creative().maxNewTokens();
 
     @Mixin
-    private DistributionOptions distribution = DistributionOptions.creative();
+    private DistributionOptions distribution;
 
     @Option(
             names = "--seed",

@@ -58,7 +58,7 @@ final class SchedulerBenchOptions {
     private int maxPrefillTokensBesideDecode = EngineOptions.defaults().maxPrefillTokensBesideDecode();
 
     @Mixin
-    private DistributionOptions distribution = DistributionOptions.greedy();
+    private DistributionOptions distribution;
 
     @Option(
             names = "--goodput-ttft-ms",

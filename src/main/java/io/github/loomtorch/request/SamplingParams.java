@@ -51,7 +51,7 @@ public record SamplingParams(
         boolean ignoreEos,
         Optional<PromptScoring> promptScoring) {
 
-    /** Most tokens that {@code topLogprobs} can ask for. */
+    /** The largest {@code topLogprobs}. */
     public static final int MAX_TOP_LOGPROBS = 20;
 
     /**
@@ -128,7 +128,8 @@ public record SamplingParams(
     }
 
     /**
-     * The usual creative setting: 50 new tokens, temperature 0.7, top-k 50, top-p 0.95.
+     * The usual setting: 50 new tokens, temperature 0.7, top-k 50, top-p 0.95, all else off. Every command starts from
+     * it; {@code creative().toBuilder()} does the same here.
      *
      * @return the preset
      */
@@ -137,7 +138,8 @@ public record SamplingParams(
     }
 
     /**
-     * A builder that starts from 50 new tokens drawn from the model's own distribution.
+     * A builder that starts with everything off: 50 new tokens, drawn from the model's own distribution (temperature 1,
+     * all tokens).
      *
      * @return a new builder
      */

@@ -3,10 +3,12 @@ package io.github.loomtorch.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.loomtorch.request.SamplingParams;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
@@ -165,6 +167,25 @@ class MainTest {
         }
         assertTrue(tests.size() > 100, "got " + tests.size());
         return tests;
+    }
+
+    @Test
+    void everyCommandThatSamplesHasTheSameDefaults() {
+        SamplingParams creative = SamplingParams.creative();
+        Map<String, Object> expected = Map.of(
+                "--temperature", creative.temperature(),
+                "--top-k", creative.topK(),
+                "--top-p", creative.topP(),
+                "--min-p", creative.minP());
+        int commands = 0;
+        for (CommandSpec command : leaves(Main.commandLine(new Main()).getCommandSpec())) {
+            if (command.optionsMap().containsKey("--temperature")) {
+                commands++;
+                expected.forEach((option, value) -> assertEquals(
+                        value, command.findOption(option).getValue(), command.qualifiedName() + " " + option));
+            }
+        }
+        assertEquals(4, commands); // generate, bench naive, bench latency, bench offline
     }
 
     private static List<CommandSpec> leaves(CommandSpec command) {
