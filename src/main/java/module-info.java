@@ -6,6 +6,7 @@
  */
 module io.github.loomtorch {
     requires com.fasterxml.jackson.databind;
+    requires java.net.http;
     requires org.bytedeco.cuda;
     requires org.bytedeco.pytorch;
     requires org.slf4j;

@@ -1,6 +1,8 @@
 package io.github.loomtorch;
 
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.hub.Hub;
+import io.github.loomtorch.hub.HubProgress;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
@@ -40,10 +42,13 @@ import org.jspecify.annotations.Nullable;
  * }
  * }</pre>
  *
- * <p>Whatever submits throws {@link IllegalStateException} if the generator is closed or its devices are lost,
- * {@link RejectedExecutionException} if the queue is full, and {@link CancellationException} if it is interrupted while
- * it waits for room in a queue that blocks. Whatever waits for a result throws {@link CompletionException} if the
- * request failed, with its cause, and {@link CancellationException} if it is interrupted.
+ * <p>Whatever loads throws {@link io.github.loomtorch.request.TorchException} if libtorch is missing or memory runs
+ * out. Whatever submits throws {@link IllegalArgumentException} if the prompt is empty or the model cannot serve the
+ * request, such as one longer than its context; {@link IllegalStateException} if the generator is closed or its devices
+ * are lost, {@link RejectedExecutionException} if the queue is full, and {@link CancellationException} if it is
+ * interrupted while it waits for room in a queue that blocks. Whatever waits for a result throws
+ * {@link CompletionException} if the request failed, with its cause, and {@link CancellationException} if it is
+ * interrupted.
  *
  * <p>Thread-safe; made for callers on virtual threads, which wait without holding a platform thread.
  */
@@ -67,10 +72,22 @@ public final class TextGenerator implements AutoCloseable {
      *     files; without any of those, GPT-2's own tokenizer is taken
      * @return a generator, to be closed
      * @throws IOException if a file is missing or malformed
-     * @throws io.github.loomtorch.request.TorchException if libtorch is missing or memory runs out
      */
     public static TextGenerator load(Path modelDirectory) throws IOException {
         return builder(modelDirectory).build();
+    }
+
+    /**
+     * Loads a model by name with the usual options. What is missing of it is downloaded from the Hugging Face hub into
+     * the cache that Python uses too, as its environment variables say: {@code HF_HOME}, {@code HF_TOKEN} and others.
+     *
+     * @param model a directory that exists, or a path that is absolute or begins with {@code ./} or {@code ../}; else a
+     *     name such as {@code openai-community/gpt2}, maybe with {@code @} and a branch, a tag or a commit
+     * @return a generator, to be closed
+     * @throws IOException if a file is missing or malformed, or cannot be downloaded
+     */
+    public static TextGenerator load(String model) throws IOException {
+        return builder(model).build();
     }
 
     /**
@@ -80,65 +97,66 @@ public final class TextGenerator implements AutoCloseable {
      *
      * @return a generator, to be closed
      * @throws IOException if that jar is not on the class path, or the model cannot be unpacked
-     * @throws io.github.loomtorch.request.TorchException if libtorch is missing or memory runs out
      */
     public static TextGenerator tales() throws IOException {
         return load(EmbeddedModel.unpack(TextGenerator.class.getClassLoader(), CacheFolder.path()));
     }
 
     /**
-     * A builder that starts from the options of {@link #load}.
+     * {@return a builder that starts from the options of {@link #load(Path)}}
      *
-     * @param modelDirectory see {@link #load}
-     * @return a new builder
+     * @param modelDirectory see {@link #load(Path)}
      */
     public static Builder builder(Path modelDirectory) {
         return new Builder(modelDirectory);
     }
 
     /**
-     * Continues a prompt and waits for the result.
+     * {@return a builder that starts from the options of {@link #load(String)}, after the download}
+     *
+     * @param model see {@link #load(String)}
+     * @throws IOException if the model cannot be downloaded
+     */
+    public static Builder builder(String model) throws IOException {
+        return builder(Hub.locate(model, HubProgress.NONE));
+    }
+
+    /**
+     * {@return the new tokens that continue a prompt, and their text, when all are there}
      *
      * @param prompt at least one character
      * @param sampling how
-     * @return the new tokens and their text
-     * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
      */
     public Completion generate(String prompt, SamplingParams sampling) {
         return generate(request(prompt, sampling));
     }
 
     /**
-     * Continues a prompt without waiting.
+     * {@return the generation that continues a prompt, without waiting for it}
      *
      * @param prompt at least one character
      * @param sampling how
-     * @return the generation in flight
-     * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
      */
     public Generation submit(String prompt, SamplingParams sampling) {
         return scheduler.submit(request(prompt, sampling));
     }
 
     /**
-     * Continues a prompt without waiting, and shows the tokens as they come.
+     * {@return the generation that continues a prompt, without waiting for it; the listener sees the tokens as they
+     * come}
      *
      * @param prompt at least one character
      * @param sampling how
      * @param listener sees the tokens
-     * @return the generation in flight
-     * @throws IllegalArgumentException if the prompt is empty or, with the new tokens, longer than the model's context
      */
     public Generation submit(String prompt, SamplingParams sampling, TokenListener listener) {
         return scheduler.submit(request(prompt, sampling), listener);
     }
 
     /**
-     * Runs a request and waits for the result.
+     * {@return the new tokens of a request and their text, when all are there}
      *
      * @param request what to generate, with its priority and timeout
-     * @return the new tokens and their text
-     * @throws IllegalArgumentException if the model cannot serve the request
      */
     public Completion generate(GenerationRequest request) {
         Generation generation = submit(request);
@@ -151,7 +169,6 @@ public final class TextGenerator implements AutoCloseable {
      *
      * @param requests what to generate
      * @return one completion for each request, in the order of the requests
-     * @throws IllegalArgumentException if the model cannot serve the request
      */
     public List<Completion> generateAll(List<GenerationRequest> requests) {
         List<Generation> generations = new ArrayList<>(requests.size());
@@ -168,34 +185,29 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * Submits a request without waiting.
+     * {@return the generation of a request, without waiting for it}
      *
      * @param request what to generate, with its priority and timeout
-     * @return the generation in flight
-     * @throws IllegalArgumentException if the model cannot serve the request
      */
     public Generation submit(GenerationRequest request) {
         return scheduler.submit(request);
     }
 
     /**
-     * Submits a request without waiting, and shows the tokens as they come.
+     * {@return the generation of a request, without waiting for it; the listener sees the tokens as they come}
      *
      * @param request what to generate, with its priority and timeout
      * @param listener sees the tokens
-     * @return the generation in flight
-     * @throws IllegalArgumentException if the model cannot serve the request
      */
     public Generation submit(GenerationRequest request, TokenListener listener) {
         return scheduler.submit(request, listener);
     }
 
     /**
-     * Makes a request, to which a priority and a timeout can be added. Special tokens in the prompt are plain text.
+     * {@return a request, to which a priority and a timeout can be added} Special tokens in the prompt are plain text.
      *
      * @param prompt at least one character
      * @param sampling how to continue it
-     * @return the request
      * @throws IllegalArgumentException if the prompt is empty or has more characters than
      *     {@link io.github.loomtorch.options.RequestLimits#maxPromptCharactersPerToken()} allows
      */
@@ -224,11 +236,10 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * Scores token ids, as {@link #score(String, ScoreOptions)} scores a text.
+     * {@return the score of token ids, as {@link #score(String, ScoreOptions)} scores a text}
      *
      * @param ids of the tokenizer, {@code [0, V)}
      * @param options what to report
-     * @return the score
      * @throws IllegalArgumentException if an id is out of range, there are too few, or an option does not fit the model
      */
     public TextScore score(int[] ids, ScoreOptions options) {
@@ -241,11 +252,10 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * Scores a text without waiting.
+     * {@return the scoring of a text, without waiting for it}
      *
      * @param text as for {@link #score(String, ScoreOptions)}
      * @param options what to report
-     * @return the scoring in flight
      * @throws IllegalArgumentException if the text is too short, or an option does not fit the model
      */
     public Scoring submitScore(String text, ScoreOptions options) {
@@ -280,24 +290,21 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * Scores a continuation without waiting, as {@link #scoreContinuation} does.
+     * {@return the scoring of a continuation, without waiting for it; see {@link #scoreContinuation}}
      *
      * @param prompt any; instead of an empty one the end-of-text token is taken
      * @param continuation at least one character
      * @param options what to report
-     * @return the scoring in flight
-     * @throws IllegalArgumentException if the continuation is empty or longer than the context
      */
     public Scoring submitContinuation(String prompt, String continuation, ScoreOptions options) {
         return scorer.submitContinuation(prompt, continuation, options);
     }
 
     /**
-     * Scores several continuations of one prompt, which is computed once if prefixes are cached.
+     * {@return the scores of several continuations of one prompt, in their order, with ranks}
      *
      * @param prompt as for {@link #scoreContinuation}
      * @param choices at least one continuation
-     * @return one score for each choice, in the order of the choices, with ranks
      * @throws IllegalArgumentException if a continuation is empty or longer than the context
      */
     public List<ChoiceScore> choose(String prompt, List<String> choices) {
@@ -424,6 +431,7 @@ public final class TextGenerator implements AutoCloseable {
                     .map(device -> model.toBuilder().device(device).build())
                     .toList();
             ModelDirectory directory = ModelDirectory.open(modelDirectory);
+            int contextLength = directory.config().contextLength();
             Tokenizer bpe = tokenizer == null
                     ? BpeTokenizer.ofModel(directory.path(), directory.config().vocabSize())
                     : BpeTokenizer.load(tokenizer);
@@ -432,17 +440,11 @@ public final class TextGenerator implements AutoCloseable {
             for (int replica = 0; replica < options.size(); replica++) {
                 ModelOptions own = options.get(replica);
                 EngineOptions config = engine.apply(replica);
-                maxPromptCharacters = Math.min(
-                        maxPromptCharacters,
-                        (long) config.limits().maxPromptCharactersPerToken()
-                                * directory.config().contextLength());
+                int perToken = config.limits().maxPromptCharactersPerToken();
+                maxPromptCharacters = Math.min(maxPromptCharacters, (long) perToken * contextLength);
                 engines.add(() -> new Engine(Gpt2Loader.load(directory, own), bpe, config));
             }
-            return new TextGenerator(
-                    bpe,
-                    Schedulers.start(scheduler, engines),
-                    directory.config().contextLength(),
-                    maxPromptCharacters);
+            return new TextGenerator(bpe, Schedulers.start(scheduler, engines), contextLength, maxPromptCharacters);
         }
     }
 }

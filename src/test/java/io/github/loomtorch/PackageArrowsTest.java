@@ -54,11 +54,12 @@ class PackageArrowsTest {
                 "options   |",
                 "tokenizer |",
                 "model     |",
+                "hub       | model",
                 "sampling  | request",
                 "engine    | request options tokenizer",
                 "scheduler | request options engine",
                 "torch     | request options model sampling engine",
-                "base      | request options tokenizer model engine scheduler torch",
+                "base      | request options tokenizer model hub engine scheduler torch",
                 "bench     | request options tokenizer scheduler base",
                 "server    | request options tokenizer base",
             })

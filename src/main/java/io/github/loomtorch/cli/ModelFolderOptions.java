@@ -1,9 +1,13 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.hub.Hub;
+import io.github.loomtorch.hub.HubModel;
 import io.github.loomtorch.model.ModelDirectory;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
 
 /** Which model. */
@@ -12,21 +16,49 @@ final class ModelFolderOptions {
 
     @Option(
             names = "--model",
-            paramLabel = "DIR",
+            paramLabel = "DIR|NAME",
+            converter = Converter.class,
             description = "Model directory: config.json with model.safetensors, pytorch_model.bin (each in one file or"
-                    + " sharded with an index) or an exported model.ts; or nanoGPT's ckpt.pt alone (default:"
-                    + " models/tales).")
-    private Path model;
+                    + " sharded with an index) or an exported model.ts; or nanoGPT's ckpt.pt alone. Or the name of a"
+                    + " model on the Hugging Face hub, which is downloaded once: openai-community/gpt2, or with a"
+                    + " branch, tag or commit openai-community/gpt2@main (default: models/tales).")
+    private String model;
+
+    private @Nullable ModelDirectory directory; // null until it is opened
 
     boolean isNamed() {
         return model != null;
     }
 
+    /** The model, downloaded by the first call if that is needed. */
     ModelDirectory open() throws IOException {
-        if (model == null && !Files.isDirectory(DEFAULT)) {
+        if (directory == null) {
+            directory = ModelDirectory.open(model == null ? defaultDirectory() : locate(model));
+        }
+        return directory;
+    }
+
+    private static Path defaultDirectory() throws IOException {
+        if (!Files.isDirectory(DEFAULT)) {
             throw new IOException(
                     DEFAULT.toAbsolutePath() + ": expected a model directory, got nothing; name one with --model");
         }
-        return ModelDirectory.open(model == null ? DEFAULT : model);
+        return DEFAULT;
+    }
+
+    private static Path locate(String model) throws IOException {
+        try (DownloadProgress progress = new DownloadProgress(System.err)) {
+            return Hub.locate(model, progress);
+        }
+    }
+
+    /** Takes a name on the hub, or a path that this locale can have. */
+    static final class Converter implements ITypeConverter<String> {
+        @Override
+        public String convert(String text) {
+            return HubModel.parse(text).isPresent()
+                    ? text
+                    : new PathConverter().convert(text).toString();
+        }
     }
 }

@@ -15,20 +15,38 @@ final class Progress implements AutoCloseable {
     private final @Nullable ProgressBar bar; // null without a terminal
 
     Progress(String task, long steps, PrintStream err) {
+        this(new ProgressBarBuilder().setTaskName(task).setInitialMax(steps), err);
+    }
+
+    private Progress(ProgressBarBuilder builder, PrintStream err) {
         bar = Help.Ansi.AUTO.enabled()
-                ? new ProgressBarBuilder()
-                        .setTaskName(task)
-                        .setInitialMax(steps)
-                        .setStyle(ProgressBarStyle.ASCII)
+                ? builder.setStyle(ProgressBarStyle.ASCII)
                         .setConsumer(new ConsoleProgressBarConsumer(err, WIDTH))
                         .clearDisplayOnFinish()
                         .build()
                 : null;
     }
 
+    /** Counts bytes, and shows their rate. */
+    static Progress ofBytes(String task, long bytes, PrintStream err) {
+        return new Progress(
+                new ProgressBarBuilder()
+                        .setTaskName(task)
+                        .setInitialMax(bytes)
+                        .setUnit(" MB", 1_000_000)
+                        .showSpeed(),
+                err);
+    }
+
     void step() {
         if (bar != null) {
             bar.step();
+        }
+    }
+
+    void stepTo(long step) {
+        if (bar != null) {
+            bar.stepTo(step);
         }
     }
 

@@ -208,7 +208,7 @@ class MainTest {
         }
         if (command.optionsMap().containsKey("--model")
                 && !option.equals("--shape")) { // so that a value that is not bad fails, and runs nothing
-            args.addAll(List.of("--model", "nowhere"));
+            args.addAll(List.of("--model", "./nowhere"));
         }
         StringWriter err = new StringWriter();
         int status = Main.run(new PrintWriter(new StringWriter()), new PrintWriter(err), args.toArray(String[]::new));
@@ -266,8 +266,8 @@ class MainTest {
     @CsvSource(
             delimiter = '|',
             value = {
-                "generate --model nowhere --prompt x | nowhere: expected a model directory, got nothing",
-                "export --model nowhere | nowhere: expected a model directory, got nothing",
+                "generate --model ./nowhere --prompt x | ./nowhere: expected a model directory, got nothing",
+                "export --model ./nowhere | ./nowhere: expected a model directory, got nothing",
                 "demo --model src | src: expected config.json, got a directory without it",
                 "tokenize --tokenizer nowhere x | nowhere: expected a directory or a file, got none",
             })
@@ -279,8 +279,8 @@ class MainTest {
 
     @Test
     void verboseAddsTheStackTrace() {
-        assertEquals(1, run("export", "--model", "nowhere", "--verbose"));
-        assertTrue(err.toString().startsWith("error: nowhere: expected"), err.toString());
+        assertEquals(1, run("export", "--model", "./nowhere", "--verbose"));
+        assertTrue(err.toString().startsWith("error: ./nowhere: expected"), err.toString());
         assertTrue(err.toString().contains("\tat io.github.loomtorch.model.ModelDirectory.open("), err.toString());
     }
 
