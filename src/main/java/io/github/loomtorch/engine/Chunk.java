@@ -7,8 +7,11 @@ import java.util.Optional;
 /**
  * Tokens of one sequence that one step computes: a prefill chunk, which is the prompt or some of it, or the token
  * sampled last (decode). The token of a decode may be pending: a step still in flight samples it. Each chunk lists the
- * positions whose logits are wanted; a prefill chunk may have many, each to be scored or sampled. Confined to the
- * engine thread.
+ * positions whose logits are wanted; a prefill chunk may have many, each to be scored or sampled.
+ *
+ * <p>With speculation a chunk has the token sampled last and candidates for those after it, which stand in the
+ * sequence's tokens behind its length. All its positions are sampled; the engine takes the tokens as far as each is the
+ * candidate at its place. Confined to the engine thread.
  */
 public final class Chunk {
     private final Sequence sequence;
@@ -30,7 +33,7 @@ public final class Chunk {
      */
     public Chunk(Sequence sequence, int start, int count, boolean mayRunAhead) {
         pending = start == sequence.length();
-        assert count >= 1 && (pending ? count == 1 : start + count <= sequence.length());
+        assert count >= 1 && (pending ? count == 1 : start + count <= sequence.length() + sequence.candidates());
         this.sequence = sequence;
         this.start = start;
         this.count = count;
@@ -44,8 +47,8 @@ public final class Chunk {
         for (int position = Math.max(start, sequence.firstToScore()); position < endOfScored; position++) {
             wanted.add(WantedPosition.toScore(position, sequence.tokens()[position + 1]));
         }
-        if (end >= sequence.length()) {
-            wanted.add(WantedPosition.toSample(end - 1));
+        for (int position = Math.max(start, sequence.length() - 1); position < end; position++) {
+            wanted.add(WantedPosition.toSample(position));
         }
         return wanted;
     }
@@ -108,8 +111,9 @@ public final class Chunk {
 
     /**
      * The positions whose logits are wanted. Each yields a score or a token. Most chunks have none, or only their last:
-     * if the chunk reaches the end of the sequence, the next token is sampled there. Of a prompt that is scored, each
-     * position before a scored token is wanted too. Only the last position is wanted in a pending chunk.
+     * if the chunk reaches the end of the sequence, the next token is sampled there, and after each candidate. Of a
+     * prompt that is scored, each position before a scored token is wanted too. Only the last position is wanted in a
+     * pending chunk.
      *
      * @return ascending positions of this chunk; not to be modified
      */

@@ -24,12 +24,14 @@ final class RunningBatch {
     private final KvPages pages;
     private final int pageSize;
     private final boolean sharing;
+    private final boolean speculation; // whether candidates are verified
     private final int[] freeSlots;
     private int freeSlotCount;
     private final List<Sequence> running = new ArrayList<>(); // in order of admission
     private long maxTokens;
 
-    RunningBatch(int maxBatchSize, int pageCount, int pageSize, boolean sharing) {
+    RunningBatch(int maxBatchSize, int pageCount, int pageSize, boolean sharing, boolean speculation) {
+        this.speculation = speculation;
         this.pageSize = pageSize;
         this.sharing = sharing;
         pages = new KvPages(pageCount, pageSize, sharing);
@@ -118,7 +120,7 @@ final class RunningBatch {
 
     /** Pages that a sequence lacks for its tokens and one page of new ones, as far as it can grow. */
     private int headroom(Sequence sequence) {
-        return lackingPages(sequence, sequence.foreseenLength() + pageSize);
+        return Math.max(0, lackingPages(sequence, sequence.foreseenLength() + pageSize));
     }
 
     /** Pages that a sequence lacks to hold so many tokens, of which the last that it can have is never computed. */
@@ -163,7 +165,10 @@ final class RunningBatch {
         return lacking > pages.available();
     }
 
-    /** Gives each sequence the pages that the next step writes; enough are available. */
+    /**
+     * Gives each sequence the pages that the next step writes; enough are available. Candidates get pages that are left
+     * over.
+     */
     void growPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
@@ -171,11 +176,22 @@ final class RunningBatch {
                 sequence.addPage(pages.allocate());
             }
         }
+        for (int i = 0; i < running.size() && speculation; i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.propose() > 0) {
+                int end = sequence.length() + sequence.candidates();
+                while (lackingPages(sequence, end) > 0 && pages.available() > 0) {
+                    sequence.addPage(pages.allocate());
+                }
+                sequence.limitCandidates(sequence.pageCount() * pageSize - sequence.length());
+            }
+        }
     }
 
-    /** The tokens of a chunk are in the cache now. */
+    /** The tokens of a chunk are in the cache now; those of candidates only where they were accepted. */
     void computed(Chunk chunk) {
-        chunk.sequence().computed(chunk.end(), pages, pageSize);
+        Sequence sequence = chunk.sequence();
+        sequence.computed(Math.min(chunk.end(), sequence.length() - 1), pages, pageSize);
     }
 
     /** Takes slots and pages from running sequences, which may be admitted again. */

@@ -4,6 +4,7 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One request's tokens, its pages of the KV cache and its slot in the batch; its {@link SequenceOutput} has the text.
@@ -30,7 +31,9 @@ public final class Sequence {
     private final int maxPages;
     private int pageCount;
     private int launched; // tokens that steps were launched for
-    private boolean mayRunAhead; // permission of the chunk launched last
+    private boolean awaitsResult; // of the chunk launched last, before the next can be launched
+    private final @Nullable PromptLookup lookup; // null unless it speculates
+    private int candidates; // tokens behind the last that the next chunk verifies
     private int computed; // tokens whose steps are finished: they are in the cache
     private int sharedPages; // pages that are full and known to KvPages
     private long content = KvPages.ROOT; // of the last shared page
@@ -47,6 +50,7 @@ public final class Sequence {
                 .promptScoring()
                 .map(PromptScoring::firstToken)
                 .orElse(promptLength);
+        lookup = request.sampling().speculation().map(PromptLookup::new).orElse(null);
         maxLength = promptLength + request.sampling().maxNewTokens();
         maxPages = (maxLength + pageSize - 1) / pageSize;
         deadlineNanos = request.timeout()
@@ -82,7 +86,8 @@ public final class Sequence {
     }
 
     /**
-     * Prompt and output tokens; the first {@link #length()} are valid.
+     * Prompt and output tokens; the first {@link #length()} are valid. Behind them stand the candidates that a chunk in
+     * flight verifies.
      *
      * @return shared, do not modify
      */
@@ -204,7 +209,57 @@ public final class Sequence {
     /** A step was launched with this chunk. */
     void launched(Chunk chunk) {
         launched = chunk.end();
-        mayRunAhead = chunk.mayRunAhead();
+        awaitsResult = !chunk.mayRunAhead();
+    }
+
+    /** Whether the next token is sampled together with candidates, for which the last one has to be known. */
+    boolean speculates() {
+        return lookup != null && lookup.isOn(length);
+    }
+
+    /** Finds candidates for the next chunk if that only decodes; returns how many. */
+    int propose() {
+        if (lookup == null || awaitsResult) {
+            return 0; // those in flight stay
+        }
+        boolean decodes = launched == length - 1 && speculates();
+        candidates = decodes ? lookup.propose(tokens, length, maxComputed() - length) : 0;
+        return candidates;
+    }
+
+    /** Keeps no more candidates than that. */
+    void limitCandidates(int most) {
+        candidates = Math.min(candidates, most);
+    }
+
+    /** Tokens behind the last that the next chunk verifies, or the one in flight. */
+    int candidates() {
+        return candidates;
+    }
+
+    int proposedCandidates() {
+        return lookup == null ? 0 : lookup.proposed();
+    }
+
+    int acceptedCandidates() {
+        return lookup == null ? 0 : lookup.accepted();
+    }
+
+    /**
+     * The results of a chunk are taken, and the sequence had so many tokens before: what was computed for candidates
+     * that were not accepted is computed again.
+     */
+    void resultsTaken(Chunk chunk, int lengthBefore) {
+        if (chunk.mayRunAhead()) {
+            return; // another may be in flight
+        }
+        awaitsResult = false;
+        int sampled = length - lengthBefore;
+        if (lookup != null && sampled > 0) {
+            lookup.verified(chunk.end() - lengthBefore, sampled - 1, length);
+            launched = length - 1;
+            candidates = 0;
+        }
     }
 
     /** Tokens that are computed in chunks of several: those of the prompt up to the first that is scored. */
@@ -222,9 +277,9 @@ public final class Sequence {
         return firstToScore() < promptLength - 1 ? firstToScore() : length - 1;
     }
 
-    /** Whether its next token is in flight and must be known before the next chunk. */
+    /** Whether the results in flight must be known before the next chunk. */
     boolean awaitsResult() {
-        return launched == length && !mayRunAhead;
+        return awaitsResult;
     }
 
     /** Tokens that are computed in the end at most. */
@@ -277,6 +332,8 @@ public final class Sequence {
             kvPages.release(pages[--pageCount]);
         }
         launched = 0;
+        awaitsResult = false;
+        candidates = 0;
         computed = 0;
         sharedPages = 0;
         content = KvPages.ROOT;
@@ -294,13 +351,18 @@ public final class Sequence {
         slot = NO_SLOT;
     }
 
-    /** Takes the score of a prompt token, or adds a sampled token; either may end the sequence. */
-    void take(WantedPosition wanted, long now) {
+    /**
+     * Takes the score of a prompt token, or adds a sampled token; either may end the sequence. Returns whether the
+     * chunk's next wanted position counts: after a sampled token only if it was the candidate there.
+     */
+    boolean take(WantedPosition wanted, long now) {
         if (wanted.isScored()) {
             output.scored(wanted.score(), now);
-        } else {
-            tokens[length++] = wanted.tokenId();
-            output.append(wanted.tokenId(), wanted.logprobs(), now);
+            return !hasEnded();
         }
+        boolean wasCandidate = tokens[length] == wanted.tokenId();
+        tokens[length++] = wanted.tokenId();
+        output.append(wanted.tokenId(), wanted.logprobs(), now);
+        return wasCandidate && !hasEnded();
     }
 }

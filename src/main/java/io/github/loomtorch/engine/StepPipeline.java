@@ -104,18 +104,19 @@ final class StepPipeline {
             sequence.output().fail(chunk.failure().get(), now);
             return 0;
         }
-        batch.computed(chunk);
         boolean isPrompt = chunk.start() < sequence.promptLength();
         if (isPrompt) {
             sequence.output().promptComputed(Math.min(chunk.end(), sequence.promptLength()));
         }
         int before = sequence.length();
         for (WantedPosition wanted : chunk.wantedPositions()) {
-            if (!sequence.hasEnded()) {
-                assert wanted.isScored() || wanted.tokenId() < lm.vocabSize();
-                sequence.take(wanted, now);
+            assert wanted.isScored() || wanted.tokenId() < lm.vocabSize();
+            if (!sequence.take(wanted, now)) {
+                break;
             }
         }
+        sequence.resultsTaken(chunk, before);
+        batch.computed(chunk);
         if (isPrompt || sequence.length() > before) {
             newTokens.add(sequence);
         }

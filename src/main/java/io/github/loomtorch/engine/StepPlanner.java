@@ -5,8 +5,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Decides what the next step computes: the last token of each decoding sequence, and as many prompt tokens as the
- * budget allows. It changes nothing. Confined to the engine thread.
+ * Decides what the next step computes: the last token of each decoding sequence with its candidates, and as many prompt
+ * tokens as the budget allows. It changes nothing. Confined to the engine thread.
  */
 final class StepPlanner {
     private final int maxPrefillTokens;
@@ -26,12 +26,18 @@ final class StepPlanner {
     List<Chunk> next(List<Sequence> running) {
         List<Chunk> chunks = new ArrayList<>();
         for (Sequence sequence : running) {
-            if (tokensToCompute(sequence) == 1) {
+            if (tokensToCompute(sequence) == 1 && sequence.candidates() == 0) {
                 chunks.add(chunk(sequence, 1));
             }
         }
+        boolean untouched = true; // by chunks of several tokens
+        for (Sequence sequence : running) {
+            if (tokensToCompute(sequence) == 1 && sequence.candidates() > 0) {
+                chunks.add(chunk(sequence, 1 + sequence.candidates()));
+                untouched = false;
+            }
+        }
         int budget = chunks.isEmpty() ? maxPrefillTokens : maxPrefillTokensBesideDecode;
-        boolean untouched = true;
         for (int i = 0; i < running.size() && budget > 0; i++) {
             Sequence sequence = running.get(i);
             int wanted = tokensToCompute(sequence);
@@ -51,7 +57,9 @@ final class StepPlanner {
     }
 
     private Chunk chunk(Sequence sequence, int count) {
-        return new Chunk(sequence, sequence.launched(), count, runsAhead);
+        boolean samples = sequence.launched() + count >= sequence.length();
+        boolean mayRunAhead = runsAhead && !(samples && sequence.speculates() && !deterministic);
+        return new Chunk(sequence, sequence.launched(), count, mayRunAhead);
     }
 
     /**
@@ -61,9 +69,12 @@ final class StepPlanner {
      * computed token by token, as if they were sampled now.
      */
     private int tokensToCompute(Sequence sequence) {
+        if (sequence.awaitsResult()) {
+            return 0;
+        }
         int launched = sequence.launched();
         int left = Math.min(sequence.foreseenLength(), sequence.maxComputed()) - launched;
-        if (left == 0 || sequence.awaitsResult()) {
+        if (left == 0) {
             return 0;
         }
         if (!deterministic) {

@@ -33,6 +33,8 @@ import java.util.Set;
  *     sampled token's own logprob only, empty (the default) none
  * @param ignoreEos whether end-of-text tokens do not end the generation; their text is then part of the output's text
  *     unless they are special tokens, as of the others
+ * @param promptScoring which tokens of the prompt are scored too; none if empty
+ * @param speculation how candidates for the next tokens are found, to verify several in one step; none if empty
  */
 public record SamplingParams(
         int maxNewTokens,
@@ -49,7 +51,8 @@ public record SamplingParams(
         Map<Integer, Float> logitBias,
         OptionalInt topLogprobs,
         boolean ignoreEos,
-        Optional<PromptScoring> promptScoring) {
+        Optional<PromptScoring> promptScoring,
+        Optional<Speculation> speculation) {
 
     /** The largest {@code topLogprobs}. */
     public static final int MAX_TOP_LOGPROBS = 20;
@@ -169,6 +172,7 @@ public record SamplingParams(
         b.topLogprobs = topLogprobs;
         b.ignoreEos = ignoreEos;
         b.promptScoring = promptScoring;
+        b.speculation = speculation;
         return b;
     }
 
@@ -189,6 +193,7 @@ public record SamplingParams(
         private OptionalInt topLogprobs = OptionalInt.empty();
         private boolean ignoreEos = false;
         private Optional<PromptScoring> promptScoring = Optional.empty();
+        private Optional<Speculation> speculation = Optional.empty();
 
         private Builder() {}
 
@@ -358,6 +363,19 @@ public record SamplingParams(
         }
 
         /**
+         * Sets {@link SamplingParams#speculation()}.
+         *
+         * @param ngram see {@link Speculation#ngram()}, in [1, 16]
+         * @param candidates see {@link Speculation#candidates()}, in [1, 32]
+         * @return this
+         * @throws IllegalArgumentException if a number is out of its range
+         */
+        public Builder speculation(int ngram, int candidates) {
+            this.speculation = Optional.of(new Speculation(ngram, candidates));
+            return this;
+        }
+
+        /**
          * The parameters.
          *
          * @return a new instance
@@ -379,7 +397,8 @@ public record SamplingParams(
                     logitBias,
                     topLogprobs,
                     ignoreEos,
-                    promptScoring);
+                    promptScoring,
+                    speculation);
         }
     }
 }

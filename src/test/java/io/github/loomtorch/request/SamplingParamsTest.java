@@ -120,6 +120,7 @@ class SamplingParamsTest {
                         Map.of(),
                         OptionalInt.empty(),
                         false,
+                        Optional.empty(),
                         Optional.empty()),
                 builder().build());
     }
@@ -152,6 +153,7 @@ class SamplingParamsTest {
                 .topLogprobs(12)
                 .ignoreEos(true)
                 .promptScoring(new PromptScoring(13, 14, true, false))
+                .speculation(15, 16)
                 .build();
         assertEquals(
                 new SamplingParams(
@@ -169,7 +171,8 @@ class SamplingParamsTest {
                         Map.of(10, 11f),
                         OptionalInt.of(12),
                         true,
-                        Optional.of(new PromptScoring(13, 14, true, false))),
+                        Optional.of(new PromptScoring(13, 14, true, false)),
+                        Optional.of(new Speculation(15, 16))),
                 params);
         assertEquals(params, params.toBuilder().build());
     }

@@ -9,6 +9,7 @@ import io.github.loomtorch.request.PositionScore;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
+import io.github.loomtorch.sampling.Sampler;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -40,6 +41,8 @@ public final class FakeCausalLm implements CausalLm {
     private final int pageCount;
     private final int contextLength;
     private final long[] rows; // [pageCount, pageSize]
+    private final int[] ids; // [pageCount, pageSize], of the tokens in the rows
+    private boolean draws;
     private boolean confined = true;
     private Thread owner; // whose call was the first
     private boolean runsAhead;
@@ -71,6 +74,7 @@ public final class FakeCausalLm implements CausalLm {
         this.pageCount = pageCount;
         this.contextLength = contextLength;
         rows = new long[pageSize * pageCount];
+        ids = new int[pageSize * pageCount];
         sampled = new Sampled[maxBatchSize];
     }
 
@@ -154,6 +158,15 @@ public final class FakeCausalLm implements CausalLm {
     /** Fails sequences for which this is not null. */
     public FakeCausalLm failing(Function<Sequence, RuntimeException> hook) {
         failures = hook;
+        return this;
+    }
+
+    /**
+     * Samples by the reference sampler, from logits that depend on the last token and favour a few: texts repeat
+     * themselves. {@link #expected} does not know of it.
+     */
+    public FakeCausalLm drawing() {
+        draws = true;
         return this;
     }
 
@@ -301,7 +314,10 @@ public final class FakeCausalLm implements CausalLm {
             int slot = sequence.slot();
             check(slot >= 0 && slot < maxBatchSize && slots.add(slot), "slot " + slot);
             check(chunk.count() == 1 ? !longer : (longer = true), "a chunk of one token after a longer one");
-            check(chunk.mayRunAhead() == runsAhead, "a chunk that may run ahead: " + chunk.mayRunAhead());
+            boolean mayWait = sequence.sampling().speculation().isPresent() && chunk.end() >= sequence.length();
+            check(
+                    chunk.mayRunAhead() == runsAhead || !chunk.mayRunAhead() && mayWait,
+                    "a chunk that may run ahead: " + chunk.mayRunAhead());
             if (chunk.isPending()) {
                 Sampled before = sampled[slot];
                 check(
@@ -331,8 +347,9 @@ public final class FakeCausalLm implements CausalLm {
         Sequence sequence = chunk.sequence();
         for (int i = chunk.start(); i < chunk.end(); i++) {
             long before = i == 0 ? EMPTY : rows[place(sequence, i - 1)];
-            rows[place(sequence, i)] =
-                    row(before, chunk.isPending() ? sampled[sequence.slot()].id() : sequence.tokens()[i]);
+            int id = chunk.isPending() ? sampled[sequence.slot()].id() : sequence.tokens()[i];
+            rows[place(sequence, i)] = row(before, id);
+            ids[place(sequence, i)] = id;
         }
     }
 
@@ -372,11 +389,26 @@ public final class FakeCausalLm implements CausalLm {
                     score(row, wanted.targetId(), sampling.promptScoring().orElseThrow());
             return () -> wanted.scored(score);
         }
-        int id = sample(row, sampling, sequence.seed(), wanted.position() + 1 - sequence.promptLength());
+        int id = draws
+                ? draw(sequence, wanted.position() + 1)
+                : sample(row, sampling, sequence.seed(), wanted.position() + 1 - sequence.promptLength());
         sampled[sequence.slot()] = new Sampled(sequence, steps, id);
         return sampling.topLogprobs().isPresent()
                 ? () -> wanted.sampled(id, new TokenLogprobs(-id, List.of()))
                 : () -> wanted.sampled(id);
+    }
+
+    private int draw(Sequence sequence, int length) {
+        int[] history = IntStream.range(0, length)
+                .map(position -> ids[place(sequence, position)])
+                .toArray();
+        float[] logits = new float[VOCAB_SIZE];
+        for (int id = 0; id < VOCAB_SIZE; id++) {
+            int hash = (int) row(row(EMPTY, history[length - 1]), id);
+            logits[id] = Math.floorMod(hash, 1000) / 100f - 2 * Math.floorMod(id, 7);
+        }
+        return new Sampler(VOCAB_SIZE)
+                .sample(logits, sequence.sampling(), sequence.seed(), history, sequence.promptLength(), length);
     }
 
     private int place(Sequence sequence, int position) {
