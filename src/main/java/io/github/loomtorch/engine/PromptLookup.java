@@ -22,8 +22,6 @@ final class PromptLookup {
     private double average = 1; // accepted tokens per step
     private int pause = FIRST_PAUSE;
     private int resumeAt; // length of the sequence
-    private int proposed;
-    private int accepted;
 
     PromptLookup(Speculation speculation) {
         this.speculation = speculation;
@@ -59,10 +57,8 @@ final class PromptLookup {
         return length;
     }
 
-    /** A step has verified so many candidates; the sequence has that length now. */
-    void verified(int candidates, int acceptedCandidates, int length) {
-        proposed += candidates;
-        accepted += acceptedCandidates;
+    /** A step has accepted so many candidates; the sequence has that length now. */
+    void verified(int acceptedCandidates, int length) {
         average += (acceptedCandidates - average) * DECAY;
         if (average >= 1) {
             pause = FIRST_PAUSE;
@@ -71,13 +67,5 @@ final class PromptLookup {
             resumeAt = length + pause;
             pause *= 2;
         }
-    }
-
-    int proposed() {
-        return proposed;
-    }
-
-    int accepted() {
-        return accepted;
     }
 }

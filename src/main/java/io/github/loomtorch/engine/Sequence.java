@@ -237,14 +237,6 @@ public final class Sequence {
         return candidates;
     }
 
-    int proposedCandidates() {
-        return lookup == null ? 0 : lookup.proposed();
-    }
-
-    int acceptedCandidates() {
-        return lookup == null ? 0 : lookup.accepted();
-    }
-
     /**
      * The results of a chunk are taken, and the sequence had so many tokens before: what was computed for candidates
      * that were not accepted is computed again.
@@ -256,7 +248,7 @@ public final class Sequence {
         awaitsResult = false;
         int sampled = length - lengthBefore;
         if (lookup != null && sampled > 0) {
-            lookup.verified(chunk.end() - lengthBefore, sampled - 1, length);
+            lookup.verified(sampled - 1, length);
             launched = length - 1;
             candidates = 0;
         }

@@ -24,6 +24,8 @@ final class StepPipeline {
     private long finished;
     private int reusedTokens; // since the last report
     private int preemptions; // since the last report
+    private int candidates; // verified since the last report ...
+    private int acceptedCandidates; // ... and accepted
 
     StepPipeline(CausalLm lm, RunningBatch batch, Clock clock, StepMonitor monitor, StepReporter reporter) {
         this.lm = lm;
@@ -116,6 +118,10 @@ final class StepPipeline {
             }
         }
         sequence.resultsTaken(chunk, before);
+        if (chunk.end() > before && !chunk.isPending()) {
+            candidates += chunk.end() - before;
+            acceptedCandidates += sequence.length() - before - 1;
+        }
         batch.computed(chunk);
         if (isPrompt || sequence.length() > before) {
             newTokens.add(sequence);
@@ -169,6 +175,8 @@ final class StepPipeline {
                 computed,
                 reusedTokens,
                 sampled,
+                candidates,
+                acceptedCandidates,
                 batch.running().size(),
                 preemptions,
                 batch.availablePages(),
@@ -178,6 +186,8 @@ final class StepPipeline {
                 failed,
                 0);
         reusedTokens = 0;
+        candidates = 0;
+        acceptedCandidates = 0;
         preemptions = 0;
         reporter.report(stats);
     }

@@ -8,7 +8,9 @@ package io.github.loomtorch.options;
  *     had already ended included
  * @param reusedTokens prompt tokens found in the prefix cache instead of being computed, by sequences admitted since
  *     the previous step; includes pages of its own that a resumed sequence finds again
- * @param sampledTokens tokens that were sampled
+ * @param sampledTokens tokens that were sampled and kept
+ * @param candidateTokens candidates that were verified, see {@link io.github.loomtorch.request.Speculation}
+ * @param acceptedTokens candidates that were accepted; they count as sampled too
  * @param runningSequences sequences in the batch after the step
  * @param preemptedSequences sequences preempted since the previous step, for a more urgent one or because pages ran
  *     out; they go on later
@@ -25,6 +27,8 @@ public record StepStats(
         int computedTokens,
         int reusedTokens,
         int sampledTokens,
+        int candidateTokens,
+        int acceptedTokens,
         int runningSequences,
         int preemptedSequences,
         int availablePages,
@@ -46,6 +50,8 @@ public record StepStats(
                 computedTokens,
                 reusedTokens,
                 sampledTokens,
+                candidateTokens,
+                acceptedTokens,
                 runningSequences,
                 preemptedSequences,
                 availablePages,

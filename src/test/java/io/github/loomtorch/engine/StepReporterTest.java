@@ -15,7 +15,7 @@ class StepReporterTest {
     private final List<Runnable> tasks = new ArrayList<>();
 
     private static StepStats stats(int number) {
-        return new StepStats(number, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, 0);
+        return new StepStats(number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, 0);
     }
 
     private void runTasks() {
