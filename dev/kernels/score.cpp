@@ -107,8 +107,8 @@ static void run(const std::string& name, int rows) {
         const int* in = &input[(size_t)row * size];
         const float* own = &logits[(size_t)in[module.number("SCORE_ROW")] * padded];
         compare(module, std::vector<float>(own, own + vocab), in[module.number("SCORE_TARGET")],
-                in[module.number("SCORE_FLAGS")], in[module.number("SCORE_TOP")], wordStarts, &got[(size_t)row * stride],
-                errors);
+                in[module.number("SCORE_FLAGS")], in[module.number("SCORE_TOP")], wordStarts,
+                &got[(size_t)row * stride], errors);
     }
     results.poison();
     for (int row = 0; row < rows; row++) { // each alone
@@ -134,9 +134,9 @@ static void run(const std::string& name, int rows) {
         const Device<int> same(input);
         const double time = micros([&](cudaStream_t s) { score(s, launch, same.get(), results.get()); });
         report(name + ", " + std::to_string(rows) + " rows" +
-                        (flags == 0   ? ", log-probabilities"
-                            : flags < 3 ? ", statistics, top 5"
-                                        : ", word starts too"),
+                        (flags == 0         ? ", log-probabilities"
+                                : flags < 3 ? ", statistics, top 5"
+                                            : ", word starts too"),
                 worst, 1e-4, time, bytes);
     }
 }

@@ -35,6 +35,7 @@ __device__ __forceinline__ float adjust(const Row& row, int id, float logit) {
     }
     if (row.counts) {
         int count = row.counts[id];
+        #pragma unroll 1
         for (int i = 0; i < row.uncountedCount; i++) {
             count += row.uncounted[i * row.stride] == id ? 1 + (count == 0) : 0;
         }
