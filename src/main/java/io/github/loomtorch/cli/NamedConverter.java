@@ -1,6 +1,7 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.server.MetricNames;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.stream.Collectors;
@@ -33,6 +34,12 @@ abstract class NamedConverter<E extends Enum<E>> implements ITypeConverter<E> {
     static final class OfDtype extends NamedConverter<Dtype> {
         OfDtype() {
             super(Dtype.values());
+        }
+    }
+
+    static final class OfMetricNames extends NamedConverter<MetricNames> {
+        OfMetricNames() {
+            super(MetricNames.values());
         }
     }
 

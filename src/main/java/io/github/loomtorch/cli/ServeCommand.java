@@ -11,7 +11,9 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.scheduler.Schedulers;
 import io.github.loomtorch.server.HttpServer;
+import io.github.loomtorch.server.MetricNames;
 import io.github.loomtorch.server.ServedModel;
+import io.github.loomtorch.server.ServerMetrics;
 import io.github.loomtorch.server.ServerOptions;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
@@ -79,6 +81,13 @@ final class ServeCommand implements Callable<Integer> {
             description = "Most requests that wait; more are refused with status 429 (default: ${DEFAULT-VALUE}).")
     private int maxQueuedRequests = QueueOptions.defaults().maxQueuedRequests();
 
+    @Option(
+            names = "--metric-names",
+            paramLabel = "NAMES",
+            converter = NamedConverter.OfMetricNames.class,
+            description = "Names of the metrics at /metrics: loomtorch or vllm (default: loomtorch).")
+    private MetricNames metricNames = MetricNames.LOOMTORCH;
+
     @Mixin
     private ModelFolderOptions model;
 
@@ -101,15 +110,16 @@ final class ServeCommand implements Callable<Integer> {
         System.setProperty(LOGGER + "log.io.github.loomtorch.server", "info");
         System.setProperty(LOGGER + "showDateTime", "true");
         System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
-        try (HttpServer server = HttpServer.start(options, Versions.loomtorch())) {
+        String name = directory.path().toAbsolutePath().normalize().getFileName() + "";
+        ServerMetrics metrics = new ServerMetrics(metricNames, name);
+        EngineOptions engineOptions = EngineOptions.builder().listener(metrics).build();
+        try (HttpServer server = HttpServer.start(options, Versions.loomtorch(), metrics)) {
             Tokenizer bpe = tokenizer.load(directory);
             String fingerprint = Fingerprint.of(directory, modelOptions);
             try (Scheduler scheduler = Schedulers.start(
                     SchedulerOptions.continuous(queue),
-                    List.of(() ->
-                            new Engine(Gpt2Loader.load(directory, modelOptions), bpe, EngineOptions.defaults())))) {
+                    List.of(() -> new Engine(Gpt2Loader.load(directory, modelOptions), bpe, engineOptions)))) {
                 warmUp(scheduler);
-                String name = directory.path().toAbsolutePath().normalize().getFileName() + "";
                 server.serve(new ServedModel(
                         name,
                         scheduler,

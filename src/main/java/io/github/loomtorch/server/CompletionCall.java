@@ -28,6 +28,7 @@ final class CompletionCall {
     private final Exchange exchange;
     private final ServedModel model;
     private final CompletionRequest request;
+    private final ServerMetrics metrics;
     private final String id;
     private final long createdSeconds;
     private final List<ChoiceWriter> choices = new ArrayList<>();
@@ -42,10 +43,11 @@ final class CompletionCall {
             @Nullable Completion end,
             @Nullable Throwable failure) {}
 
-    CompletionCall(Exchange exchange, ServedModel model, CompletionRequest request) {
+    CompletionCall(Exchange exchange, ServedModel model, CompletionRequest request, ServerMetrics metrics) {
         this.exchange = exchange;
         this.model = model;
         this.request = request;
+        this.metrics = metrics;
         id = "cmpl-" + exchange.id();
         createdSeconds = System.currentTimeMillis() / 1000;
     }
@@ -92,6 +94,7 @@ final class CompletionCall {
                 synchronized (generations) {
                     generations.addAll(copies);
                 }
+                copies.forEach(this::count);
             }
         } catch (IllegalArgumentException e) {
             throw SamplingFields.refusal(e);
@@ -114,6 +117,17 @@ final class CompletionCall {
         if (aborted) {
             abort();
         }
+    }
+
+    private void count(Generation generation) {
+        metrics.submitted();
+        var unused = generation.completion().whenComplete((end, failure) -> {
+            if (failure == null) {
+                metrics.completed(end);
+            } else {
+                metrics.failed();
+            }
+        });
     }
 
     /** Puts the tokens of a generation in the queue. At most the model's context of them wait there. */

@@ -29,7 +29,7 @@ public final class HttpServer implements AutoCloseable {
     private final ServerConnector connector;
     private final Routes routes;
 
-    private HttpServer(ServerOptions options, String version) {
+    private HttpServer(ServerOptions options, String version, ServerMetrics metrics) {
         QueuedThreadPool threads = new QueuedThreadPool(MAX_PLATFORM_THREADS);
         threads.setName("loomtorch-http");
         threads.setVirtualThreadsExecutor(VirtualThreads.getDefaultVirtualThreadsExecutor());
@@ -45,7 +45,7 @@ public final class HttpServer implements AutoCloseable {
         server.addConnector(connector);
         server.addBean(new NetworkConnectionLimit(options.maxConnections(), server));
         server.setErrorHandler(new JettyErrors());
-        routes = new Routes(options, version);
+        routes = new Routes(options, version, metrics);
         server.setHandler(routes);
     }
 
@@ -54,11 +54,12 @@ public final class HttpServer implements AutoCloseable {
      *
      * @param options where, and what it takes
      * @param version of this software, as {@code GET /version} reports it
+     * @param metrics published at {@code GET /metrics}
      * @return a server, to be closed
      * @throws IOException if the address cannot be listened at
      */
-    public static HttpServer start(ServerOptions options, String version) throws IOException {
-        HttpServer started = new HttpServer(options, version);
+    public static HttpServer start(ServerOptions options, String version, ServerMetrics metrics) throws IOException {
+        HttpServer started = new HttpServer(options, version, metrics);
         try {
             started.server.start();
         } catch (IOException e) {

@@ -27,18 +27,21 @@ final class Routes extends Handler.Abstract {
     private final ServerOptions options;
     private final List<byte[]> keyDigests;
     private final String version;
+    private final ServerMetrics metrics;
     private final long startedSeconds = System.currentTimeMillis() / 1000;
     private final Set<CompletionCall> running = ConcurrentHashMap.newKeySet();
     private volatile Optional<ServedModel> model = Optional.empty();
     private volatile boolean draining;
 
-    Routes(ServerOptions options, String version) {
+    Routes(ServerOptions options, String version, ServerMetrics metrics) {
         this.options = options;
         this.version = version;
+        this.metrics = metrics;
         keyDigests = options.apiKeys().stream().map(Routes::digest).toList();
     }
 
     void serve(ServedModel served) {
+        metrics.watch(served.scheduler());
         model = Optional.of(served);
     }
 
@@ -62,13 +65,16 @@ final class Routes extends Handler.Abstract {
         try {
             route(exchange);
         } catch (ApiException e) {
+            metrics.rejected(e.status());
             exchange.sendError(e);
         } catch (HttpException.RuntimeException e) {
             exchange.sendError(ApiException.ofStatus(e.getCode(), String.valueOf(e.getReason())));
         } catch (IOException e) { // the client has left, or sends no more
+            metrics.disconnected();
             LOG.debug("request {} was abandoned: {}", exchange.id(), e.toString());
             exchange.abandon(e);
         } catch (RuntimeException e) {
+            metrics.rejected(HttpStatus.INTERNAL_SERVER_ERROR_500);
             LOG.error("request {} failed", exchange.id(), e);
             exchange.sendError(ApiException.internal("request " + exchange.id() + " failed; the log says why"));
         }
@@ -93,6 +99,13 @@ final class Routes extends Handler.Abstract {
                     json.writeStringField("version", version);
                     json.writeEndObject();
                 }));
+            }
+            case "/metrics" -> {
+                allow(exchange, "GET");
+                exchange.send(
+                        HttpStatus.OK_200,
+                        "text/plain; version=0.0.4; charset=utf-8",
+                        metrics.scrape().getBytes(StandardCharsets.UTF_8));
             }
             case "/v1/models" -> {
                 allow(exchange, "GET");
@@ -183,7 +196,7 @@ final class Routes extends Handler.Abstract {
         }
         JsonFields fields = JsonFields.parse(exchange.body(options.maxBodyBytes()));
         CompletionRequest request = CompletionRequest.read(fields, served, options.maxChoices());
-        CompletionCall call = new CompletionCall(exchange, served, request);
+        CompletionCall call = new CompletionCall(exchange, served, request, metrics);
         running.add(call);
         try {
             call.run();

@@ -33,11 +33,15 @@ final class FakeServer implements AutoCloseable {
             UnaryOperator<QueueOptions.Builder> queue,
             UnaryOperator<FakeCausalLm> hooks)
             throws IOException {
-        server = loading(options);
+        ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "fake");
+        server = HttpServer.start(options.apply(ServerOptions.builder().port(0)).build(), "test", metrics);
         scheduler = new ContinuousScheduler(
                 () -> {
                     lm = hooks.apply(FakeCausalLm.ofBatch(4));
-                    engine = new Engine(lm, new FakeTokenizer(), EngineOptions.defaults());
+                    engine = new Engine(
+                            lm,
+                            new FakeTokenizer(),
+                            EngineOptions.builder().listener(metrics).build());
                     return engine;
                 },
                 queue.apply(QueueOptions.builder()).build());
@@ -50,7 +54,10 @@ final class FakeServer implements AutoCloseable {
 
     /** One that listens and has no model yet. */
     static HttpServer loading(UnaryOperator<ServerOptions.Builder> options) throws IOException {
-        return HttpServer.start(options.apply(ServerOptions.builder().port(0)).build(), "test");
+        return HttpServer.start(
+                options.apply(ServerOptions.builder().port(0)).build(),
+                "test",
+                new ServerMetrics(MetricNames.LOOMTORCH, "fake"));
     }
 
     URI uri(String path) {

@@ -1,0 +1,127 @@
+package io.github.loomtorch.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.testing.StepGate;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import jdk.jfr.Recording;
+import jdk.jfr.consumer.RecordedEvent;
+import jdk.jfr.consumer.RecordingFile;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What {@code GET /metrics} and a JFR recording show of requests to the fake model. */
+@Timeout(20)
+class ServerMetricsTest {
+    private static String body(int maxTokens) {
+        return "{\"prompt\": \"abc\", \"ignore_eos\": true, \"max_tokens\": " + maxTokens + "}";
+    }
+
+    private static double value(FakeServer fake, String series) throws Exception {
+        return fake.get("/metrics")
+                .body()
+                .lines()
+                .filter(line -> line.startsWith(series + "{") || line.startsWith(series + " "))
+                .mapToDouble(line -> Double.parseDouble(line.substring(line.lastIndexOf(' ') + 1)))
+                .sum();
+    }
+
+    private static void awaitValue(double expected, FakeServer fake, String series) throws Exception {
+        while (value(fake, series) != expected) { // reports of steps come a moment later
+            Thread.sleep(5);
+        }
+    }
+
+    @Test
+    void countsRequestsAndTokensUnderTheNamesOfVllm() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            assertEquals(200, fake.post("/v1/completions", body(5)).statusCode());
+            assertEquals(400, fake.post("/v1/completions", body(-1)).statusCode());
+            awaitValue(1, fake, "vllm:request_success_total");
+            awaitValue(5, fake, "vllm:generation_tokens_total");
+            assertEquals(3, value(fake, "vllm:prompt_tokens_total"));
+            assertEquals(1, value(fake, "vllm:admission_rejections_total"));
+            for (String timed : List.of(
+                    "time_to_first_token",
+                    "e2e_request_latency",
+                    "request_queue_time",
+                    "request_prefill_time",
+                    "request_decode_time",
+                    "request_time_per_output_token")) {
+                assertEquals(1, value(fake, "vllm:" + timed + "_seconds_count"), timed);
+            }
+            assertEquals(1, value(fake, "vllm:request_prompt_tokens_count"));
+            assertEquals(5, value(fake, "vllm:request_generation_tokens_sum"));
+            assertEquals(1, value(fake, "gen_ai_server_request_duration_seconds_count"));
+            String text = fake.get("/metrics").body();
+            assertTrue(text.contains("finished_reason=\"length\""), text);
+            assertTrue(text.contains("model_name=\"fake\""), text);
+            assertTrue(text.contains("vllm:cache_config_info{num_gpu_blocks=\"64\"}"), text);
+        }
+    }
+
+    @Test
+    void showsWhatRunsAndWaits() throws Exception {
+        StepGate gate = new StepGate();
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> model.onAwait(chunks -> gate.pass()))) {
+            CompletableFuture<?> six = fake.client.sendAsync(
+                    fake.request("/v1/completions", body(20).replace("\"abc\"", "\"abc\", \"n\": 6")),
+                    BodyHandlers.discarding());
+            gate.awaitStep();
+            gate.nextStep();
+            awaitValue(2, fake, "vllm:num_requests_waiting");
+            assertEquals(4, value(fake, "vllm:num_requests_running"));
+            while (!(value(fake, "vllm:kv_cache_usage_perc") > 0)) {
+                Thread.sleep(5);
+            }
+            assertTrue(value(fake, "vllm:kv_cache_usage_perc") <= 1);
+            gate.open();
+            six.join();
+            awaitValue(0, fake, "vllm:num_requests_running");
+            assertEquals(0, value(fake, "vllm:kv_cache_usage_perc"));
+        }
+    }
+
+    @Test
+    void ownNamesBeginWithLoomtorch() {
+        String text = new ServerMetrics(MetricNames.LOOMTORCH, "m").scrape();
+        assertTrue(text.contains("loomtorch_time_to_first_token_seconds_bucket"), text);
+        assertTrue(text.contains("loomtorch_kv_cache_usage_ratio"), text);
+        assertTrue(!text.contains("vllm"), text);
+    }
+
+    @Test
+    void aRecordingHasRequestsAndSteps(@TempDir Path directory) throws Exception {
+        Path file = directory.resolve("test.jfr");
+        try (Recording recording = new Recording();
+                FakeServer fake = new FakeServer()) {
+            recording.enable("io.github.loomtorch.Request");
+            recording.enable("io.github.loomtorch.Step");
+            recording.start();
+            fake.post("/v1/completions", body(5));
+            awaitValue(5, fake, "vllm:generation_tokens_total");
+            recording.stop();
+            recording.dump(file);
+        }
+        List<RecordedEvent> events = new ArrayList<>(RecordingFile.readAllEvents(file));
+        assertTrue(Files.size(file) > 0);
+        RecordedEvent request = events.stream()
+                .filter(event -> event.getEventType().getName().equals("io.github.loomtorch.Request"))
+                .findFirst()
+                .orElseThrow();
+        assertEquals(5, request.getInt("outputTokens"));
+        assertEquals("LENGTH", request.getString("finishReason"));
+        assertTrue(events.stream()
+                        .filter(event -> event.getEventType().getName().equals("io.github.loomtorch.Step"))
+                        .mapToInt(event -> event.getInt("sampledTokens"))
+                        .sum()
+                == 5);
+    }
+}
