@@ -6,6 +6,7 @@ import io.github.loomtorch.model.ModelDirectory;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
@@ -36,6 +37,15 @@ final class ModelFolderOptions {
             directory = ModelDirectory.open(model == null ? defaultDirectory() : locate(model));
         }
         return directory;
+    }
+
+    /** The name on the hub, without the revision; else the name of the directory. */
+    String name() throws IOException {
+        Optional<HubModel> named = model == null ? Optional.empty() : HubModel.parse(model);
+        if (named.isPresent() && !Files.exists(Path.of(model))) {
+            return named.get().repository();
+        }
+        return String.valueOf(open().path().toAbsolutePath().normalize().getFileName());
     }
 
     private static Path defaultDirectory() throws IOException {

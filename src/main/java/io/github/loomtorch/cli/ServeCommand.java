@@ -110,7 +110,7 @@ final class ServeCommand implements Callable<Integer> {
         System.setProperty(LOGGER + "log.io.github.loomtorch.server", "info");
         System.setProperty(LOGGER + "showDateTime", "true");
         System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
-        String name = directory.path().toAbsolutePath().normalize().getFileName() + "";
+        String name = model.name();
         ServerMetrics metrics = new ServerMetrics(metricNames, name);
         EngineOptions engineOptions = EngineOptions.builder().listener(metrics).build();
         try (HttpServer server = HttpServer.start(options, Versions.loomtorch(), metrics)) {
