@@ -4,6 +4,7 @@
  * <p>The natives and the embedded model are modules that nothing here requires, because a user chooses them: name them
  * in {@code --add-modules}, or leave their jars on the class path.
  */
+@SuppressWarnings("requires-automatic") // Micrometer has no module descriptors; it is of the HTTP server only
 module io.github.loomtorch {
     requires com.fasterxml.jackson.databind;
     requires java.net.http;
@@ -14,7 +15,10 @@ module io.github.loomtorch {
 
     // Of the command line and the HTTP server only.
     requires static info.picocli;
+    requires static jdk.jfr;
     requires static me.tongfei.progressbar;
+    requires static micrometer.core;
+    requires static micrometer.registry.prometheus;
     requires static org.apache.commons.csv;
     requires static org.eclipse.jetty.http2.server;
     requires static org.eclipse.jetty.server;
