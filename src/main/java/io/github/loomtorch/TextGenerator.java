@@ -37,7 +37,7 @@ import org.jspecify.annotations.Nullable;
  * Text in, text out: a model directory made ready to serve many threads at once.
  *
  * <pre>{@code
- * try (TextGenerator gpt2 = TextGenerator.load(Path.of("models/tales"))) {
+ * try (TextGenerator gpt2 = TextGenerator.load(Path.of("my-gpt2"))) {
  *     System.out.println(gpt2.generate("Once upon a time", SamplingParams.creative()).text());
  * }
  * }</pre>
@@ -96,7 +96,8 @@ public final class TextGenerator implements AutoCloseable {
      * or the environment variable {@code LOOMTORCH_CACHE} names, by default {@code ~/.cache/loomtorch}.
      *
      * @return a generator, to be closed
-     * @throws IOException if that jar is not on the class path, or the model cannot be unpacked
+     * @throws IOException if that jar is neither on the class path nor a module that is resolved, or the model cannot
+     *     be unpacked
      */
     public static TextGenerator tales() throws IOException {
         return load(EmbeddedModel.unpack(TextGenerator.class.getClassLoader(), CacheFolder.path()));
@@ -327,7 +328,7 @@ public final class TextGenerator implements AutoCloseable {
         scheduler.close();
     }
 
-    /** Collects options. Not thread-safe. */
+    /** Collects the options of a generator; {@link #build()} checks them and loads the model. Not thread-safe. */
     public static final class Builder {
         private final Path modelDirectory;
         private @Nullable Path tokenizer;
