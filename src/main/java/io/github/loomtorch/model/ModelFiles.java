@@ -11,8 +11,9 @@ import java.nio.file.Path;
 
 /**
  * Finds the files of a model directory. A file may be a symbolic link within the directory or, as in Hugging Face's
- * cache ({@code snapshots/<commit>/<file> -> ../../blobs/<hash>}), into the {@code blobs} beside {@code snapshots}.
- * Links to any other place are refused, so that a downloaded directory cannot make the program read other files.
+ * cache ({@code snapshots/<commit>/<file> -> ../../blobs/<hash>}), into the {@code blobs} beside {@code snapshots},
+ * whose files may be links into the {@code blobs} that all models of the cache share. Links to any other place are
+ * refused, so that a downloaded directory cannot make the program read other files.
  */
 final class ModelFiles {
     private ModelFiles() {}
@@ -55,13 +56,20 @@ final class ModelFiles {
             return;
         }
         for (Path parent = home; parent != null && parent.getFileName() != null; parent = parent.getParent()) {
-            if (parent.getFileName().toString().equals("snapshots")
-                    && real.startsWith(parent.resolveSibling("blobs"))) {
+            if (parent.getFileName().toString().equals("snapshots") && isBlob(parent, real)) {
                 return;
             }
         }
         throw new IOException(file + ": link must stay in the model directory, got one to " + real
                 + "; copy the file, or name the directory that it is in");
+    }
+
+    /** Whether a file is the model's blob, or one of the store that all models of a cache share, which has a marker. */
+    private static boolean isBlob(Path snapshots, Path real) {
+        Path own = snapshots.resolveSibling("blobs");
+        Path shared = snapshots.resolveSibling("../blobs").normalize();
+        return real.startsWith(own)
+                || Files.isRegularFile(shared.resolve(".huggingface-shared-blobs")) && real.startsWith(shared);
     }
 
     /** Reads {@code size} bytes, which the caller knows to be few, into an array of that size. */

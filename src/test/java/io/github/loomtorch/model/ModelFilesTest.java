@@ -73,6 +73,25 @@ class ModelFilesTest {
     }
 
     @Test
+    void linksIntoTheBlobsThatAllModelsOfTheCacheShareAreFollowed() throws IOException {
+        Path blobs = Files.createDirectories(dir.resolve("models--me--mine").resolve("blobs"));
+        Path snapshot =
+                Files.createDirectories(blobs.resolveSibling("snapshots").resolve("0a1b2c"));
+        Path shared =
+                Files.createDirectories(dir.resolve("blobs").resolve("0a")).resolve("0a1b");
+        Files.copy(model.resolve("config.json"), snapshot.resolve("config.json"));
+        Files.move(model.resolve("model.safetensors"), shared);
+        Files.createSymbolicLink(blobs.resolve("hash"), Path.of("..", "..", "blobs", "0a", "0a1b"));
+        Files.createSymbolicLink(snapshot.resolve("model.safetensors"), Path.of("..", "..", "blobs", "hash"));
+        String message = assertThrows(
+                        IOException.class, () -> ModelDirectory.open(snapshot).weights())
+                .getMessage();
+        assertTrue(message.contains(": link must stay in the model directory, got one to "), message);
+        Files.writeString(dir.resolve("blobs").resolve(".huggingface-shared-blobs"), "1\n");
+        assertEquals(28, ModelDirectory.open(snapshot).weights().names().size());
+    }
+
+    @Test
     void aLinkedShardIsRefused() throws IOException {
         Path outside = Files.move(model.resolve("model.safetensors"), dir.resolve("1.safetensors"));
         Path link = Files.createSymbolicLink(model.resolve("1.safetensors"), outside);
