@@ -54,7 +54,7 @@ class PackageArrowsTest {
                 "options   |",
                 "tokenizer |",
                 "model     |",
-                "hub       | model",
+                "hub       | model tokenizer",
                 "sampling  | request",
                 "engine    | request options tokenizer",
                 "scheduler | request options engine",

@@ -1,5 +1,6 @@
 package io.github.loomtorch.hub;
 
+import io.github.loomtorch.tokenizer.BpeTokenizer;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
@@ -9,27 +10,6 @@ import java.util.stream.Stream;
 /** Which files of a model are needed. A listing is untrusted; the names that are chosen from it are plain. */
 final class HubFiles {
     private static final String CONFIG = "config.json";
-
-    /** All that BpeTokenizer knows, also the kinds that it refuses: without them GPT-2's tokenizer would be taken. */
-    static final List<String> TOKENIZER = List.of(
-            "tokenizer.json",
-            "vocab.json",
-            "merges.txt",
-            "encoder.json",
-            "vocab.bpe",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-            "added_tokens.json",
-            "vocab.txt",
-            "spiece.model",
-            "sentencepiece.bpe.model",
-            "sentencepiece.model",
-            "tokenizer.model",
-            "source.spm",
-            "tekken.json",
-            "tiktoken.model",
-            "bpe.codes",
-            "meta.pkl");
 
     /** A checkpoint in one file, or an index and its shards. */
     private record Weights(String file, Pattern shard) {
@@ -80,8 +60,8 @@ final class HubFiles {
         if (!names.contains(CONFIG)) {
             throw HubFailure.permanent("expected config.json, got a model without it");
         }
-        List<String> chosen =
-                new ArrayList<>(Stream.concat(Stream.of(CONFIG, "generation_config.json"), TOKENIZER.stream())
+        List<String> chosen = new ArrayList<>(
+                Stream.concat(Stream.of(CONFIG, "generation_config.json"), BpeTokenizer.fileNames().stream())
                         .filter(names::contains)
                         .toList());
         for (Weights weights : WEIGHTS) {

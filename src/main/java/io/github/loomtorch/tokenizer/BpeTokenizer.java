@@ -4,9 +4,11 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.BitSet;
 import java.util.Collection;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -170,7 +172,17 @@ public final class BpeTokenizer implements Tokenizer {
      * @return true if one of the files is there
      */
     public static boolean isIn(Path directory) {
-        return TokenizerFiles.areIn(directory);
+        return fileNames().stream().anyMatch(name -> Files.exists(directory.resolve(name)));
+    }
+
+    /**
+     * The names of files by which a directory has a tokenizer, also of the kinds that {@link #load(Path)} refuses.
+     * Whoever copies a model must copy these: without them it would get GPT-2's tokenizer.
+     *
+     * @return not empty, immutable
+     */
+    public static List<String> fileNames() {
+        return TokenizerFiles.names();
     }
 
     /**

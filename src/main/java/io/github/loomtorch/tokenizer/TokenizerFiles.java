@@ -53,11 +53,11 @@ final class TokenizerFiles {
 
     private TokenizerFiles() {}
 
-    /** Whether a directory has a file of a tokenizer of any kind. */
-    static boolean areIn(Path directory) {
+    /** The files of a tokenizer of any kind. */
+    static List<String> names() {
         return Stream.of(List.of(TOKENIZER), PAIRS.get(0), PAIRS.get(1), BESIDE, OTHER)
                 .flatMap(List::stream)
-                .anyMatch(name -> Files.exists(directory.resolve(name)));
+                .toList();
     }
 
     /** Whether the configuration in a directory names a class of tokenizers that are no byte-level BPE. */
