@@ -19,6 +19,7 @@ import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
 import java.util.function.Predicate;
+import java.util.random.RandomGenerator;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.Parameter;
@@ -177,6 +178,24 @@ abstract class EngineFixture {
         }
         assertEquals(lm.pageCount(), engine.availablePages());
         assertEquals(0, engine.runningTokens());
+    }
+
+    /** Runs all that was made, and preempts the one admitted last by chance, before one step in so many. */
+    void runToEnd(List<Run> all, RandomGenerator random, int stepsPerPreemption) throws StepFailedException {
+        List<Run> waiting = new ArrayList<>(all);
+        while (!waiting.isEmpty() || !engine.isIdle()) {
+            waiting.removeIf(run -> tryAdmit(run) == Engine.Admission.ADMITTED);
+            waiting.addAll(engineStep());
+            if (random.nextInt(stepsPerPreemption) == 0) {
+                engine.finishSteps();
+                running.removeIf(run -> run.sequence.hasEnded());
+                if (!running.isEmpty()) {
+                    waiting.add(running.peekLast());
+                    preempt(running.peekLast());
+                }
+            }
+        }
+        assertEquals(lm.pageCount(), engine.availablePages());
     }
 
     /** The first request of two prompt tokens whose output is as wanted. */

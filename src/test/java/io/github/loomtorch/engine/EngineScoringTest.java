@@ -173,24 +173,10 @@ class EngineScoringTest extends EngineFixture {
             config.maxPrefillTokensPerStep(1 + random.nextInt(30)).maxPrefillTokensBesideDecode(1 + random.nextInt(30));
             engine = random.nextInt(3) == 0 ? engine(deterministic(lm)) : engine();
             List<Run> all = new ArrayList<>();
-            List<Run> waiting = new ArrayList<>();
             for (int i = 0; i < 12; i++) {
                 all.add(sequence(random(random)));
             }
-            waiting.addAll(all);
-            while (!waiting.isEmpty() || !engine.isIdle()) {
-                waiting.removeIf(run -> tryAdmit(run) == Engine.Admission.ADMITTED);
-                waiting.addAll(engineStep());
-                if (random.nextInt(10) == 0) {
-                    engine.finishSteps();
-                    running.removeIf(run -> run.sequence.hasEnded());
-                    if (!running.isEmpty()) {
-                        waiting.add(running.peekLast());
-                        preempt(running.peekLast());
-                    }
-                }
-            }
-            assertEquals(lm.pageCount(), engine.availablePages());
+            runToEnd(all, random, 10);
             all.forEach(EngineScoringTest::assertScored);
         }
     }

@@ -90,20 +90,7 @@ class EngineSpeculationTest extends EngineFixture {
                     : request.sampling();
             runs.add(sequence(request.withSampling(sampling)));
         }
-        List<Run> waiting = new ArrayList<>(runs);
-        while (!waiting.isEmpty() || !engine.isIdle()) {
-            waiting.removeIf(run -> tryAdmit(run) == Engine.Admission.ADMITTED);
-            waiting.addAll(engineStep());
-            if (random.nextInt(20) == 0) {
-                engine.finishSteps();
-                running.removeIf(run -> run.sequence.hasEnded());
-                if (!running.isEmpty()) {
-                    waiting.add(running.peekLast());
-                    preempt(running.peekLast());
-                }
-            }
-        }
-        assertEquals(lm.pageCount(), engine.availablePages());
+        runToEnd(runs, random, 20);
         return runs.stream().map(run -> run.listener.completion()).toList();
     }
 
