@@ -47,8 +47,7 @@ final class DeviceOptions {
 
     @Option(
             names = "--int8-weights",
-            description =
-                    "On a GPU, let small batches read the weights rounded to 8 bits: faster, slightly less exact.")
+            description = "Quantize weights to 8 bits, on a GPU for small batches only: faster, slightly less exact.")
     private boolean int8Weights;
 
     @Option(

@@ -20,9 +20,10 @@ import java.util.regex.Pattern;
  * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside
  *     it: every decode step then has the largest batch's shape and every prompt is computed by itself, which is slower.
  *     No prompt then begins with what another has computed, so several completions of one prompt each compute it
- * @param int8Weights whether steps of at most 16 rows, which cost what reading the weights costs, read these rounded to
- *     8 bits, with a scale for each output channel: faster for small batches, and slightly less exact. On a GPU, in
- *     float16 or bfloat16; takes half as much memory again for the weights
+ * @param int8Weights whether linear layers read weights quantized to 8 bits, with a scale for each output channel:
+ *     faster, and slightly less exact. On a GPU, in float16 or bfloat16, steps of at most 16 rows do; it takes half as
+ *     much memory again for the weights. On a CPU, in float32 ({@code AUTO} is float32 then), all steps do; activations
+ *     are quantized to 8 bits as well, with a scale for each row, and the weights take less memory
  * @param trustModelTs whether a {@code model.ts} without weights beside it runs the program that it holds, where that
  *     is not this version's own. <b>This executes code of the file</b>, which can read and write files as this process
  *     may: only for files from a source that may run programs here. Without it, only the file's tensors are used
@@ -200,7 +201,7 @@ public record ModelOptions(
         /**
          * Sets {@link ModelOptions#int8Weights()}.
          *
-         * @param int8Weights whether small batches on a GPU read 8-bit weights
+         * @param int8Weights whether linear layers read 8-bit weights
          * @return this
          */
         public Builder int8Weights(boolean int8Weights) {

@@ -121,16 +121,25 @@ public final class Libtorch {
      * Whether the processor multiplies bfloat16 matrices itself (AVX512-BF16 or AMX), so that bfloat16 beats float32.
      */
     public static boolean cpuHasBfloat16() {
+        return cpuHasAny("avx512_bf16", "amx_bf16");
+    }
+
+    /** Whether the processor adds four products of 8-bit integers to one of 32 bits without overflow. */
+    public static boolean cpuHasVnni() {
+        return cpuHasAny("avx512_vnni", "avx_vnni");
+    }
+
+    private static boolean cpuHasAny(String first, String second) {
         try {
             List<String> lines = Files.isReadable(CPU_INFO) ? Files.readAllLines(CPU_INFO) : List.of();
             return lines.stream()
                     .filter(line -> line.startsWith("flags"))
                     .findFirst()
                     .map(line -> Arrays.asList(line.split("\\s+")))
-                    .filter(flags -> flags.contains("avx512_bf16") || flags.contains("amx_bf16"))
+                    .filter(flags -> flags.contains(first) || flags.contains(second))
                     .isPresent();
         } catch (IOException e) {
-            return false; // not Linux, or no such file: float32 is right everywhere
+            return false; // not Linux, or no such file: what needs none of these is right everywhere
         }
     }
 

@@ -4,6 +4,7 @@ import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.model.TorchScriptArchive;
+import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.Failures;
 import io.github.loomtorch.torch.natives.Libtorch;
 import java.io.IOException;
@@ -34,7 +35,7 @@ public final class Gpt2Module {
     private static final Logger LOG = LoggerFactory.getLogger(Gpt2Module.class);
 
     private interface Loader {
-        JitModule load(Device device, ScalarType dtype) throws IOException;
+        JitModule load(Device device, ScalarType dtype, boolean int8) throws IOException;
     }
 
     private final Gpt2Config config;
@@ -62,7 +63,8 @@ public final class Gpt2Module {
         Gpt2Config config = directory.config().withTieWordEmbeddings(tied);
         if (!archive.program().equals(TorchScriptSource.archived(config))) {
             if (trustModelTs) {
-                return new Gpt2Module(config, (device, dtype) -> execute(archive.path(), config, device, dtype));
+                return new Gpt2Module(
+                        config, (device, dtype, int8) -> execute(archive.path(), config, device, dtype, int8));
             }
             LOG.warn(
                     "{}: its program is not that of this version for config.json and is ignored; its weights are used",
@@ -74,11 +76,11 @@ public final class Gpt2Module {
     /** A model with random weights. */
     public static Gpt2Module random(Gpt2Config config, long seed) {
         return new Gpt2Module(
-                config, (device, dtype) -> define(config, Parameters.random(config, seed), device, dtype));
+                config, (device, dtype, int8) -> define(config, Parameters.random(config, seed), device, dtype, int8));
     }
 
     private Gpt2Module(Gpt2Config config, Parameters.Source parameters) {
-        this(config, (device, dtype) -> define(config, parameters, device, dtype));
+        this(config, (device, dtype, int8) -> define(config, parameters, device, dtype, int8));
     }
 
     /** The configuration that fits the parameters. */
@@ -89,21 +91,29 @@ public final class Gpt2Module {
     /**
      * Makes the module, on a device and in a dtype.
      *
+     * @param int8 whether the weights of the linear layers are quantized to 8 bits; on a CPU, in float32
      * @return owned by the caller's scope
      * @throws IOException if a file cannot be read
      */
-    JitModule load(Device device, ScalarType dtype) throws IOException {
-        return loader.load(device, dtype);
+    JitModule load(Device device, ScalarType dtype, boolean int8) throws IOException {
+        return loader.load(device, dtype, int8);
     }
 
-    private static JitModule define(Gpt2Config config, Parameters.Source parameters, Device device, ScalarType dtype)
+    private static JitModule define(
+            Gpt2Config config, Parameters.Source parameters, Device device, ScalarType dtype, boolean int8)
             throws IOException {
         JitModule module = new JitModule(new QualifiedName("Gpt2"));
         Map<String, long[]> shapes = Parameters.shapes(config);
-        // On a GPU one after the other, so that only one is in host memory.
-        List<List<String>> groups = device.is_cuda()
+        // To a GPU, or to be quantized, one after the other, so that only one is in host memory.
+        List<List<String>> groups = device.is_cuda() || int8
                 ? shapes.keySet().stream().map(List::of).toList()
                 : List.of(List.copyOf(shapes.keySet()));
+        Int8Linear linear = null;
+        if (int8) {
+            linear = Int8Linear.load();
+            linear.register(module);
+        }
+        String head = config.tieWordEmbeddings() ? "wte" : "lm_head";
         for (List<String> group : groups) {
             try (PointerScope scope = new PointerScope()) {
                 List<Runnable> copies = new ArrayList<>();
@@ -113,15 +123,31 @@ public final class Gpt2Module {
                             name, parameters.allocate(name, Objects.requireNonNull(shapes.get(name)), dtype, copies));
                 }
                 Parameters.fill(copies);
-                values.forEach((name, value) -> module.register_parameter(name, value.to(device, dtype), false));
+                for (Map.Entry<String, Tensor> entry : values.entrySet()) {
+                    String name = entry.getKey();
+                    Tensor value = entry.getValue();
+                    if (linear != null && name.equals(head)) {
+                        linear.register(module, "head", value.unsqueeze(0));
+                    }
+                    if (linear != null && Int8Linear.LAYER_WEIGHTS.contains(name)) {
+                        linear.register(module, name, value);
+                    } else if (linear == null || !name.equals("lm_head")) {
+                        module.register_parameter(name, value.to(device, dtype), false);
+                    }
+                }
             }
         }
-        module.define(TorchScriptSource.of(config));
+        module.define(int8 ? TorchScriptSource.ofInt8(config) : TorchScriptSource.of(config));
         return module;
     }
 
     /** Loads an archive with its program, which can do whatever TorchScript can, such as write files. */
-    private static JitModule execute(Path file, Gpt2Config config, Device device, ScalarType dtype) throws IOException {
+    private static JitModule execute(Path file, Gpt2Config config, Device device, ScalarType dtype, boolean int8)
+            throws IOException {
+        if (int8) {
+            throw new TorchException("int8Weights on a CPU needs this version's program, got that of " + file
+                    + "; set trustModelTs=false, or set int8Weights=false");
+        }
         JitModule module;
         try {
             module = torch.load(file.toString(), new DeviceOptional(device), false);

@@ -25,8 +25,8 @@ public final class TorchScriptGpt2 extends Gpt2 {
 
     public TorchScriptGpt2(TorchScriptProgram program, ModelOptions options) {
         super(program, options);
-        if (options.int8Weights()) {
-            throw new TorchException("int8Weights needs a GPU and the kernels made for it, got " + program.deviceName()
+        if (options.int8Weights() && program.device().is_cuda()) {
+            throw new TorchException("int8Weights on a GPU needs the kernels made for it, got " + program.deviceName()
                     + " without them");
         }
         sampler = new HostSampler(program.config().vocabSize());

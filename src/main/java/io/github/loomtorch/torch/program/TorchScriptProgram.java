@@ -3,6 +3,7 @@ package io.github.loomtorch.torch.program;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.Cuda;
@@ -51,6 +52,7 @@ public final class TorchScriptProgram implements AutoCloseable {
     private final Method prefill;
     private final Method head;
     private final boolean flash;
+    private final int threads; // of one operator, on a CPU
     private boolean streamReturned;
 
     /**
@@ -66,10 +68,17 @@ public final class TorchScriptProgram implements AutoCloseable {
         try (TensorScope scope = new TensorScope()) {
             device = resources.keep(device(options.device()));
             deviceName = device.str().getString();
-            dtype = Libtorch.scalarType(options.dtype(), device.is_cuda());
+            boolean int8 = options.int8Weights() && !device.is_cuda();
+            dtype = Libtorch.scalarType(
+                    int8 && options.dtype() == Dtype.AUTO ? Dtype.FLOAT32 : options.dtype(), device.is_cuda());
+            if (int8 && dtype != ScalarType.Float) {
+                throw new TorchException(
+                        "int8Weights on a CPU needs dtype float32 or auto, got " + Libtorch.dtype(dtype));
+            }
+            threads = int8 || dtype != ScalarType.Float ? Libtorch.defaultThreads() : 1;
             stream = device.is_cuda() ? CudaStreams.take(device.index()) : null;
             configureThread();
-            module = resources.keep(model.load(device, dtype));
+            module = resources.keep(model.load(device, dtype, int8));
             decode = method("decode");
             prefill = method("prefill");
             head = method("head");
@@ -185,7 +194,7 @@ public final class TorchScriptProgram implements AutoCloseable {
         } else {
             // OpenBLAS, which does the work in float32, has threads of its own, and OpenMP's would spin on the cores
             // that those need.
-            torch.set_num_threads(dtype == ScalarType.Float ? 1 : Libtorch.defaultThreads());
+            torch.set_num_threads(threads);
         }
     }
 

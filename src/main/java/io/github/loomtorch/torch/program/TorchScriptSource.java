@@ -14,7 +14,22 @@ final class TorchScriptSource {
 
     private TorchScriptSource() {}
 
+    /** For weights in the model's dtype. */
     static String of(Gpt2Config config) {
+        return program(config, inner(config), FLOAT_LINEAR)
+                .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head");
+    }
+
+    /** For weights that {@link Int8Linear} registered; the head's have the name {@code head}. */
+    static String ofInt8(Gpt2Config config) {
+        String inner = "return self.activation(self.linear(normed, self.fc_w[l], self.fc_b[l]))";
+        return program(config, inner, INT8_LINEAR)
+                .replaceAll(
+                        "self\\.(qkv|proj|fc|out)_w\\[l], self\\.\\1_b",
+                        "self.$1_w_q[l], self.$1_w_s[l], self.$1_w_c[l], self.$1_b");
+    }
+
+    private static String program(Gpt2Config config, String inner, String linear) {
         String activation = switch (config.activation()) {
             case GELU -> "torch.gelu(x)";
             case RELU -> "torch.relu(x)";
@@ -23,21 +38,14 @@ final class TorchScriptSource {
             case SILU -> "torch.silu(x)";
             case TANH -> "torch.tanh(x)";
         };
-        // ATen fuses two of the activations with the product.
-        String inner = switch (config.activation()) {
-            case GELU_TANH -> fused(/* gelu= */ "True");
-            case RELU -> fused(/* gelu= */ "False");
-            case GELU, QUICK_GELU, SILU, TANH ->
-                "return self.activation(torch.linear(normed, self.fc_w[l], self.fc_b[l]))";
-        };
         int headSize = config.hiddenSize() / config.headCount();
         String scale = String.valueOf(config.scaleAttnWeights() ? 1 / Math.sqrt(headSize) : 1.0);
         if (config.scaleAttnByInverseLayerIdx()) {
             scale += " / float(l + 1)";
         }
-        return PROGRAM.replace("$activation", activation)
+        return (linear + PROGRAM)
+                .replace("$activation", activation)
                 .replace("$inner", inner)
-                .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head")
                 .replace("$scale", scale)
                 .replace("$float32", String.valueOf(ScalarType.Float.value))
                 .replace("$int32", String.valueOf(ScalarType.Int.value))
@@ -60,6 +68,16 @@ final class TorchScriptSource {
                 .toString();
     }
 
+    /** ATen fuses two of the activations with the product. */
+    private static String inner(Gpt2Config config) {
+        return switch (config.activation()) {
+            case GELU_TANH -> fused(/* gelu= */ "True");
+            case RELU -> fused(/* gelu= */ "False");
+            case GELU, QUICK_GELU, SILU, TANH ->
+                "return self.activation(torch.linear(normed, self.fc_w[l], self.fc_b[l]))";
+        };
+    }
+
     private static String fused(String gelu) {
         return "return torch._addmm_activation(self.fc_b[l], normed, self.fc_w[l].t(), use_gelu=" + gelu + ")";
     }
@@ -69,7 +87,7 @@ final class TorchScriptSource {
      * what takes the time, and gemm first copies them into its own order. `linear` and `head` take that way there. No rows at all, the
      * head's input where no chunk of a prefill samples, cannot be stacked.
      */
-    private static final String PROGRAM = """
+    private static final String FLOAT_LINEAR = """
             def row_by_row(self, x: Tensor) -> bool:
                 return x.size(0) > 0 and x.size(0) <= 4 and x.dtype == $float32 and not x.is_cuda
 
@@ -78,6 +96,24 @@ final class TorchScriptSource {
                     return torch.stack([torch.addmv(b, w, row) for row in x.unbind(0)])
                 return torch.linear(x, w, b)
 
+            def head(self, x: Tensor) -> Tensor:
+                x = self.norm(x, self.lnf_w, self.lnf_b)
+                if self.row_by_row(x):
+                    return torch.stack([torch.mv(self.$head, row) for row in x.unbind(0)])
+                return torch.linear(x, self.$head)
+
+            """;
+
+    private static final String INT8_LINEAR = """
+            def linear(self, x: Tensor, w: Tensor, scales: Tensor, sums: Tensor, b: Tensor) -> Tensor:
+                return self.int8.linear(x, w, scales, sums, self.zero) + b
+
+            def head(self, x: Tensor) -> Tensor:
+                return self.int8.linear(self.norm(x, self.lnf_w, self.lnf_b), self.head_q[0], self.head_s[0], self.head_c[0], self.zero)
+
+            """;
+
+    private static final String PROGRAM = """
             def norm(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
                 return torch.layer_norm(x, [$C], w, b, $eps)
 
@@ -97,12 +133,6 @@ final class TorchScriptSource {
 
             def inner(self, normed: Tensor, l: int) -> Tensor:
                 $inner
-
-            def head(self, x: Tensor) -> Tensor:
-                x = self.norm(x, self.lnf_w, self.lnf_b)
-                if self.row_by_row(x):
-                    return torch.stack([torch.mv(self.$head, row) for row in x.unbind(0)])
-                return torch.linear(x, self.$head)
 
             def attend(self, qkv: Tensor, read_rows: Tensor, new_ends: Tensor, read_ends: Tensor, longest_new: int, longest_read: int,
                        cache: Tensor, l: int) -> Tensor:
