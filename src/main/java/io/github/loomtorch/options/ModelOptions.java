@@ -23,7 +23,7 @@ import java.util.regex.Pattern;
  * @param int8Weights whether linear layers read weights quantized to 8 bits, with a scale for each output channel:
  *     faster, and slightly less exact. On a GPU, in float16 or bfloat16, steps of at most 16 rows do; it takes half as
  *     much memory again for the weights. On a CPU, in float32 ({@code AUTO} is float32 then), all steps do; activations
- *     are quantized to 8 bits as well, with a scale for each row, and the weights take less memory
+ *     are quantized to two numbers of 8 bits, with a scale for each row, and the weights take less memory
  * @param trustModelTs whether a {@code model.ts} without weights beside it runs the program that it holds, where that
  *     is not this version's own. <b>This executes code of the file</b>, which can read and write files as this process
  *     may: only for files from a source that may run programs here. Without it, only the file's tensors are used

@@ -20,8 +20,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Linear layers with int8 weights on a CPU, by oneDNN. Weights have one scale per output channel. Activations are
- * quantized in each call, with one scale per row, so the rows of a batch do not influence each other: the sums are of
- * integers and exact in any order. Confined to the thread that loads the model.
+ * quantized to two int8 numbers in each call, with one scale per row, so the rows of a batch do not influence each
+ * other: the sums are of integers and exact in any order. Confined to the thread that loads the model.
  */
 final class Int8Linear {
     /** The parameters with weights that are quantized, beside the head. */
@@ -33,7 +33,8 @@ final class Int8Linear {
     private static final int LIMIT = 127;
 
     /*
-     * JitModule.define does not know torch.ops; an archive's program does. Activations are x = middle + scale * (q - 128), q in [1, 255].
+     * JitModule.define does not know torch.ops; an archive's program does. Activations are x = scale * (high + low / 254), high and
+     * low in [-127, 127], each a row of the product: 8 bits alone change the perplexity by 0.8%, these 16 hardly at all.
      */
     private static final String PROGRAM = """
             class Gpt2(Module):
@@ -44,13 +45,15 @@ final class Int8Linear {
                 for matrix in torch.unbind(quantized):
                   _0 = torch.append(packed, ops.onednn.qlinear_prepack(matrix, None))
                 return packed
-              def linear(self: __torch__.Gpt2, x: Tensor, w: Tensor, scales: Tensor, sums: Tensor, zero: Tensor) -> Tensor:
-                least, most = torch.aminmax(x, dim=1, keepdim=True)
-                middle = torch.mul(torch.add(most, least), 0.5)
-                scale = torch.div(torch.clamp_min(torch.sub(most, least), 1e-20), 254)
-                q = torch.to(torch.add(torch.div(torch.sub(x, middle), scale), 128.5), 0)
+              def linear(self: __torch__.Gpt2, x: Tensor, w: Tensor, scales: Tensor, zero: Tensor) -> Tensor:
+                scale = torch.div(torch.clamp_min(torch.amax(torch.abs(x), [1], True), 1e-20), 127)
+                r = torch.div(x, scale)
+                high = torch.round(r)
+                low = torch.round(torch.mul(torch.sub(r, high), 254))
+                q = torch.to(torch.add(torch.cat([high, low]), 128), 0)
                 y = ops.onednn.qlinear_pointwise(q, 1., 128, w, scales, zero, None, 1., 0, 6, "none", annotate(List[Optional[number]], []), "")
-                return torch.addcmul(torch.mul(y, scale), middle, sums)
+                high_y, low_y = torch.chunk(y, 2)
+                return torch.mul(torch.add(high_y, torch.div(low_y, 254)), scale)
             """;
 
     private final JitModule operators;
@@ -84,8 +87,7 @@ final class Int8Linear {
     }
 
     /**
-     * Quantizes matrices and registers them as the attribute {@code name_q}, a list, with their scales {@code name_s}
-     * and the sums of their rows {@code name_c}.
+     * Quantizes matrices and registers them as the attribute {@code name_q}, a list, with their scales {@code name_s}.
      *
      * @param weights [L, out, in] float32
      */
@@ -99,7 +101,5 @@ final class Int8Linear {
         IValue packed = operators.get_method("pack").apply(new IValueVector(new IValue(quantized)));
         module.register_attribute(name + "_q", new Type.TypePtr(ListType.ofTensors()), packed);
         module.register_parameter(name + "_s", scales.squeeze(2), false);
-        module.register_parameter(
-                name + "_c", quantized.to(ScalarType.Float).mul(scales).sum(new long[] {2}), false);
     }
 }

@@ -25,8 +25,7 @@ final class TorchScriptSource {
         String inner = "return self.activation(self.linear(normed, self.fc_w[l], self.fc_b[l]))";
         return program(config, inner, INT8_LINEAR)
                 .replaceAll(
-                        "self\\.(qkv|proj|fc|out)_w\\[l], self\\.\\1_b",
-                        "self.$1_w_q[l], self.$1_w_s[l], self.$1_w_c[l], self.$1_b");
+                        "self\\.(qkv|proj|fc|out)_w\\[l], self\\.\\1_b", "self.$1_w_q[l], self.$1_w_s[l], self.$1_b");
     }
 
     private static String program(Gpt2Config config, String inner, String linear) {
@@ -105,11 +104,11 @@ final class TorchScriptSource {
             """;
 
     private static final String INT8_LINEAR = """
-            def linear(self, x: Tensor, w: Tensor, scales: Tensor, sums: Tensor, b: Tensor) -> Tensor:
-                return self.int8.linear(x, w, scales, sums, self.zero) + b
+            def linear(self, x: Tensor, w: Tensor, scales: Tensor, b: Tensor) -> Tensor:
+                return self.int8.linear(x, w, scales, self.zero) + b
 
             def head(self, x: Tensor) -> Tensor:
-                return self.int8.linear(self.norm(x, self.lnf_w, self.lnf_b), self.head_q[0], self.head_s[0], self.head_c[0], self.zero)
+                return self.int8.linear(self.norm(x, self.lnf_w, self.lnf_b), self.head_q[0], self.head_s[0], self.zero)
 
             """;
 
