@@ -202,7 +202,7 @@ final class SubmittedGeneration implements Generation, SequenceListener {
         @Override
         public void request(long n) {
             if (n <= 0) {
-                refusal = new IllegalArgumentException("request(n): n must be > 0, got " + n);
+                refusal = new IllegalArgumentException("n must be > 0 (rule 3.9 of Reactive Streams), got " + n);
                 refuse();
             } else {
                 demand(n);

@@ -35,11 +35,14 @@ abstract class TokenSink {
     /** Called by the task once, after the last token or after {@link #refuse()}. */
     abstract void onEnd();
 
-    /** Pushes what there is, and from now on what comes. */
+    /** Pushes what there is, and from now on what comes; does nothing after {@link #close()}. */
     final void start() {
-        log.addObserver(observer);
         lock.lock();
         try {
+            if (closed) {
+                return;
+            }
+            log.addObserver(observer);
             active = false;
         } finally {
             lock.unlock();

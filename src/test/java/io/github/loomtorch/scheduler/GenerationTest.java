@@ -20,6 +20,9 @@ import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.testing.StepGate;
 import java.io.IOException;
+import java.lang.ref.Reference;
+import java.lang.ref.ReferenceQueue;
+import java.lang.ref.WeakReference;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
@@ -72,7 +75,7 @@ class GenerationTest {
     }
 
     /** Puts all that it is told into a queue. */
-    private static final class Subscriber implements Flow.Subscriber<TokenEvent> {
+    private static class Subscriber implements Flow.Subscriber<TokenEvent> {
         final BlockingQueue<Object> signals = new LinkedBlockingQueue<>();
         volatile Flow.Subscription subscription;
 
@@ -310,6 +313,32 @@ class GenerationTest {
     }
 
     @Test
+    void subscriberThatCancelsWhenItSubscribesIsForgotten() throws InterruptedException {
+        Generation generation = scheduler.submit(request(3, 4));
+        ReferenceQueue<Subscriber> queue = new ReferenceQueue<>();
+        WeakReference<Subscriber> subscriber = subscribeAndCancel(generation, queue);
+        Reference<?> forgotten = null;
+        while (forgotten == null) { // until the time limit of this class
+            System.gc();
+            forgotten = queue.remove(10);
+        }
+        assertSame(subscriber, forgotten);
+        assertFalse(generation.completion().isDone());
+    }
+
+    private static WeakReference<Subscriber> subscribeAndCancel(
+            Generation generation, ReferenceQueue<Subscriber> queue) {
+        Subscriber subscriber = new Subscriber() {
+            @Override
+            public void onSubscribe(Flow.Subscription subscription) {
+                subscription.cancel();
+            }
+        };
+        generation.publisher().subscribe(subscriber);
+        return new WeakReference<>(subscriber, queue);
+    }
+
+    @Test
     void requestOfNothingIsAnError() throws InterruptedException {
         Generation generation = scheduler.submit(request(3, 4));
         Subscriber subscriber = new Subscriber();
@@ -317,7 +346,7 @@ class GenerationTest {
         subscriber.subscription.request(0);
         Object signal = subscriber.signals.take();
         assertEquals(IllegalArgumentException.class, signal.getClass());
-        assertEquals("request(n): n must be > 0, got 0", ((Exception) signal).getMessage());
+        assertEquals("n must be > 0 (rule 3.9 of Reactive Streams), got 0", ((Exception) signal).getMessage());
     }
 
     @Test
