@@ -6,6 +6,7 @@ import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
 import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
+import java.util.List;
 import java.util.Locale;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -27,10 +28,20 @@ final class BenchModelOptions {
     private DeviceOptions device;
 
     ModelOptions torch(int maxBatchSize) {
+        checkModel();
+        return device.torch(maxBatchSize);
+    }
+
+    /** As {@link #torch}, of a replica on each device. */
+    List<ModelOptions> replicas(int maxBatchSize) {
+        checkModel();
+        return device.replicas(maxBatchSize);
+    }
+
+    private void checkModel() {
         if (shape != null && model.isNamed()) {
             throw new IllegalArgumentException("shape must not be given together with --model");
         }
-        return device.torch(maxBatchSize);
     }
 
     Gpt2Config config() throws IOException {

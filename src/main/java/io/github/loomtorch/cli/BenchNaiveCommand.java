@@ -95,7 +95,7 @@ final class BenchNaiveCommand implements Callable<Integer> {
         EngineFactory engines = () -> {
             Gpt2 gpt2 = model.load(options);
             if (device.getAndSet(gpt2.device()) == null) {
-                environment.environment(gpt2);
+                environment.environment(List.of(gpt2));
             }
             return new Engine(gpt2, tokenizer, EngineOptions.defaults());
         };

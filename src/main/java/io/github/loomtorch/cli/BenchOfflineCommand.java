@@ -11,11 +11,12 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "offline",
         header = "Measures schedulers side by side on many requests.",
-        description = "All requests come at once, or at a rate.",
+        description = {"All requests come at once, or at a rate.", "Several devices run a replica of the model each."},
         footer = {
             "  loomtorch bench offline --requests 64 --max-batch-size 8 --output-len-min 16",
             "  loomtorch bench offline --shape gpt2 --requests 1024 --max-batch-size 256 --scheduler continuous --json r.json",
-            "  loomtorch bench offline --request-rate 50 --goodput-ttft-ms 200 --goodput-tpot-ms 10"
+            "  loomtorch bench offline --request-rate 50 --goodput-ttft-ms 200 --goodput-tpot-ms 10",
+            "  loomtorch bench offline --shape gpt2 --scheduler continuous --device cuda:0,cuda:1"
         })
 final class BenchOfflineCommand implements Callable<Integer> {
     @Spec

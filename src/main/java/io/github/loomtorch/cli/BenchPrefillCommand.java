@@ -7,6 +7,7 @@ import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.PrefillProfile;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -52,7 +53,7 @@ final class BenchPrefillCommand implements Callable<Integer> {
         report.setting("model", model.describe());
         try (Gpt2 loaded = model.load(options);
                 CudaProfiler profiler = CudaProfiler.of(loaded)) {
-            report.environment(loaded);
+            report.environment(List.of(loaded));
             PrefillProfile prefill = profiler.prefill(prompts, promptLen);
             out.printf(
                     Locale.ROOT,

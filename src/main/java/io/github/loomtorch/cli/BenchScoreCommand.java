@@ -83,7 +83,7 @@ final class BenchScoreCommand implements Callable<Integer> {
         try (ContinuousScheduler scheduler = new ContinuousScheduler(
                 () -> {
                     Gpt2 loaded = model.load(options);
-                    report.environment(loaded);
+                    report.environment(List.of(loaded));
                     return new Engine(loaded, engine);
                 },
                 QueueOptions.unbounded())) {

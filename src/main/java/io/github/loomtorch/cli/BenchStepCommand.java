@@ -56,7 +56,7 @@ final class BenchStepCommand implements Callable<Integer> {
         report.setting("model", model.describe());
         try (Gpt2 loaded = model.load(options);
                 CudaProfiler profiler = CudaProfiler.of(loaded)) {
-            report.environment(loaded);
+            report.environment(List.of(loaded));
             for (int batchSize : batchSizes) {
                 StepProfile step = profiler.step(batchSize, context);
                 out.printf(

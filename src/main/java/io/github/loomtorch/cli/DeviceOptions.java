@@ -3,6 +3,7 @@ package io.github.loomtorch.cli;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
 import java.nio.file.Path;
+import java.util.List;
 import picocli.CommandLine.Option;
 
 /** Device, dtype and memory of a model. */
@@ -10,8 +11,11 @@ final class DeviceOptions {
     @Option(
             names = "--device",
             paramLabel = "DEVICE",
-            description = "auto (the first GPU if there is one), cpu, cuda or cuda:N (default: ${DEFAULT-VALUE}).")
-    private String device = "auto";
+            split = ",",
+            description =
+                    "auto (the first GPU if there is one), cpu, cuda or cuda:N; several with commas between, where a command"
+                            + " says so, run a replica of the model on each (default: auto).")
+    private List<String> devices = List.of("auto");
 
     @Option(
             names = "--dtype",
@@ -66,11 +70,24 @@ final class DeviceOptions {
     private Path cache;
 
     /**
-     * As {@link ModelOptions}.
+     * As {@link ModelOptions} of a model on one device.
      *
      * @throws IllegalArgumentException naming the first option that is out of its range
      */
     ModelOptions torch(int maxBatchSize) {
+        if (devices.size() > 1) {
+            throw new IllegalArgumentException(
+                    "device must be one device for this command, got " + String.join(",", devices));
+        }
+        return replicas(maxBatchSize).getFirst();
+    }
+
+    /** As {@link #torch}, of a replica on each device. */
+    List<ModelOptions> replicas(int maxBatchSize) {
+        return devices.stream().map(device -> torch(device, maxBatchSize)).toList();
+    }
+
+    private ModelOptions torch(String device, int maxBatchSize) {
         ModelOptions.Builder options = ModelOptions.builder()
                 .device(device)
                 .dtype(dtype)

@@ -17,8 +17,11 @@ import java.util.stream.Stream;
 final class Fingerprint {
     private Fingerprint() {}
 
-    /** {@code loomtorch-VERSION-HASH}, where the hash is of the files in the directory and of the options. */
-    static String of(ModelDirectory directory, ModelOptions options) throws IOException {
+    /**
+     * {@code loomtorch-VERSION-HASH}, where the hash is of the files in the directory and of the options of each
+     * replica.
+     */
+    static String of(ModelDirectory directory, List<ModelOptions> replicas) throws IOException {
         MessageDigest hash;
         try {
             hash = MessageDigest.getInstance("SHA-256");
@@ -37,9 +40,11 @@ final class Fingerprint {
                 }
             }
         }
-        String how =
-                options.device() + " " + options.dtype() + " " + options.deterministic() + " " + options.int8Weights();
-        hash.update(how.getBytes(StandardCharsets.UTF_8));
+        for (ModelOptions options : replicas) {
+            String how = options.device() + " " + options.dtype() + " " + options.deterministic() + " "
+                    + options.int8Weights();
+            hash.update(how.getBytes(StandardCharsets.UTF_8));
+        }
         return "loomtorch-" + Versions.loomtorch() + "-" + HexFormat.of().formatHex(hash.digest(), 0, 4);
     }
 }

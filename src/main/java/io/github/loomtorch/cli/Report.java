@@ -23,6 +23,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalDouble;
+import java.util.stream.Collectors;
 import org.apache.commons.csv.CSVFormat;
 
 /** The settings and results of a benchmark, as text, JSON and CSV. */
@@ -52,9 +53,12 @@ final class Report {
         out.flush();
     }
 
-    void environment(Gpt2 model) {
+    /** {@code replicas}: the same model, each on its device. */
+    void environment(List<Gpt2> replicas) {
+        Gpt2 model = replicas.getFirst();
         setting("command", Versions.command());
-        setting("device", model.device() + " (" + model.hardware() + ")");
+        String devices = replicas.stream().map(Gpt2::device).collect(Collectors.joining(", "));
+        setting("device", devices + " (" + model.hardware() + ")");
         setting("dtype", NamedConverter.nameOf(model.dtype()));
         setting("machine", Versions.machine());
         setting("Java", Versions.java());

@@ -9,6 +9,7 @@ import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.Scheduler;
+import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -16,13 +17,11 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.OptionalDouble;
 import java.util.SplittableRandom;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.random.RandomGenerator;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
@@ -101,7 +100,7 @@ final class SchedulerBenchOptions {
         Summary.Limits limits =
                 new Summary.Limits(limit(goodputTtftMs, "goodputTtftMs"), limit(goodputTpotMs, "goodputTpotMs"));
         SamplingParams sampling = distribution.builder().maxNewTokens(outputLen).build();
-        ModelOptions options = model.torch(batchSize);
+        List<ModelOptions> options = model.replicas(batchSize);
         AtomicLong deviceNanos = new AtomicLong();
         EngineOptions engine = EngineOptions.builder()
                 .maxPrefillTokensBesideDecode(maxPrefillTokensBesideDecode)
@@ -114,32 +113,33 @@ final class SchedulerBenchOptions {
         }
         Report report = new Report(title, out);
         report.setting("model", model.describe());
-        report.setting("batch", "at most " + batchSize + " sequences");
+        report.setting("batch", "at most " + batchSize + " sequences" + (options.size() > 1 ? " on each device" : ""));
         report.setting("prefill", "at most " + maxPrefillTokensBesideDecode + " tokens a step beside decodes");
         report.setting("sampling", Report.describe(sampling));
         boolean allFinished = true;
         for (SchedulerKind kind : schedulers) {
-            AtomicReference<@Nullable Gpt2> loaded = new AtomicReference<>();
-            try (Scheduler scheduler = kind.create(
-                            () -> {
-                                Gpt2 gpt2 = model.load(options);
-                                loaded.set(gpt2);
-                                // The listener only counts: called on the engine thread, it has counted all steps when
-                                // a workload ends.
-                                return new Engine(gpt2, engine, Clock.system(), Runnable::run);
-                            },
-                            batchSize,
-                            batchTimeout);
+            List<Gpt2> loaded = new CopyOnWriteArrayList<>();
+            List<EngineFactory> engines = new ArrayList<>();
+            for (ModelOptions replica : options) {
+                engines.add(() -> {
+                    Gpt2 gpt2 = model.load(replica);
+                    loaded.add(gpt2);
+                    // The listener only counts: called on the engine thread, it has counted all steps when a workload
+                    // ends.
+                    return new Engine(gpt2, engine, Clock.system(), Runnable::run);
+                });
+            }
+            try (Scheduler scheduler = kind.create(engines, batchSize, batchTimeout);
                     Progress progress =
                             new Progress(NamedConverter.nameOf(kind), (long) runs * load.requests, System.err)) {
                 if (kind == schedulers.get(0)) {
-                    report.environment(Objects.requireNonNull(loaded.get()));
+                    report.environment(loaded);
                 }
                 RandomGenerator random = new SplittableRandom(SEED);
                 int vocabSize = config.vocabSize();
                 int warmUpLen = Math.min(WARM_UP_TOKENS, outputLen);
                 Workload.random(
-                                batchSize,
+                                batchSize * options.size(),
                                 inputLen,
                                 warmUpLen,
                                 warmUpLen,
@@ -158,7 +158,7 @@ final class SchedulerBenchOptions {
                 }
                 allFinished &=
                         outcomes.stream().allMatch(outcome -> outcome.failures().isEmpty());
-                report.result(kind, Workload.Outcome.all(outcomes), deviceNanos.get(), limits);
+                report.result(kind, Workload.Outcome.all(outcomes), deviceNanos.get() / options.size(), limits);
             }
         }
         report.printResults();

@@ -15,13 +15,13 @@ enum SchedulerKind {
     ASYNC_NAIVE,
     CONTINUOUS;
 
-    /** A scheduler whose queue is never full; the timeout is the asynchronous naive one's. */
-    Scheduler create(EngineFactory engines, int batchSize, Duration timeout) throws IOException {
+    /** A scheduler of one engine or more, whose queue is never full; the timeout is the asynchronous naive one's. */
+    Scheduler create(List<EngineFactory> engines, int batchSize, Duration timeout) throws IOException {
         SchedulerOptions options = switch (this) {
             case NAIVE -> SchedulerOptions.naive(batchSize);
             case ASYNC_NAIVE -> SchedulerOptions.asyncNaive(batchSize, timeout);
             case CONTINUOUS -> SchedulerOptions.continuous(QueueOptions.unbounded());
         };
-        return Schedulers.start(options, List.of(engines));
+        return Schedulers.start(options, engines);
     }
 }

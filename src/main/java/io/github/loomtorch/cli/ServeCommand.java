@@ -6,9 +6,11 @@ import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.options.SchedulerOptions;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.Scheduler;
+import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.scheduler.Schedulers;
 import io.github.loomtorch.server.HttpServer;
 import io.github.loomtorch.server.MetricNames;
@@ -21,9 +23,11 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
+import java.util.stream.Stream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -33,6 +37,7 @@ import picocli.CommandLine.Option;
         header = "Serves OpenAI's completions over HTTP.",
         description = {
             "Listens, loads the model, and is ready when GET /ready says 200. SIGTERM ends it after the requests in flight.",
+            "Several devices run a replica of the model each.",
             "HTTP is not encrypted: beyond this machine, let a proxy add TLS."
         },
         footer = {
@@ -100,7 +105,7 @@ final class ServeCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException, InterruptedException {
         Checks.atLeast(0, drainSeconds, "drainSeconds");
-        ModelOptions modelOptions = device.torch(maxBatchSize);
+        List<ModelOptions> replicas = device.replicas(maxBatchSize);
         QueueOptions queue =
                 QueueOptions.builder().maxQueuedRequests(maxQueuedRequests).build();
         ServerOptions options =
@@ -112,14 +117,18 @@ final class ServeCommand implements Callable<Integer> {
         System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
         String name = model.name();
         ServerMetrics metrics = new ServerMetrics(metricNames, name);
-        EngineOptions engineOptions = EngineOptions.builder().listener(metrics).build();
         try (HttpServer server = HttpServer.start(options, Versions.loomtorch(), metrics)) {
             Tokenizer bpe = tokenizer.load(directory);
-            String fingerprint = Fingerprint.of(directory, modelOptions);
-            try (Scheduler scheduler = Schedulers.start(
-                    SchedulerOptions.continuous(queue),
-                    List.of(() -> new Engine(Gpt2Loader.load(directory, modelOptions), bpe, engineOptions)))) {
-                warmUp(scheduler);
+            String fingerprint = Fingerprint.of(directory, replicas);
+            List<EngineFactory> engines = new ArrayList<>();
+            for (ModelOptions replica : replicas) {
+                EngineOptions engineOptions = EngineOptions.builder()
+                        .listener(metrics.engineListener())
+                        .build();
+                engines.add(() -> new Engine(Gpt2Loader.load(directory, replica), bpe, engineOptions));
+            }
+            try (Scheduler scheduler = Schedulers.start(SchedulerOptions.continuous(queue), engines)) {
+                warmUp(scheduler, replicas.size());
                 server.serve(new ServedModel(
                         name,
                         scheduler,
@@ -134,11 +143,11 @@ final class ServeCommand implements Callable<Integer> {
         return 0;
     }
 
-    /** Runs a few tokens, so that the first client does not wait for what is made on first use. */
-    private static void warmUp(Scheduler scheduler) {
-        scheduler
-                .submit(new GenerationRequest(new int[] {0}, SamplingParams.greedy(WARM_UP_TOKENS)))
-                .join();
+    /** Runs a few tokens on each replica, so that the first client does not wait for what is made on first use. */
+    private static void warmUp(Scheduler scheduler, int replicas) {
+        GenerationRequest few = new GenerationRequest(new int[] {0}, SamplingParams.greedy(WARM_UP_TOKENS));
+        // Submitted together, one goes to each: to the least loaded.
+        Stream.generate(() -> scheduler.submit(few)).limit(replicas).toList().forEach(Generation::join);
     }
 
     private void end(HttpServer server, Scheduler scheduler) {

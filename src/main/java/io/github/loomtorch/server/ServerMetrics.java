@@ -19,7 +19,9 @@ import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import io.micrometer.prometheusmetrics.PrometheusNamingConvention;
 import java.time.Duration;
+import java.util.List;
 import java.util.Locale;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.DoubleStream;
@@ -27,10 +29,10 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a server measures, for Prometheus: give it to the engine as its listener, and to the server, which publishes it
- * at {@code GET /metrics}. Thread-safe.
+ * What a server measures, for Prometheus: give {@link #engineListener()} to each engine, and this to the server, which
+ * publishes it at {@code GET /metrics}. Thread-safe.
  */
-public final class ServerMetrics implements EngineListener {
+public final class ServerMetrics {
     private static final Duration[] LATENCIES = Stream.of(
                     1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000)
             .map(Duration::ofMillis)
@@ -43,8 +45,7 @@ public final class ServerMetrics implements EngineListener {
     private final Tags model;
 
     private final AtomicInteger generations = new AtomicInteger(); // submitted and not ended
-    private volatile int usedPages;
-    private volatile int pageCount;
+    private final List<Replica> replicas = new CopyOnWriteArrayList<>();
 
     private final Timer timeToFirstToken;
     private final Timer timePerOutputToken;
@@ -210,21 +211,43 @@ public final class ServerMetrics implements EngineListener {
         disconnected.increment();
     }
 
-    @Override
-    public void onStep(StepStats stats) {
-        usedPages = stats.pageCount() - stats.availablePages();
-        pageCount = stats.pageCount();
-        stepTime.record(stats.durationNanos(), TimeUnit.NANOSECONDS);
-        outputTokens.increment(stats.sampledTokens());
-        prefixHits.increment(stats.reusedTokens());
-        preemptions.increment(stats.preemptedSequences());
-        failedSteps.increment(stats.failed() ? 1 : 0);
-        StepEvent.commit(stats);
+    /**
+     * Measures the steps of one engine; the KV caches of several count together.
+     *
+     * @return a new listener, for one engine
+     */
+    public EngineListener engineListener() {
+        Replica replica = new Replica();
+        replicas.add(replica);
+        return replica;
+    }
+
+    private final class Replica implements EngineListener {
+        private volatile int usedPages;
+        private volatile int pageCount;
+
+        @Override
+        public void onStep(StepStats stats) {
+            usedPages = stats.pageCount() - stats.availablePages();
+            pageCount = stats.pageCount();
+            stepTime.record(stats.durationNanos(), TimeUnit.NANOSECONDS);
+            outputTokens.increment(stats.sampledTokens());
+            prefixHits.increment(stats.reusedTokens());
+            preemptions.increment(stats.preemptedSequences());
+            failedSteps.increment(stats.failed() ? 1 : 0);
+            StepEvent.commit(stats);
+        }
+    }
+
+    private int pageCount() {
+        return replicas.stream().mapToInt(replica -> replica.pageCount).sum();
     }
 
     /** The report of the last step stays until the next, but no requests hold no pages. */
     private double cacheUsage() {
-        return pageCount == 0 || generations.get() == 0 ? 0 : (double) usedPages / pageCount;
+        int pages = pageCount();
+        int used = replicas.stream().mapToInt(replica -> replica.usedPages).sum();
+        return pages == 0 || generations.get() == 0 ? 0 : (double) used / pages;
     }
 
     /**
@@ -239,10 +262,11 @@ public final class ServerMetrics implements EngineListener {
     /** Written here, because the registry takes no gauge whose name ends in {@code _info}. */
     private String cacheConfiguration() {
         String name = names == MetricNames.VLLM ? "vllm:cache_config_info" : "loomtorch_cache_config_info";
-        return pageCount == 0
+        int pages = pageCount();
+        return pages == 0
                 ? ""
                 : "# HELP " + name + " The KV cache: its number of pages\n# TYPE " + name + " gauge\n" + name
-                        + "{num_gpu_blocks=\"" + pageCount + "\"} 1.0\n";
+                        + "{num_gpu_blocks=\"" + pages + "\"} 1.0\n";
     }
 
     /** Keeps the colon of vLLM's names, which Micrometer would replace. */

@@ -401,6 +401,28 @@ class CommandLineIT {
     }
 
     @Test
+    void aReplicaOnEachDeviceSharesTheRequests() throws Exception {
+        Result result = command(
+                        "bench offline --scheduler continuous --device cpu,cpu --requests 8 --max-batch-size 2 --input-len 4 --output-len 3"
+                                .split(" "))
+                .run();
+        assertEquals(0, result.status(), result.err());
+        assertTrue(result.out().contains("  device     cpu, cpu ("), result.out());
+        assertTrue(result.out().contains("at most 2 sequences on each device"), result.out());
+        assertTrue(result.out().lines().anyMatch(line -> line.matches("completed +8")), result.out());
+    }
+
+    @Test
+    void aCommandOfOneModelTakesOneDevice() throws Exception {
+        Result result =
+                command("generate", "--prompt", "x", "--device", "cpu,cuda:1").run();
+        assertEquals(
+                "error: --device must be one device for this command, got cpu,cuda:1; see loomtorch generate --help\n",
+                result.err());
+        assertEquals(2, result.status());
+    }
+
+    @Test
     void linesOfJsonAreTokenizedAndBack() throws Exception {
         List<String> texts = List.of(
                 "Hello, 世界", "", " \n\t\r\n", "<|endoftext|>", "👩‍👩‍👧 \"quoted\" \\ \u2028", "é".repeat(1000));

@@ -41,7 +41,9 @@ final class FakeServer implements AutoCloseable {
                     engine = new Engine(
                             lm,
                             new FakeTokenizer(),
-                            EngineOptions.builder().listener(metrics).build());
+                            EngineOptions.builder()
+                                    .listener(metrics.engineListener())
+                                    .build());
                     return engine;
                 },
                 queue.apply(QueueOptions.builder()).build());

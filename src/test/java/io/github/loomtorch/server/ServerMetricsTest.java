@@ -3,6 +3,8 @@ package io.github.loomtorch.server;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.loomtorch.options.EngineListener;
+import io.github.loomtorch.options.StepStats;
 import io.github.loomtorch.testing.StepGate;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.file.Files;
@@ -75,8 +77,9 @@ class ServerMetricsTest {
                     fake.request("/v1/completions", body(20).replace("\"abc\"", "\"abc\", \"n\": 6")),
                     BodyHandlers.discarding());
             gate.awaitStep();
-            gate.nextStep();
-            awaitValue(2, fake, "vllm:num_requests_waiting");
+            while (value(fake, "vllm:num_requests_waiting") != 2) { // until all six are submitted and four of them run
+                gate.nextStep();
+            }
             assertEquals(4, value(fake, "vllm:num_requests_running"));
             while (!(value(fake, "vllm:kv_cache_usage_perc") > 0)) {
                 Thread.sleep(5);
@@ -87,6 +90,23 @@ class ServerMetricsTest {
             awaitValue(0, fake, "vllm:num_requests_running");
             assertEquals(0, value(fake, "vllm:kv_cache_usage_perc"));
         }
+    }
+
+    @Test
+    void theCachesOfReplicasCountTogether() {
+        ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "m");
+        EngineListener first = metrics.engineListener();
+        EngineListener second = metrics.engineListener();
+        metrics.submitted(); // without requests no page is in use
+        first.onStep(step(90, 100));
+        second.onStep(step(150, 300));
+        String text = metrics.scrape();
+        assertTrue(text.contains("vllm:cache_config_info{num_gpu_blocks=\"400\"}"), text);
+        assertTrue(text.contains("vllm:kv_cache_usage_perc{model_name=\"m\"} 0.4\n"), text);
+    }
+
+    private static StepStats step(int availablePages, int pageCount) {
+        return new StepStats(1, 1, 0, 1, 0, 0, 1, 0, availablePages, pageCount, 1, 1, false, 0);
     }
 
     @Test
