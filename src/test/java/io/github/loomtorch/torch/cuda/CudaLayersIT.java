@@ -13,6 +13,7 @@ import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.testing.Gpu;
 import io.github.loomtorch.testing.Seeds;
 import io.github.loomtorch.torch.natives.CacheFolder;
 import io.github.loomtorch.torch.natives.Cuda;
@@ -146,7 +147,7 @@ class CudaLayersIT {
             this(
                     config,
                     ModelOptions.builder()
-                            .device("cuda")
+                            .device(Gpu.DEVICE)
                             .dtype(dtype)
                             .maxBatchSize(batch)
                             .pageSize(pageSize)
@@ -171,7 +172,7 @@ class CudaLayersIT {
             exact = program(
                     config,
                     ModelOptions.builder()
-                            .device("cuda")
+                            .device(Gpu.DEVICE)
                             .dtype(Dtype.FLOAT32)
                             .maxBatchSize(maxBatchSize())
                             .pageSize(pageSize())

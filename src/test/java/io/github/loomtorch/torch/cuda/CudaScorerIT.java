@@ -16,6 +16,7 @@ import io.github.loomtorch.request.PositionScore;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.testing.Gpu;
 import io.github.loomtorch.testing.Seeds;
 import io.github.loomtorch.torch.Gpt2Loader;
 import io.github.loomtorch.torch.natives.CacheFolder;
@@ -63,7 +64,7 @@ class CudaScorerIT {
         Gpt2Config config = new Gpt2Config(
                 VOCAB, 128, 768, 1, 12, 3072, gpt2.activation(), gpt2.layerNormEpsilon(), true, false, true, List.of());
         ModelOptions options = ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(dtype)
                 .maxBatchSize(4)
                 .build();
@@ -161,7 +162,7 @@ class CudaScorerIT {
 
     private static ModelOptions.Builder cuda(Dtype dtype) {
         return ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(dtype)
                 .maxBatchSize(24)
                 .kvCacheFraction(0.4);

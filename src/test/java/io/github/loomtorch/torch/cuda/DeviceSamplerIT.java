@@ -19,6 +19,7 @@ import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.sampling.Sampler;
 import io.github.loomtorch.scheduler.NaiveScheduler;
+import io.github.loomtorch.testing.Gpu;
 import io.github.loomtorch.torch.natives.CacheFolder;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.Libtorch;
@@ -191,10 +192,10 @@ class DeviceSamplerIT {
             this.dtype = dtype;
             this.ahead = ahead;
             this.maker = maker;
-            Cuda.check(cudart.cudaSetDevice(0), "cudaSetDevice");
+            Cuda.check(cudart.cudaSetDevice(Gpu.INDEX), "cudaSetDevice");
             try (TensorScope scope = new TensorScope()) {
-                device = new Device(DeviceType.CUDA, (byte) 0).retainReference();
-                stream = torch_cuda.getStreamFromPool(true, (byte) 0).retainReference();
+                device = new Device(DeviceType.CUDA, (byte) Gpu.INDEX).retainReference();
+                stream = torch_cuda.getStreamFromPool(true, (byte) Gpu.INDEX).retainReference();
                 torch_cuda.setCurrentCUDAStream(stream);
                 KernelSet set = new KernelSet(CONFIG, Libtorch.dtype(dtype), PAGE_SIZE, false, CudaKernels.gpu(device));
                 sampler = new DeviceSampler(
@@ -208,7 +209,7 @@ class DeviceSamplerIT {
 
         @Override
         public String device() {
-            return "cuda:0";
+            return "cuda:" + Gpu.INDEX;
         }
 
         @Override

@@ -27,11 +27,11 @@ import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.scheduler.ReplicaPool;
 import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.ForwardingLm;
+import io.github.loomtorch.testing.Gpu;
 import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.testing.Seeds;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
-import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.Gpt2Module;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
@@ -48,9 +48,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.UnaryOperator;
-import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
-import org.bytedeco.javacpp.SizeTPointer;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -79,7 +77,7 @@ class GpuIT {
         JsonNode golden =
                 JSON.readTree(Path.of("src/test/resources/golden/tales.json").toFile());
         try (ContinuousScheduler scheduler =
-                tales(ModelOptions.builder().device("cuda").dtype(dtype).build())) {
+                tales(ModelOptions.builder().device(Gpu.DEVICE).dtype(dtype).build())) {
             List<Generation> generations = new ArrayList<>();
             for (JsonNode goldenCase : golden.get("cases")) {
                 SamplingParams greedy = SamplingParams.greedy(
@@ -125,14 +123,14 @@ class GpuIT {
     @Test
     void graphsAndSingleLaunchesGiveTheSameTokens() throws IOException {
         List<int[]> replayed = mixedBatch(ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(24)
                 .kvCacheFraction(0.5)
                 .deterministic(true)
                 .build());
         List<int[]> launched = mixedBatch(ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(24)
                 .kvCacheFraction(0.5)
@@ -159,7 +157,7 @@ class GpuIT {
     private static List<Completion> shrinkingBatch(int prefillTokens, boolean cudaGraphs) throws IOException {
         Random random = new Random(13);
         ModelOptions options = ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(200)
                 .kvCacheFraction(0.5)
@@ -209,7 +207,7 @@ class GpuIT {
     @ValueSource(booleans = {true, false}) // with graphs and without
     void stepsLaunchedAheadGiveTheSameTokens(boolean cudaGraphs) throws IOException {
         ModelOptions options = ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(20)
                 .kvCacheFraction(0.5)
@@ -286,7 +284,7 @@ class GpuIT {
             List<List<int[]>> groups, boolean besideDecode, boolean graphs, UnaryOperator<CausalLm> change)
             throws IOException {
         ModelOptions options = ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(25)
                 .kvCacheFraction(0.5)
@@ -376,7 +374,7 @@ class GpuIT {
                             .build()));
         }
         try (ContinuousScheduler scheduler =
-                tales(ModelOptions.builder().device("cuda").dtype(dtype).build())) {
+                tales(ModelOptions.builder().device(Gpu.DEVICE).dtype(dtype).build())) {
             List<Generation> together = requests.stream().map(scheduler::submit).toList();
             together.forEach(Generation::join);
             for (int i = 0; i < requests.size(); i++) {
@@ -412,7 +410,7 @@ class GpuIT {
                             .build()));
         }
         try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(batchSize)
                 .kvCacheFraction(0.5)
@@ -444,7 +442,7 @@ class GpuIT {
         for (Gpt2Config config : configs) {
             for (int batchSize : config == configs.get(0) ? new int[] {5, 40, 150} : new int[] {40}) {
                 ModelOptions options = ModelOptions.builder()
-                        .device("cuda")
+                        .device(Gpu.DEVICE)
                         .dtype(dtype)
                         .maxBatchSize(batchSize)
                         .kvCacheFraction(0.1)
@@ -517,7 +515,7 @@ class GpuIT {
                 .encode(Files.readString(Path.of("src/test/resources/prose.txt")));
         double logSum = 0;
         try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(1)
                 .kvCacheFraction(0.5)
@@ -542,14 +540,14 @@ class GpuIT {
     @ValueSource(ints = {8, 64, 256})
     void pageSizesGiveTheSameTokens(int pageSize) throws IOException {
         List<int[]> usual = mixedBatch(ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(24)
                 .kvCacheFraction(0.5)
                 .deterministic(true)
                 .build());
         List<int[]> other = mixedBatch(ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(24)
                 .pageSize(pageSize)
@@ -565,7 +563,7 @@ class GpuIT {
     void twentyThousandRequestsLeaveMemoryFlat() throws IOException {
         Random random = new Random(1);
         try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(128)
                 .build())) {
@@ -607,7 +605,7 @@ class GpuIT {
         long before = 0;
         for (int round = 0; round < 4; round++) {
             try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
-                    .device("cuda")
+                    .device(Gpu.DEVICE)
                     .dtype(Dtype.FLOAT16)
                     .maxBatchSize(64)
                     .build())) {
@@ -615,23 +613,18 @@ class GpuIT {
                         .submit(new GenerationRequest(new int[] {464}, SamplingParams.greedy(2)))
                         .join();
             }
-            try (SizeTPointer free = new SizeTPointer(1);
-                    SizeTPointer total = new SizeTPointer(1)) {
-                Cuda.check(cudart.cudaMemGetInfo(free, total), "cudaMemGetInfo");
-                if (round == 1) { // by then CUDA and its libraries hold what they keep
-                    before = free.get();
-                }
-                assertTrue(
-                        round <= 1 || free.get() > before - (16 << 20),
-                        "free: " + before + ", then " + free.get() + " bytes");
+            long free = Gpu.freeBytes(Gpu.INDEX);
+            if (round == 1) { // by then CUDA and its libraries hold what they keep
+                before = free;
             }
+            assertTrue(round <= 1 || free > before - (16 << 20), "free: " + before + ", then " + free + " bytes");
         }
     }
 
     @Test
     void twoReplicasOnOneGpuShareTheWork() throws IOException {
         ModelOptions options = ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT32)
                 .maxBatchSize(4)
                 .kvCacheFraction(0.2)
@@ -668,7 +661,7 @@ class GpuIT {
                 Gpt2Loader.load(
                         model,
                         ModelOptions.builder()
-                                .device("cuda")
+                                .device(Gpu.DEVICE)
                                 .dtype(Dtype.FLOAT32)
                                 .maxBatchSize(4)
                                 .build()),
@@ -687,16 +680,16 @@ class GpuIT {
 
     @Test
     void theDemoRunsOnTheGpu() throws Exception {
-        CommandProcess.Result result = new CommandProcess(Main.class, "demo", "--device", "cuda").run();
+        CommandProcess.Result result = new CommandProcess(Main.class, "demo", "--device", Gpu.DEVICE).run();
         assertEquals("", result.err());
-        assertTrue(result.out().contains("on cuda:0 in float16"), result.out());
+        assertTrue(result.out().contains("on cuda:" + Gpu.INDEX + " in float16"), result.out());
         assertTrue(result.out().lines().anyMatch(line -> line.matches("  all +180 .*")), result.out());
     }
 
     @Test
     void unusableLogitsFailTheirRequestOnly() throws IOException {
         try (ContinuousScheduler scheduler = tales(ModelOptions.builder()
-                .device("cuda")
+                .device(Gpu.DEVICE)
                 .dtype(Dtype.FLOAT16)
                 .maxBatchSize(4)
                 .build())) {
