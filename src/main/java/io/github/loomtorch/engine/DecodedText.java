@@ -1,26 +1,29 @@
 package io.github.loomtorch.engine;
 
+import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.tokenizer.IncrementalDecoder;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.util.Arrays;
-import java.util.List;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The output text that a tokenizer decodes: whole characters only. The text ends before the stop string that is
- * complete first, wherever tokens begin and end; of several that end at one place, before the longest.
+ * complete first, wherever tokens begin and end; of several that end at one place, before the longest. A request may
+ * keep the stop string, and may not stop within its first tokens.
  */
 final class DecodedText implements OutputText {
     private final Tokenizer tokenizer;
     private final IncrementalDecoder decoder;
-    private final int[] endingIds; // ascending
+    private final int[] silentIds; // ascending
     private final int vocabSize; // of the tokenizer, which may have fewer ids than the model
-    private final List<String> stopStrings;
+    private final SamplingParams sampling;
     private @Nullable StopMatcher stops; // null before the first token
 
     /** The first characters were taken; the rest is held back. */
     private final StringBuilder text = new StringBuilder();
 
+    private int tokens;
     private int taken;
     private boolean stopped;
 
@@ -28,28 +31,33 @@ final class DecodedText implements OutputText {
      * Text without tokens.
      *
      * @param tokenizer whose special tokens have no text
-     * @param endingIds tokens that end the text and so have none, ascending; without those that are ignored
-     * @param stopStrings of the request
+     * @param endOfTextIds have no text either, unless the request ignores them
+     * @param sampling of the request
      */
-    DecodedText(Tokenizer tokenizer, int[] endingIds, List<String> stopStrings) {
+    DecodedText(Tokenizer tokenizer, int[] endOfTextIds, SamplingParams sampling) {
         this.tokenizer = tokenizer;
         this.decoder = new IncrementalDecoder(tokenizer);
-        this.endingIds = endingIds;
+        this.sampling = sampling;
         this.vocabSize = tokenizer.vocabSize();
-        this.stopStrings = stopStrings;
+        IntStream endOfText = sampling.ignoreEos() ? IntStream.empty() : Arrays.stream(endOfTextIds);
+        IntStream stops = sampling.includeStop()
+                ? IntStream.empty()
+                : sampling.stopTokenIds().stream().mapToInt(Integer::intValue);
+        silentIds = IntStream.concat(endOfText, stops).sorted().toArray();
     }
 
     @Override
     public boolean append(int id) {
-        if (Arrays.binarySearch(endingIds, id) >= 0 || id >= vocabSize || tokenizer.isSpecial(id)) {
+        tokens++;
+        if (Arrays.binarySearch(silentIds, id) >= 0 || id >= vocabSize || tokenizer.isSpecial(id)) {
             return false;
         }
         int end = text.length();
         text.append(decoder.append(id));
         for (; end < text.length() && !stopped; end++) {
             int stopLength = stops().append(text.charAt(end));
-            if (stopLength > 0) {
-                text.setLength(end + 1 - stopLength);
+            if (stopLength > 0 && tokens > sampling.minNewTokens()) {
+                text.setLength(sampling.includeStop() ? end + 1 : end + 1 - stopLength);
                 stopped = true;
             }
         }
@@ -59,7 +67,7 @@ final class DecodedText implements OutputText {
     /** Made with the first token: a request that waits costs no memory for it. */
     private StopMatcher stops() {
         if (stops == null) {
-            stops = new StopMatcher(stopStrings);
+            stops = new StopMatcher(sampling.stopStrings());
         }
         return stops;
     }
@@ -69,7 +77,8 @@ final class DecodedText implements OutputText {
         if (ended && !stopped) {
             text.append(decoder.flush());
         }
-        int end = text.length() - (ended || stopped || stops == null ? 0 : stops.partial());
+        boolean allCertain = ended || stopped || sampling.includeStop();
+        int end = text.length() - (allCertain || stops == null ? 0 : stops.partial());
         String certain = text.substring(taken, end);
         taken = end;
         return certain;

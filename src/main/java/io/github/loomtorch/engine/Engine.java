@@ -102,14 +102,7 @@ public final class Engine implements AutoCloseable {
      * @throws IllegalArgumentException if the model has too few pages for one sequence
      */
     public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions options, Clock clock, Executor callbacks) {
-        this(
-                lm,
-                options,
-                clock,
-                callbacks,
-                true,
-                sampling -> new DecodedText(
-                        tokenizer, sampling.ignoreEos() ? new int[0] : lm.endOfTextIds(), sampling.stopStrings()));
+        this(lm, options, clock, callbacks, true, sampling -> new DecodedText(tokenizer, lm.endOfTextIds(), sampling));
         Objects.requireNonNull(tokenizer, "tokenizer");
         lm.wordStarts(WordStarts.of(tokenizer, endOfTextIds, vocabSize));
     }

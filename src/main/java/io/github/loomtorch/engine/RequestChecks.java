@@ -5,6 +5,7 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 
 /** Whether a model can serve a request, within the limits. */
 final class RequestChecks {
@@ -68,6 +69,11 @@ final class RequestChecks {
         if (biases > limits.maxLogitBiases()) {
             throw new IllegalArgumentException(
                     "logitBias must hold at most " + limits.maxLogitBiases() + " token ids, got " + biases);
+        }
+        int badIds = sampling.badWordIds().stream().mapToInt(List::size).sum();
+        if (badIds > limits.maxLogitBiases()) {
+            throw new IllegalArgumentException(
+                    "badWordIds must hold at most " + limits.maxLogitBiases() + " token ids, got " + badIds);
         }
     }
 }

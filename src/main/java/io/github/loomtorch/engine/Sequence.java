@@ -3,6 +3,7 @@ package io.github.loomtorch.engine;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.sampling.LogitBias;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -33,6 +34,7 @@ public final class Sequence {
     private int launched; // tokens that steps were launched for
     private boolean awaitsResult; // of the chunk launched last, before the next can be launched
     private final @Nullable PromptLookup lookup; // null unless it speculates
+    private final boolean bansByTokens; // the next token's bans depend on the last ones
     private int candidates; // tokens behind the last that the next chunk verifies
     private int computed; // tokens whose steps are finished: they are in the cache
     private int sharedPages; // pages that are full and known to KvPages
@@ -51,6 +53,7 @@ public final class Sequence {
                 .map(PromptScoring::firstToken)
                 .orElse(promptLength);
         lookup = request.sampling().speculation().map(PromptLookup::new).orElse(null);
+        bansByTokens = LogitBias.dependsOnTokens(request.sampling());
         maxLength = promptLength + request.sampling().maxNewTokens();
         maxPages = (maxLength + pageSize - 1) / pageSize;
         deadlineNanos = request.timeout()
@@ -121,6 +124,18 @@ public final class Sequence {
      */
     public int maxLength() {
         return maxLength;
+    }
+
+    /**
+     * Ids that must not be drawn after so many tokens, beside those that {@link #sampling} bans everywhere. They are
+     * the same for all tokens that one chunk samples.
+     *
+     * @param tokens before the one to be drawn, in {@code [promptLength, maxLength)}; all are known, but for the last
+     *     of a pending chunk
+     * @return ids, in no order
+     */
+    public int[] bannedIds(int tokens) {
+        return LogitBias.bannedIds(sampling(), output.endingIds(), this.tokens, promptLength, tokens);
     }
 
     /**
@@ -212,7 +227,12 @@ public final class Sequence {
         awaitsResult = !chunk.mayRunAhead();
     }
 
-    /** Whether the next token is sampled together with candidates, for which the last one has to be known. */
+    /** Whether the tokens before the one to be sampled have to be known, because some may complete a bad word. */
+    boolean bansByTokens() {
+        return bansByTokens;
+    }
+
+    /** Whether the next token is sampled together with candidates. */
     boolean speculates() {
         return lookup != null && lookup.isOn(length);
     }
@@ -223,8 +243,18 @@ public final class Sequence {
             return 0; // those in flight stay
         }
         boolean decodes = launched == length - 1 && speculates();
-        candidates = decodes ? lookup.propose(tokens, length, maxComputed() - length) : 0;
+        candidates = decodes ? sameBans(lookup.propose(tokens, length, maxComputed() - length)) : 0;
         return candidates;
+    }
+
+    /** How many of the candidates can be sampled after under the bans of the next token. */
+    private int sameBans(int proposed) {
+        int[] bans = bannedIds(length);
+        int count = 0;
+        while (count < proposed && Arrays.equals(bans, bannedIds(length + count + 1))) {
+            count++;
+        }
+        return count;
     }
 
     /** Keeps no more candidates than that. */

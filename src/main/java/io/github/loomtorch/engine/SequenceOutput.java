@@ -25,7 +25,7 @@ final class SequenceOutput {
     private final long seed;
     private final SequenceListener listener;
     private final OutputText text;
-    private final int[] stopIds; // ascending
+    private final int[] endingIds; // ascending
     private final int scoredTokens; // of the prompt, in the end
     private int[] ids = {}; // empty before the first admission
     private int count;
@@ -61,7 +61,7 @@ final class SequenceOutput {
         scoredTokens = sampling.promptScoring()
                 .map(scoring -> request.promptTokenIds().length - scoring.firstToken())
                 .orElse(0);
-        stopIds = IntStream.concat(
+        endingIds = IntStream.concat(
                         sampling.stopTokenIds().stream().mapToInt(Integer::intValue),
                         Arrays.stream(sampling.ignoreEos() ? new int[0] : endOfTextIds))
                 .sorted()
@@ -98,11 +98,16 @@ final class SequenceOutput {
         ids[count++] = id;
         tokenLogprobs.ifPresent(logprobs::add);
         boolean atStopString = hasStopStrings() && text.append(id);
-        if (atStopString || Arrays.binarySearch(stopIds, id) >= 0) {
+        if (atStopString || Arrays.binarySearch(endingIds, id) >= 0) {
             finish(FinishReason.STOP, now);
         } else if (count == ids.length) {
             finish(FinishReason.LENGTH, now);
         }
+    }
+
+    /** The ids that end the output; ascending, shared. */
+    int[] endingIds() {
+        return endingIds;
     }
 
     boolean hasEnded() {

@@ -58,7 +58,8 @@ final class StepPlanner {
 
     private Chunk chunk(Sequence sequence, int count) {
         boolean samples = sequence.launched() + count >= sequence.length();
-        boolean mayRunAhead = runsAhead && !(samples && sequence.speculates() && !deterministic);
+        boolean needsLastToken = sequence.bansByTokens() || sequence.speculates() && !deterministic;
+        boolean mayRunAhead = runsAhead && !(samples && needsLastToken);
         return new Chunk(sequence, sequence.launched(), count, mayRunAhead);
     }
 

@@ -6,7 +6,7 @@ package io.github.loomtorch.options;
  *
  * @param maxStopStrings stop strings of a request, &gt;= 0
  * @param maxStopStringBytes UTF-8 bytes of a stop string, &gt;= 1
- * @param maxLogitBiases token ids with a bias, &gt;= 0
+ * @param maxLogitBiases token ids with a bias, and token ids of all bad words together, &gt;= 0
  * @param maxCopies continuations of one prompt that are submitted at once, &gt;= 1
  * @param maxPromptCharactersPerToken characters (UTF-16 units) of a prompt text, for each token of the model's context,
  *     &gt;= 1: a longer text is refused before it is tokenized. GPT-2's longest token has 128 characters

@@ -10,8 +10,8 @@ import java.util.Objects;
  * @param promptTokenIds the prompt of the request
  * @param outputTokenIds the new tokens only. If a stop token or end-of-text token ended the generation, it is the last
  *     of them; with a stop string, the last token is the one that completed it
- * @param text the output tokens' text, without the stop string and without special tokens; empty if the scheduler has
- *     no tokenizer
+ * @param text the output tokens' text, without special tokens, and without the stop string or stop token that ended it
+ *     unless {@link SamplingParams#includeStop()}; empty if the scheduler has no tokenizer
  * @param finishReason why the generation ended
  * @param seed of the random numbers; a request with this seed and the same prompt, parameters and model yields the same
  *     tokens

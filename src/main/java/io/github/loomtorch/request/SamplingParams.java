@@ -1,5 +1,7 @@
 package io.github.loomtorch.request;
 
+import static io.github.loomtorch.request.SamplingChecks.require;
+
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -10,8 +12,8 @@ import java.util.Set;
 /**
  * How one request's tokens are chosen from the model's logits. Immutable.
  *
- * <p>They apply in this order: logit bias, repetition penalty, frequency and presence penalty, temperature, top-k,
- * top-p, min-p, draw (see {@code io.github.loomtorch.sampling}).
+ * <p>They apply in this order: logit bias and bans, repetition penalty, frequency and presence penalty, temperature,
+ * top-k, top-p, min-p, draw (see {@code io.github.loomtorch.sampling}).
  *
  * @param maxNewTokens &gt;= 1, or 0 if the prompt is scored; prompt and new tokens together must fit the model's
  *     context
@@ -23,7 +25,7 @@ import java.util.Set;
  * @param seed of the request's random numbers; if absent one is drawn and reported in the {@link Completion}
  * @param stopTokenIds ids that end the generation; the end-of-text id does so too unless {@code ignoreEos}
  * @param stopStrings non-empty texts that end the generation, matched across token borders, not part of the returned
- *     text
+ *     text unless {@code includeStop}
  * @param repetitionPenalty &gt; 0; logits of tokens in the prompt or output are divided by it if positive, multiplied
  *     if negative (CTRL, arXiv:1909.05858); 1 is off
  * @param presencePenalty finite; subtracted once from the logit of each token in the output; 0 is off
@@ -35,6 +37,12 @@ import java.util.Set;
  *     unless they are special tokens, as of the others
  * @param promptScoring which tokens of the prompt are scored too; none if empty
  * @param speculation how candidates for the next tokens are found, to verify several in one step; none if empty
+ * @param minNewTokens in [0, maxNewTokens]; before so many output tokens, no stop token and no end-of-text token is
+ *     drawn, and no stop string is looked for
+ * @param allowedTokenIds the only ids that may be drawn; all if empty
+ * @param badWordIds token sequences that the output must not hold: the last id of each is banned where the output ends
+ *     with those before it
+ * @param includeStop whether the text keeps the stop string or the stop token that ended it
  */
 public record SamplingParams(
         int maxNewTokens,
@@ -52,7 +60,11 @@ public record SamplingParams(
         OptionalInt topLogprobs,
         boolean ignoreEos,
         Optional<PromptScoring> promptScoring,
-        Optional<Speculation> speculation) {
+        Optional<Speculation> speculation,
+        int minNewTokens,
+        Set<Integer> allowedTokenIds,
+        List<List<Integer>> badWordIds,
+        boolean includeStop) {
 
     /** The largest {@code topLogprobs}. */
     public static final int MAX_TOP_LOGPROBS = 20;
@@ -63,60 +75,38 @@ public record SamplingParams(
      * @throws IllegalArgumentException naming the first parameter that is out of its range
      */
     public SamplingParams {
-        int least = promptScoring.isPresent() ? 0 : 1;
-        require(maxNewTokens >= least, "maxNewTokens must be >= " + least, maxNewTokens);
+        SamplingChecks.lengths(promptScoring.isPresent() ? 0 : 1, minNewTokens, maxNewTokens);
         require(temperature >= 0 && Float.isFinite(temperature), "temperature must be >= 0 and finite", temperature);
         require(topK >= 0, "topK must be >= 0", topK);
         require(topP > 0 && topP <= 1, "topP must be in (0, 1]", topP);
         require(minP >= 0 && minP <= 1, "minP must be in [0, 1]", minP);
-        require(
-                repetitionPenalty > 0 && Float.isFinite(repetitionPenalty),
-                "repetitionPenalty must be > 0 and finite",
-                repetitionPenalty);
-        require(Float.isFinite(presencePenalty), "presencePenalty must be finite", presencePenalty);
-        require(Float.isFinite(frequencyPenalty), "frequencyPenalty must be finite", frequencyPenalty);
+        SamplingChecks.penalties(repetitionPenalty, presencePenalty, frequencyPenalty);
         require(
                 topLogprobs.orElse(0) >= 0 && topLogprobs.orElse(0) <= MAX_TOP_LOGPROBS,
                 "topLogprobs must be in [0, " + MAX_TOP_LOGPROBS + "]",
                 topLogprobs.orElse(0));
-        for (int id : stopTokenIds) {
-            require(id >= 0, "stopTokenIds must be >= 0", id);
-        }
-        for (String stop : stopStrings) {
-            require(!stop.isEmpty(), "stopStrings must not be empty", "\"\"");
-        }
-        for (Map.Entry<Integer, Float> bias : logitBias.entrySet()) {
-            require(bias.getKey() >= 0, "logitBias ids must be >= 0", bias.getKey());
-            float value = bias.getValue();
-            require(
-                    Float.isFinite(value) || value == Float.NEGATIVE_INFINITY,
-                    "logitBias values must be finite or negative infinity",
-                    value);
-        }
+        SamplingChecks.stops(stopTokenIds, stopStrings);
+        SamplingChecks.bias(logitBias);
+        SamplingChecks.masks(allowedTokenIds, badWordIds);
         stopTokenIds = Set.copyOf(stopTokenIds);
         stopStrings = List.copyOf(stopStrings);
         logitBias = Map.copyOf(logitBias);
-    }
-
-    private static void require(boolean holds, String rule, Object got) {
-        if (!holds) {
-            throw new IllegalArgumentException(rule + ", got " + got);
-        }
+        allowedTokenIds = Set.copyOf(allowedTokenIds);
+        badWordIds = badWordIds.stream().map(List::copyOf).toList();
     }
 
     /**
      * Checks the ids that only a model can judge.
      *
      * @param vocabSize V
-     * @throws IllegalArgumentException if an id of {@code logitBias} or {@code stopTokenIds} is not below it
+     * @throws IllegalArgumentException if an id of {@code stopTokenIds}, {@code logitBias}, {@code allowedTokenIds} or
+     *     {@code badWordIds} is not below it
      */
     public void checkTokenIds(int vocabSize) {
-        for (int id : stopTokenIds) {
-            require(id < vocabSize, "stopTokenIds must be in [0, " + vocabSize + ")", id);
-        }
-        for (int id : logitBias.keySet()) {
-            require(id < vocabSize, "logitBias ids must be in [0, " + vocabSize + ")", id);
-        }
+        SamplingChecks.below(vocabSize, stopTokenIds, "stopTokenIds");
+        SamplingChecks.below(vocabSize, logitBias.keySet(), "logitBias ids");
+        SamplingChecks.below(vocabSize, allowedTokenIds, "allowedTokenIds");
+        badWordIds.forEach(word -> SamplingChecks.below(vocabSize, word, "badWordIds"));
     }
 
     /**
@@ -173,6 +163,10 @@ public record SamplingParams(
         b.ignoreEos = ignoreEos;
         b.promptScoring = promptScoring;
         b.speculation = speculation;
+        b.minNewTokens = minNewTokens;
+        b.allowedTokenIds = allowedTokenIds;
+        b.badWordIds = badWordIds;
+        b.includeStop = includeStop;
         return b;
     }
 
@@ -194,6 +188,10 @@ public record SamplingParams(
         private boolean ignoreEos = false;
         private Optional<PromptScoring> promptScoring = Optional.empty();
         private Optional<Speculation> speculation = Optional.empty();
+        private int minNewTokens = 0;
+        private Set<Integer> allowedTokenIds = Set.of();
+        private List<List<Integer>> badWordIds = List.of();
+        private boolean includeStop = false;
 
         private Builder() {}
 
@@ -376,6 +374,50 @@ public record SamplingParams(
         }
 
         /**
+         * Sets {@link SamplingParams#minNewTokens()}.
+         *
+         * @param minNewTokens in [0, maxNewTokens]
+         * @return this
+         */
+        public Builder minNewTokens(int minNewTokens) {
+            this.minNewTokens = minNewTokens;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#allowedTokenIds()}.
+         *
+         * @param allowedTokenIds the only ids that may be drawn, all if empty
+         * @return this
+         */
+        public Builder allowedTokenIds(Set<Integer> allowedTokenIds) {
+            this.allowedTokenIds = allowedTokenIds;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#badWordIds()}.
+         *
+         * @param badWordIds token sequences that the output must not hold
+         * @return this
+         */
+        public Builder badWordIds(List<List<Integer>> badWordIds) {
+            this.badWordIds = badWordIds;
+            return this;
+        }
+
+        /**
+         * Sets {@link SamplingParams#includeStop()}.
+         *
+         * @param includeStop whether the text keeps what ended it
+         * @return this
+         */
+        public Builder includeStop(boolean includeStop) {
+            this.includeStop = includeStop;
+            return this;
+        }
+
+        /**
          * The parameters.
          *
          * @return a new instance
@@ -398,7 +440,11 @@ public record SamplingParams(
                     topLogprobs,
                     ignoreEos,
                     promptScoring,
-                    speculation);
+                    speculation,
+                    minNewTokens,
+                    allowedTokenIds,
+                    badWordIds,
+                    includeStop);
         }
     }
 }

@@ -8,7 +8,6 @@ import io.github.loomtorch.request.UnusableLogitsException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Map;
 
 /**
  * Chooses a token from a row of logits, exactly as the package description says, or scores one. It reads the logits and
@@ -73,13 +72,21 @@ public final class Sampler {
      * @param tokens prompt, then output; ids in {@code [0, V)}
      * @param promptLength how many of the tokens are the prompt's
      * @param length how many tokens there are; the new one's index in the output is {@code length - promptLength}
+     * @param bannedIds ids that must not be chosen here, beside those that {@code params} bans everywhere
      * @return the token id, in {@code [0, V)}
      * @throws IllegalArgumentException if the number of logits is not V
      * @throws UnusableLogitsException if a logit is NaN or positive infinity, or all are negative infinity, before or
      *     after bias and penalties
      */
-    public int sample(float[] logits, SamplingParams params, long seed, int[] tokens, int promptLength, int length) {
-        float[] row = adjust(logits, params, tokens, promptLength, length);
+    public int sample(
+            float[] logits,
+            SamplingParams params,
+            long seed,
+            int[] tokens,
+            int promptLength,
+            int length,
+            int... bannedIds) {
+        float[] row = adjust(logits, params, tokens, promptLength, length, bannedIds);
         int best = argmax(row, logits);
         if (params.temperature() == 0) {
             return best;
@@ -169,18 +176,17 @@ public final class Sampler {
         return logits;
     }
 
-    // Bias and penalties; the logits themselves where there are none.
-    private float[] adjust(float[] logits, SamplingParams params, int[] tokens, int promptLength, int length) {
+    // Bias, bans and penalties; the logits themselves where there are none.
+    private float[] adjust(
+            float[] logits, SamplingParams params, int[] tokens, int promptLength, int length, int[] bannedIds) {
         checkSize(logits);
         boolean penalties =
                 params.repetitionPenalty() != 1 || params.frequencyPenalty() != 0 || params.presencePenalty() != 0;
-        if (!penalties && params.logitBias().isEmpty()) {
+        if (!penalties && !LogitBias.applies(params, bannedIds)) {
             return logits;
         }
         System.arraycopy(logits, 0, adjusted, 0, vocabSize);
-        for (Map.Entry<Integer, Float> bias : params.logitBias().entrySet()) {
-            adjusted[bias.getKey()] += bias.getValue();
-        }
+        LogitBias.add(adjusted, params, bannedIds);
         if (penalties) {
             for (int i = 0; i < length; i++) {
                 int seen = Math.max(occurrences[tokens[i]], 1);
@@ -272,7 +278,7 @@ public final class Sampler {
                         "logits must be finite or -infinity after logitBias and penalties, got " + logit
                                 + " at token id " + tokenId + "; make these smaller";
                     case ALL_BANNED ->
-                        "logitBias and penalties must leave a token to choose, got -infinity at all " + vocabSize
+                        "logitBias, bans and penalties must leave a token to choose, got -infinity at all " + vocabSize
                                 + " token ids; ban fewer";
                     case ALL_INFINITE ->
                         "logits must not all be -infinity, got -infinity at all " + vocabSize + " token ids" + damaged;

@@ -6,7 +6,9 @@
  * descending order of logit, the lower id first among equals (-0 equals 0):
  *
  * <ol>
- *   <li>Logit bias is added.
+ *   <li>Logit bias is added. The logit of a banned id becomes negative infinity: of all that are not allowed, if some
+ *       are named; of those that would end the output too early; and of the last of a bad word whose other ids have
+ *       just been drawn.
  *   <li>Repetition penalty r (CTRL, <a href="https://arxiv.org/abs/1909.05858">arXiv:1909.05858</a>): the logit of each
  *       token in the prompt or the output, once, is divided by r if positive and multiplied by r otherwise.
  *   <li>Frequency penalty, then presence penalty: a token that occurs n &gt; 0 times in the output loses n times the

@@ -173,9 +173,12 @@ final class ChoiceWriter {
         if (request.sampling().stopStrings().isEmpty()) {
             return null;
         }
+        boolean isInText = request.sampling().includeStop();
         String whole = decode(end.outputTokenIds());
         return request.sampling().stopStrings().stream()
-                .filter(stop -> whole.startsWith(stop, end.text().length()))
+                .filter(stop -> isInText
+                        ? end.text().endsWith(stop)
+                        : whole.startsWith(stop, end.text().length()))
                 .max((a, b) -> Integer.compare(a.length(), b.length()))
                 .orElse(null);
     }

@@ -3,6 +3,8 @@ package io.github.loomtorch.server;
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.tokenizer.Tokenizer;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -17,9 +19,6 @@ final class SamplingFields {
     /** What a field that is known but not honoured may hold. */
     private static final Map<String, List<String>> NOT_HONOURED = Map.ofEntries(
             Map.entry("best_of", List.of("1")),
-            Map.entry("min_tokens", List.of("0")),
-            Map.entry("allowed_token_ids", List.of("[]")),
-            Map.entry("include_stop_str_in_output", List.of("false")),
             Map.entry("suffix", List.of("\"\"")),
             Map.entry("use_beam_search", List.of("false")),
             Map.entry("length_penalty", List.of("1", "1.0")),
@@ -46,6 +45,8 @@ final class SamplingFields {
             "maxNewTokens", "max_tokens",
             "stopStrings", "stop",
             "promptTokenIds", "prompt",
+            "minNewTokens", "min_tokens",
+            "badWordIds", "bad_words",
             "topLogprobs", "logprobs",
             "contextLength", "max_model_len");
 
@@ -75,10 +76,14 @@ final class SamplingFields {
                 .repetitionPenalty(fields.number("repetition_penalty", 1))
                 .presencePenalty(fields.number("presence_penalty", 0))
                 .frequencyPenalty(fields.number("frequency_penalty", 0))
-                .logitBias(logitBias(fields, tokenizer))
+                .logitBias(logitBias(fields))
+                .allowedTokenIds(Set.copyOf(fields.integers("allowed_token_ids")))
+                .badWordIds(badWords(fields, tokenizer))
                 .stopStrings(fields.texts("stop"))
-                .stopTokenIds(new HashSet<>(fields.integers("stop_token_ids")))
-                .ignoreEos(fields.flag("ignore_eos", false));
+                .stopTokenIds(Set.copyOf(fields.integers("stop_token_ids")))
+                .includeStop(fields.flag("include_stop_str_in_output", false))
+                .ignoreEos(fields.flag("ignore_eos", false))
+                .minNewTokens(fields.integer("min_tokens", 0));
         fields.integer64("seed").ifPresent(sampling::seed);
         return sampling;
     }
@@ -92,7 +97,7 @@ final class SamplingFields {
         return Math.max(topK, 0);
     }
 
-    private static Map<Integer, Float> logitBias(JsonFields fields, Tokenizer tokenizer) {
+    private static Map<Integer, Float> logitBias(JsonFields fields) {
         Map<Integer, Float> bias = new HashMap<>();
         JsonFields entries = fields.object("logit_bias");
         for (Map.Entry<String, JsonNode> entry : entries.object().properties()) {
@@ -106,15 +111,24 @@ final class SamplingFields {
                 throw ApiException.badParameter("logit_bias", "have token ids as names", "\"" + entry.getKey() + "\"");
             }
         }
-        for (String word : fields.texts("bad_words")) {
-            int[] ids = tokenizer.encode(word);
-            if (ids.length != 1) {
-                throw ApiException.badParameter(
-                        "bad_words", "hold words of one token each", "\"" + word + "\" with " + ids.length + " tokens");
-            }
-            bias.put(ids[0], Float.NEGATIVE_INFINITY);
-        }
         return bias;
+    }
+
+    /** The ids of each word as it begins a text, and as it follows a space if that is one other token in its place. */
+    private static List<List<Integer>> badWords(JsonFields fields, Tokenizer tokenizer) {
+        List<List<Integer>> words = new ArrayList<>();
+        for (String word : fields.texts("bad_words")) {
+            int[] first = tokenizer.encode(word.stripLeading());
+            if (first.length == 0) {
+                throw fields.bad("bad_words", "hold words of at least one token");
+            }
+            words.add(Arrays.stream(first).boxed().toList());
+            int[] later = tokenizer.encode(" " + word.stripLeading());
+            if (later.length == first.length && later[0] != first[0]) {
+                words.add(Arrays.stream(later).boxed().toList());
+            }
+        }
+        return words;
     }
 
     /** Says in the names of the JSON fields what the library says in those of its parameters. */

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
@@ -12,13 +13,17 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.Random;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 
 class DecodedTextTest {
     private final FakeTokenizer tokenizer = new FakeTokenizer();
 
     private DecodedText text(String... stopStrings) {
-        return new DecodedText(tokenizer, new int[] {id('#'), FakeCausalLm.END_OF_TEXT}, List.of(stopStrings));
+        return new DecodedText(
+                tokenizer,
+                new int[] {id('#'), FakeCausalLm.END_OF_TEXT},
+                SamplingParams.builder().stopStrings(List.of(stopStrings)).build());
     }
 
     private static int id(char c) {
@@ -49,9 +54,41 @@ class DecodedTextTest {
     }
 
     @Test
+    void keepsWhatEndedTheTextIfAskedFor() {
+        SamplingParams.Builder sampling =
+                SamplingParams.builder().stopStrings(List.of("xy")).stopTokenIds(Set.of(id('z')));
+        assertEquals("a", textOf(sampling.build(), "axy"));
+        assertEquals("a", textOf(sampling.build(), "az"));
+        sampling.includeStop(true);
+        assertEquals("axy", textOf(sampling.build(), "axy"));
+        assertEquals("az", textOf(sampling.build(), "az"));
+        DecodedText text = new DecodedText(tokenizer, new int[0], sampling.build());
+        text.append(id('x'));
+        assertEquals("x", text.take(false)); // nothing is held back
+    }
+
+    @Test
+    void stopStringEndsNoTextThatIsTooShort() {
+        SamplingParams.Builder sampling =
+                SamplingParams.builder().stopStrings(List.of("xy")).minNewTokens(2);
+        assertEquals("xya", textOf(sampling.build(), "xyaxy"));
+        sampling.minNewTokens(1); // the token that completes the string counts
+        assertEquals("", textOf(sampling.build(), "xya"));
+    }
+
+    private String textOf(SamplingParams sampling, String tokens) {
+        DecodedText text = new DecodedText(tokenizer, new int[0], sampling);
+        boolean stopped = false;
+        for (int i = 0; i < tokens.length() && !stopped; i++) {
+            stopped = text.append(id(tokens.charAt(i)));
+        }
+        return text.take(true);
+    }
+
+    @Test
     void specialTokensAddNoText() throws IOException {
         BpeTokenizer tokenizer = BpeTokenizer.load(Path.of("src/test/resources/cases/tokenizers/added-tokens-json"));
-        DecodedText text = new DecodedText(tokenizer, new int[] {258}, List.of());
+        DecodedText text = new DecodedText(tokenizer, new int[] {258}, SamplingParams.greedy(1));
         for (int id : tokenizer.encodeWithSpecialTokens("he<|user|> x<|endoftext|>!")) {
             text.append(id);
         }

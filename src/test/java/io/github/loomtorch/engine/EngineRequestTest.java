@@ -75,6 +75,12 @@ class EngineRequestTest extends EngineFixture {
                 "logitBias must hold at most 1 token ids, got 2",
                 prompt(1),
                 sampling.stopStrings(List.of()).logitBias(Map.of(1, 1f, 2, 1f)).build());
+        assertRefused(
+                "badWordIds must hold at most 1 token ids, got 3",
+                prompt(1),
+                sampling.logitBias(Map.of())
+                        .badWordIds(List.of(List.of(1), List.of(2, 3)))
+                        .build());
     }
 
     @Test

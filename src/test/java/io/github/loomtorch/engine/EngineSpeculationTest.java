@@ -15,6 +15,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.atomic.LongAdder;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -67,6 +68,12 @@ class EngineSpeculationTest extends EngineFixture {
                 assertEquals(without.get(i).finishReason(), with.get(i).finishReason());
                 assertEquals(without.get(i).logprobs(), with.get(i).logprobs());
                 assertEquals(without.get(i).promptScores(), with.get(i).promptScores());
+                if (requests.get(i).sampling().stopStrings().isEmpty()) {
+                    assertArrayEquals(
+                            FakeCausalLm.expectedDraws(
+                                    requests.get(i), with.get(i).seed()),
+                            with.get(i).outputTokenIds());
+                }
             }
         }
         assertTrue(
@@ -114,6 +121,19 @@ class EngineSpeculationTest extends EngineFixture {
         if (random.nextInt(4) == 0) {
             sampling.stopStrings(List.of(Character.toString('!' + random.nextInt(90)), "ab"))
                     .stopTokenIds(Set.of(random.nextInt(90)));
+        }
+        if (random.nextInt(4) == 0) {
+            sampling.minNewTokens(random.nextInt(sampling.build().maxNewTokens() + 1));
+        }
+        if (random.nextInt(4) == 0) {
+            sampling.allowedTokenIds(
+                    random.ints(5 + random.nextInt(60), 0, 94).boxed().collect(Collectors.toSet()));
+        }
+        if (random.nextInt(4) == 0) {
+            sampling.badWordIds(IntStream.range(0, random.nextInt(20))
+                    .mapToObj(i ->
+                            random.ints(1 + random.nextInt(3), 0, 94).boxed().toList())
+                    .toList());
         }
         if (random.nextInt(4) == 0) {
             sampling.topLogprobs(0).logitBias(Map.of(random.nextInt(100), 3f));

@@ -66,7 +66,16 @@ class SamplingParamsTest {
                         builder().logitBias(Map.of(3, NAN))),
                 arguments(
                         "logitBias values must be finite or negative infinity, got Infinity",
-                        builder().logitBias(Map.of(3, INFINITY))));
+                        builder().logitBias(Map.of(3, INFINITY))),
+                arguments(
+                        "minNewTokens must be in [0, maxNewTokens (50)], got 51",
+                        builder().minNewTokens(51)),
+                arguments(
+                        "minNewTokens must be in [0, maxNewTokens (50)], got -1",
+                        builder().minNewTokens(-1)),
+                arguments("allowedTokenIds must be >= 0, got -1", builder().allowedTokenIds(Set.of(-1))),
+                arguments("badWordIds must not be empty, got []", builder().badWordIds(List.of(List.of()))),
+                arguments("badWordIds must be >= 0, got -1", builder().badWordIds(List.of(List.of(1, -1)))));
     }
 
     @ParameterizedTest
@@ -121,7 +130,11 @@ class SamplingParamsTest {
                         OptionalInt.empty(),
                         false,
                         Optional.empty(),
-                        Optional.empty()),
+                        Optional.empty(),
+                        0,
+                        Set.of(),
+                        List.of(),
+                        false),
                 builder().build());
     }
 
@@ -154,6 +167,10 @@ class SamplingParamsTest {
                 .ignoreEos(true)
                 .promptScoring(new PromptScoring(13, 14, true, false))
                 .speculation(15, 16)
+                .minNewTokens(1)
+                .allowedTokenIds(Set.of(17))
+                .badWordIds(List.of(List.of(18, 19)))
+                .includeStop(true)
                 .build();
         assertEquals(
                 new SamplingParams(
@@ -172,7 +189,11 @@ class SamplingParamsTest {
                         OptionalInt.of(12),
                         true,
                         Optional.of(new PromptScoring(13, 14, true, false)),
-                        Optional.of(new Speculation(15, 16))),
+                        Optional.of(new Speculation(15, 16)),
+                        1,
+                        Set.of(17),
+                        List.of(List.of(18, 19)),
+                        true),
                 params);
         assertEquals(params, params.toBuilder().build());
     }
@@ -204,6 +225,23 @@ class SamplingParamsTest {
         assertEquals(
                 "stopTokenIds must be in [0, 7), got 7",
                 assertThrows(IllegalArgumentException.class, () -> params.checkTokenIds(7))
+                        .getMessage());
+    }
+
+    @Test
+    void checksTheIdsOfMasksAgainstTheVocabulary() {
+        SamplingParams params = builder()
+                .allowedTokenIds(Set.of(5))
+                .badWordIds(List.of(List.of(1), List.of(2, 7)))
+                .build();
+        assertDoesNotThrow(() -> params.checkTokenIds(8));
+        assertEquals(
+                "badWordIds must be in [0, 7), got 7",
+                assertThrows(IllegalArgumentException.class, () -> params.checkTokenIds(7))
+                        .getMessage());
+        assertEquals(
+                "allowedTokenIds must be in [0, 5), got 5",
+                assertThrows(IllegalArgumentException.class, () -> params.checkTokenIds(5))
                         .getMessage());
     }
 

@@ -14,7 +14,9 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.SplittableRandom;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -50,16 +52,33 @@ class SamplerTest {
         int[] tokens = random.ints(random.nextInt(0, 40), 0, vocabSize).toArray();
         int promptLength = random.nextInt(0, tokens.length + 1);
         SamplingParams params = randomParams(random, vocabSize);
+        int[] banned = {};
+        int open = IntStream.range(0, vocabSize)
+                .filter(id -> logits[id] > BANNED)
+                .findFirst()
+                .orElseThrow();
+        if (random.nextInt(3) == 0) {
+            Set<Integer> allowed =
+                    random.ints(1 + vocabSize / 2, 0, vocabSize).boxed().collect(Collectors.toSet());
+            allowed.add(open);
+            params = params.toBuilder().allowedTokenIds(allowed).build();
+        }
+        if (random.nextInt(3) == 0) {
+            banned = random.ints(random.nextInt(20), 0, vocabSize)
+                    .filter(id -> id != open)
+                    .toArray();
+        }
         float[] before = logits.clone();
         Sampler sampler = new Sampler(vocabSize);
         for (long seed = 0; seed < 3; seed++) {
             float u = Philox.uniform(seed, tokens.length - promptLength);
-            int expected = SpecificationSampler.sample(logits, params, u, tokens, promptLength, tokens.length);
-            int got = sampler.sample(logits, params, seed, tokens, promptLength, tokens.length);
+            int expected = SpecificationSampler.sample(logits, params, u, tokens, promptLength, tokens.length, banned);
+            int got = sampler.sample(logits, params, seed, tokens, promptLength, tokens.length, banned);
+            SamplingParams used = params;
             assertEquals(
                     expected,
                     got,
-                    () -> "row " + row + " " + params + " logits " + Arrays.toString(Arrays.copyOf(logits, 40)));
+                    () -> "row " + row + " " + used + " logits " + Arrays.toString(Arrays.copyOf(logits, 40)));
         }
         assertArrayEquals(before, logits);
     }
@@ -484,7 +503,7 @@ class SamplerTest {
                         new float[] {0, 3e38f},
                         SamplingParams.builder().logitBias(Map.of(1, 3e38f)).build()));
         fails(
-                "logitBias and penalties must leave a token to choose, got -infinity at all 2 token ids; ban fewer",
+                "logitBias, bans and penalties must leave a token to choose, got -infinity at all 2 token ids; ban fewer",
                 () -> sampleAt(
                         0,
                         new float[] {0, BANNED},

@@ -6,16 +6,29 @@ import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /** The package description, word for word: sorts everything, allocates freely. */
 final class SpecificationSampler {
 
     private SpecificationSampler() {}
 
-    static int sample(float[] logits, SamplingParams params, float u, int[] tokens, int promptLength, int length) {
+    static int sample(
+            float[] logits,
+            SamplingParams params,
+            float u,
+            int[] tokens,
+            int promptLength,
+            int length,
+            int... bannedIds) {
         float[] x = new float[logits.length];
         for (int id = 0; id < x.length; id++) {
-            x[id] = logits[id] + params.logitBias().getOrDefault(id, 0f) + 0f;
+            boolean allowed = params.allowedTokenIds().isEmpty()
+                    || params.allowedTokenIds().contains(id);
+            boolean banned = IntStream.of(bannedIds).anyMatch(Integer.valueOf(id)::equals);
+            x[id] = allowed && !banned
+                    ? logits[id] + params.logitBias().getOrDefault(id, 0f) + 0f
+                    : Float.NEGATIVE_INFINITY;
         }
         Set<Integer> distinct = new HashSet<>();
         for (int i = 0; i < length; i++) {

@@ -266,7 +266,7 @@ public final class FakeCausalLm implements CausalLm {
             write(chunk);
             checkWanted(chunk);
             results.add(chunk.wantedPositions().stream()
-                    .map(wanted -> result(chunk.sequence(), wanted))
+                    .map(wanted -> result(chunk, wanted))
                     .toList());
             computedTokens += chunk.count();
         }
@@ -314,7 +314,9 @@ public final class FakeCausalLm implements CausalLm {
             int slot = sequence.slot();
             check(slot >= 0 && slot < maxBatchSize && slots.add(slot), "slot " + slot);
             check(chunk.count() == 1 ? !longer : (longer = true), "a chunk of one token after a longer one");
-            boolean mayWait = sequence.sampling().speculation().isPresent() && chunk.end() >= sequence.length();
+            boolean needsTokens = sequence.sampling().speculation().isPresent()
+                    || sequence.sampling().badWordIds().stream().anyMatch(word -> word.size() > 1);
+            boolean mayWait = needsTokens && chunk.end() >= sequence.length();
             check(
                     chunk.mayRunAhead() == runsAhead || !chunk.mayRunAhead() && mayWait,
                     "a chunk that may run ahead: " + chunk.mayRunAhead());
@@ -381,7 +383,8 @@ public final class FakeCausalLm implements CausalLm {
         }
     }
 
-    private Runnable result(Sequence sequence, WantedPosition wanted) {
+    private Runnable result(Chunk chunk, WantedPosition wanted) {
+        Sequence sequence = chunk.sequence();
         long row = rows[place(sequence, wanted.position())];
         SamplingParams sampling = sequence.sampling();
         if (wanted.isScored()) {
@@ -390,7 +393,7 @@ public final class FakeCausalLm implements CausalLm {
             return () -> wanted.scored(score);
         }
         int id = draws
-                ? draw(sequence, wanted.position() + 1)
+                ? draw(chunk, wanted.position() + 1)
                 : sample(row, sampling, sequence.seed(), wanted.position() + 1 - sequence.promptLength());
         sampled[sequence.slot()] = new Sampled(sequence, steps, id);
         return sampling.topLogprobs().isPresent()
@@ -398,17 +401,60 @@ public final class FakeCausalLm implements CausalLm {
                 : () -> wanted.sampled(id);
     }
 
-    private int draw(Sequence sequence, int length) {
+    /** As a device does: the bans of the first token that a chunk samples are those of all. */
+    private int draw(Chunk chunk, int length) {
+        Sequence sequence = chunk.sequence();
         int[] history = IntStream.range(0, length)
                 .map(position -> ids[place(sequence, position)])
                 .toArray();
+        int first = chunk.wantedPositions().stream()
+                .filter(wanted -> !wanted.isScored())
+                .findFirst()
+                .orElseThrow()
+                .position();
+        return draw(history, sequence.request(), sequence.seed(), sequence.bannedIds(first + 1));
+    }
+
+    private static int draw(int[] history, GenerationRequest request, long seed, int... bannedIds) {
+        int length = history.length;
         float[] logits = new float[VOCAB_SIZE];
         for (int id = 0; id < VOCAB_SIZE; id++) {
             int hash = (int) row(row(EMPTY, history[length - 1]), id);
             logits[id] = Math.floorMod(hash, 1000) / 100f - 2 * Math.floorMod(id, 7);
         }
         return new Sampler(VOCAB_SIZE)
-                .sample(logits, sequence.sampling(), sequence.seed(), history, sequence.promptLength(), length);
+                .sample(logits, request.sampling(), seed, history, request.promptTokenIds().length, length, bannedIds);
+    }
+
+    /** The output of a request that runs alone on a {@link #drawing} model without stop strings, by definition. */
+    public static int[] expectedDraws(GenerationRequest request, long seed) {
+        SamplingParams sampling = request.sampling();
+        List<Integer> ending = new ArrayList<>(sampling.stopTokenIds());
+        if (!sampling.ignoreEos()) {
+            ending.add(END_OF_TEXT);
+        }
+        List<Integer> output = new ArrayList<>();
+        int[] history = request.promptTokenIds();
+        while (output.size() < sampling.maxNewTokens() && !endsWithOneOf(ending, output)) {
+            Set<Integer> banned = new HashSet<>(output.size() < sampling.minNewTokens() ? ending : List.of());
+            for (List<Integer> word : sampling.badWordIds()) {
+                List<Integer> before = word.subList(0, word.size() - 1);
+                int from = output.size() - before.size();
+                if (from >= 0 && output.subList(from, output.size()).equals(before)) {
+                    banned.add(word.getLast());
+                }
+            }
+            int id = draw(
+                    history, request, seed, banned.stream().mapToInt(i -> i).toArray());
+            output.add(id);
+            history = Arrays.copyOf(history, history.length + 1);
+            history[history.length - 1] = id;
+        }
+        return output.stream().mapToInt(i -> i).toArray();
+    }
+
+    private static boolean endsWithOneOf(List<Integer> ending, List<Integer> output) {
+        return !output.isEmpty() && ending.contains(output.getLast());
     }
 
     private int place(Sequence sequence, int position) {

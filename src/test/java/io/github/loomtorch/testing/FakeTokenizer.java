@@ -6,7 +6,7 @@ import java.util.Arrays;
 
 /**
  * One token a byte: ids 0 to 93 are the printable ASCII characters, 94 to 96 the three bytes of 你, 97 and 98 two
- * letters, 99 the end.
+ * letters, 99 the end. A space has no token.
  */
 public final class FakeTokenizer implements Tokenizer {
     private static final byte[][] BYTES = new byte[FakeCausalLm.VOCAB_SIZE][];
@@ -26,7 +26,7 @@ public final class FakeTokenizer implements Tokenizer {
 
     @Override
     public int[] encode(String text) {
-        return text.chars().map(c -> c - '!').toArray();
+        return text.chars().filter(c -> c != ' ').map(c -> c - '!').toArray();
     }
 
     @Override

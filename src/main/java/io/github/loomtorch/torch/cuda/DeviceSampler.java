@@ -6,9 +6,11 @@ import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.sampling.LogitBias;
 import io.github.loomtorch.sampling.Sampler;
 import io.github.loomtorch.torch.natives.Resources;
 import java.nio.ByteBuffer;
+import java.util.Arrays;
 import java.util.OptionalInt;
 import java.util.function.Consumer;
 import org.bytedeco.javacpp.BytePointer;
@@ -33,7 +35,8 @@ final class DeviceSampler implements AutoCloseable {
     private final Tensor bias; // [slots, V] float32
     private final Tensor counts; // [slots, V] int16: 0 unseen, else 1 + occurrences in the output
     private final Tensor tokens; // [slots] int32: what was sampled there last
-    private final Sequence[] biasOf; // by slot: whose bias it is
+    private final Sequence[] biasOf; // by slot: whose bias it is ...
+    private final int[][] bannedIds; // ... and which ids it bans at this place
     private final Sequence[] countsOf; // by slot: whose counts they are ...
     private final int[] counted; // ... and of how many tokens
 
@@ -49,6 +52,7 @@ final class DeviceSampler implements AutoCloseable {
         staging = new Staging(loader.stream());
         resources.onClose(staging::close);
         biasOf = new Sequence[slots];
+        bannedIds = new int[slots][0];
         countsOf = new Sequence[slots];
         counted = new int[slots];
         try {
@@ -94,13 +98,15 @@ final class DeviceSampler implements AutoCloseable {
         SamplingParams params = sequence.sampling();
         int slot = sequence.slot();
         int flags = 0;
-        if (!params.logitBias().isEmpty()) {
+        int[] banned = sequence.bannedIds(firstSampled + 1);
+        if (LogitBias.applies(params, banned)) {
             flags |= StepInput.BIASED;
-            if (biasOf[slot] != sequence) {
+            if (biasOf[slot] != sequence || !Arrays.equals(bannedIds[slot], banned)) {
                 float[] row = new float[vocabSize];
-                params.logitBias().forEach((id, value) -> row[id] = value);
+                LogitBias.add(row, params, banned);
                 upload(bias, slot, Float.BYTES, bytes -> bytes.asFloatBuffer().put(row));
                 biasOf[slot] = sequence;
+                bannedIds[slot] = banned;
             }
         }
         if (params.repetitionPenalty() != 1 || params.presencePenalty() != 0 || params.frequencyPenalty() != 0) {

@@ -35,8 +35,15 @@ final class HostSampler {
                         row, wanted.targetId(), params.promptScoring().orElseThrow(), wordStarts));
                 return;
             }
+            int length = wanted.position() + 1;
             int token = sampler.sample(
-                    row, params, sequence.seed(), sequence.tokens(), sequence.promptLength(), wanted.position() + 1);
+                    row,
+                    params,
+                    sequence.seed(),
+                    sequence.tokens(),
+                    sequence.promptLength(),
+                    length,
+                    sequence.bannedIds(length));
             OptionalInt top = params.topLogprobs();
             if (top.isEmpty()) {
                 wanted.sampled(token);

@@ -33,6 +33,7 @@ import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.CompletionException;
+import java.util.stream.Collectors;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.pytorch.Device;
@@ -143,6 +144,16 @@ class DeviceSamplerIT {
                 bias.put(random.nextInt(VOCAB), pick(random, 5, -3, Float.NEGATIVE_INFINITY, 20));
             }
             params.logitBias(bias);
+        }
+        if (random.nextInt(4) == 0) {
+            params.allowedTokenIds(random.ints(300, 0, VOCAB).boxed().collect(Collectors.toSet()));
+        }
+        if (random.nextInt(4) == 0) {
+            params.minNewTokens(random.nextInt(13))
+                    .stopTokenIds(random.ints(300, 0, VOCAB).boxed().collect(Collectors.toSet()));
+        }
+        if (random.nextInt(4) == 0) {
+            params.badWordIds(List.of(List.of(random.nextInt(VOCAB)), List.of(random.nextInt(VOCAB), 5)));
         }
         if (random.nextInt(5) > 1) {
             params.topLogprobs((int) pick(random, 0, 1, 20));
@@ -268,7 +279,14 @@ class DeviceSamplerIT {
             }
             int expected;
             try {
-                expected = reference.sample(logits, params, sequence.seed(), tokens, sequence.promptLength(), length);
+                expected = reference.sample(
+                        logits,
+                        params,
+                        sequence.seed(),
+                        tokens,
+                        sequence.promptLength(),
+                        length,
+                        sequence.bannedIds(length));
             } catch (UnusableLogitsException e) {
                 failures.put(sequence.request().promptTokenIds()[0], e.getMessage());
                 return;
