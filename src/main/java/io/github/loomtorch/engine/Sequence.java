@@ -3,7 +3,6 @@ package io.github.loomtorch.engine;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.sampling.LogitBias;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -53,7 +52,7 @@ public final class Sequence {
                 .map(PromptScoring::firstToken)
                 .orElse(promptLength);
         lookup = request.sampling().speculation().map(PromptLookup::new).orElse(null);
-        bansByTokens = LogitBias.dependsOnTokens(request.sampling());
+        bansByTokens = TokenBans.dependOnTokens(request.sampling());
         maxLength = promptLength + request.sampling().maxNewTokens();
         maxPages = (maxLength + pageSize - 1) / pageSize;
         deadlineNanos = request.timeout()
@@ -135,7 +134,7 @@ public final class Sequence {
      * @return ids, in no order
      */
     public int[] bannedIds(int tokens) {
-        return LogitBias.bannedIds(sampling(), output.endingIds(), this.tokens, promptLength, tokens);
+        return TokenBans.at(sampling(), output.endingIds(), this.tokens, promptLength, tokens);
     }
 
     /**

@@ -1,10 +1,8 @@
 package io.github.loomtorch.sampling;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
-import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import io.github.loomtorch.request.SamplingParams;
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
@@ -13,39 +11,6 @@ import org.junit.jupiter.api.Timeout;
 @Timeout(10)
 class LogitBiasTest {
     private static final float BANNED = Float.NEGATIVE_INFINITY;
-    private static final int[] ENDING = {9};
-
-    private static int[] banned(SamplingParams params, int promptLength, int... tokens) {
-        return LogitBias.bannedIds(params, ENDING, tokens, promptLength, tokens.length);
-    }
-
-    @Test
-    void endingIdsAreBannedUntilTheOutputIsLongEnough() {
-        SamplingParams params = SamplingParams.builder().minNewTokens(2).build();
-        assertArrayEquals(ENDING, banned(params, 1, 5));
-        assertArrayEquals(ENDING, banned(params, 1, 5, 5));
-        assertArrayEquals(new int[0], banned(params, 1, 5, 5, 5));
-    }
-
-    @Test
-    void theLastIdOfBadWordIsBannedBehindTheOthers() {
-        SamplingParams params = SamplingParams.builder()
-                .badWordIds(List.of(List.of(1, 2, 3), List.of(4)))
-                .build();
-        assertArrayEquals(new int[] {4}, banned(params, 1, 7));
-        assertArrayEquals(new int[] {4}, banned(params, 1, 7, 1));
-        assertArrayEquals(new int[] {3, 4}, banned(params, 1, 7, 1, 2));
-        assertArrayEquals(new int[] {4}, banned(params, 1, 7, 1, 2, 2));
-        assertArrayEquals(new int[] {4}, banned(params, 2, 7, 1, 2)); // the prompt does not count
-    }
-
-    @Test
-    void onlyBadWordsOfSeveralIdsDependOnTokens() {
-        SamplingParams.Builder params = SamplingParams.builder().minNewTokens(3).badWordIds(List.of(List.of(1)));
-        assertEquals(false, LogitBias.dependsOnTokens(params.build()));
-        params.badWordIds(List.of(List.of(1), List.of(1, 2)));
-        assertEquals(true, LogitBias.dependsOnTokens(params.build()));
-    }
 
     @Test
     void addsBiasAndBansWhatIsNotAllowed() {
