@@ -58,8 +58,8 @@ public final class TextGenerator implements AutoCloseable {
     private final TextScorer scorer;
     private final long maxPromptCharacters;
 
-    private TextGenerator(Tokenizer tokenizer, Scheduler scheduler, int contextLength, long maxPromptCharacters) {
-        scorer = new TextScorer(tokenizer, scheduler, contextLength);
+    private TextGenerator(Tokenizer tokenizer, Scheduler scheduler, TextScorer scorer, long maxPromptCharacters) {
+        this.scorer = scorer;
         this.tokenizer = tokenizer;
         this.scheduler = scheduler;
         this.maxPromptCharacters = maxPromptCharacters;
@@ -233,7 +233,7 @@ public final class TextGenerator implements AutoCloseable {
      * @throws IllegalArgumentException if the text is too short, or an option does not fit the model
      */
     public TextScore score(String text, ScoreOptions options) {
-        return join(submitScore(text, options));
+        return scorer.join(submitScore(text, options));
     }
 
     /**
@@ -244,12 +244,7 @@ public final class TextGenerator implements AutoCloseable {
      * @throws IllegalArgumentException if an id is out of range, there are too few, or an option does not fit the model
      */
     public TextScore score(int[] ids, ScoreOptions options) {
-        return join(scorer.submit(ids, options));
-    }
-
-    private TextScore join(Scoring scoring) {
-        scheduler.flush();
-        return scoring.join();
+        return scorer.join(scorer.submit(ids, options));
     }
 
     /**
@@ -287,7 +282,7 @@ public final class TextGenerator implements AutoCloseable {
      * @throws IllegalArgumentException if the continuation is empty or longer than the context
      */
     public TextScore scoreContinuation(String prompt, String continuation, ScoreOptions options) {
-        return join(submitContinuation(prompt, continuation, options));
+        return scorer.join(submitContinuation(prompt, continuation, options));
     }
 
     /**
@@ -445,7 +440,10 @@ public final class TextGenerator implements AutoCloseable {
                 maxPromptCharacters = Math.min(maxPromptCharacters, (long) perToken * contextLength);
                 engines.add(() -> new Engine(Gpt2Loader.load(directory, own), bpe, config));
             }
-            return new TextGenerator(bpe, Schedulers.start(scheduler, engines), contextLength, maxPromptCharacters);
+            Scheduler started = Schedulers.start(scheduler, engines);
+            TextScorer scorer = new TextScorer(
+                    bpe, started, contextLength, directory.config().endOfTextIds());
+            return new TextGenerator(bpe, started, scorer, maxPromptCharacters);
         }
     }
 }

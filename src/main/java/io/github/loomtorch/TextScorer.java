@@ -43,16 +43,16 @@ final class TextScorer {
     private final Tokenizer tokenizer;
     private final Scheduler scheduler;
     private final int contextLength;
-    private final int endOfTextId; // NO_TOKEN if there is none
-    private final boolean[] wordStarts; // by token id
+    private final int endOfTextId; // of the tokenizer, to put before a text; NO_TOKEN if there is none
+    private final WordStarts wordStarts;
 
-    TextScorer(Tokenizer tokenizer, Scheduler scheduler, int contextLength) {
+    TextScorer(Tokenizer tokenizer, Scheduler scheduler, int contextLength, List<Integer> endOfTextIds) {
         this.tokenizer = tokenizer;
         this.scheduler = scheduler;
         this.contextLength = contextLength;
         endOfTextId = tokenizer.endOfTextId();
-        int[] ends = endOfTextId == NO_TOKEN ? new int[0] : new int[] {endOfTextId};
-        wordStarts = WordStarts.of(tokenizer, ends, tokenizer.vocabSize());
+        wordStarts = new WordStarts(
+                tokenizer, endOfTextIds.stream().mapToInt(id -> id).toArray());
     }
 
     /** Tokens, of which the first ones are context only; and how many bytes the text of the others has. */
@@ -84,8 +84,10 @@ final class TextScorer {
     private Scoring submit(int[] ids, long bytes, ScoreOptions options) {
         boolean inFront = options.endOfTextInFront();
         if (ids.length < (inFront ? 1 : 2)) {
-            throw new IllegalArgumentException("text must have at least " + (inFront ? 1 : 2) + " tokens, got "
-                    + ids.length + (inFront ? "" : "; with endOfTextInFront one is enough"));
+            throw new IllegalArgumentException(
+                    inFront
+                            ? "text must have at least 1 token, got none"
+                            : "text must have at least 2 tokens, or 1 with endOfTextInFront, got " + ids.length);
         }
         return submit(inFront ? afterEndOfText(ids, bytes) : new Text(ids, 0, bytes), options);
     }
@@ -112,6 +114,12 @@ final class TextScorer {
             throw e;
         }
         return new Scoring(generations, tokens, completions -> score(text, windows, completions, options));
+    }
+
+    /** Waits for a score; a naive scheduler would wait for its batch to fill. */
+    TextScore join(Scoring scoring) {
+        scheduler.flush();
+        return scoring.join();
     }
 
     private List<Window> windows(Text text, ScoreOptions options) {
@@ -190,9 +198,9 @@ final class TextScorer {
         List<WordScore> words = new ArrayList<>();
         int start = 0;
         for (int end = 1; end <= ids.length; end++) {
-            boolean isBorder = end == ids.length || wordStarts[ids[end]] || ids[end - 1] == endOfTextId;
+            boolean isBorder = end == ids.length || wordStarts.begins(ids[end]) || wordStarts.endsText(ids[end - 1]);
             if (isBorder && !spans.text(start, end).isEmpty()) { // else white space, which belongs to what follows
-                if (ids[end - 1] != endOfTextId) {
+                if (!wordStarts.endsText(ids[end - 1])) {
                     word(ids, start, end, scores, spans.text(start, end)).ifPresent(words::add);
                 }
                 start = end;
@@ -211,7 +219,7 @@ final class TextScorer {
             sum += i < end ? score.logprobs().logprob() : 0;
         }
         double correction =
-                wordStartLogprob(scores[end]) - (wordStarts[ids[start]] ? wordStartLogprob(scores[start]) : 0);
+                wordStartLogprob(scores[end]) - (wordStarts.begins(ids[start]) ? wordStartLogprob(scores[start]) : 0);
         return Optional.of(new WordScore(text, start, end - start, sum, sum + correction));
     }
 

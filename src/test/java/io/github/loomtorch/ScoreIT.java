@@ -130,7 +130,7 @@ class ScoreIT {
         EngineOptions cut = EngineOptions.builder().maxPrefillTokensPerStep(37).build();
         try (ContinuousScheduler scheduler = new ContinuousScheduler(
                 () -> new Engine(Gpt2Loader.load(directory, options().build()), cut))) {
-            TextScorer scorer = new TextScorer(new FakeTokenizer(), scheduler, 48);
+            TextScorer scorer = new TextScorer(new FakeTokenizer(), scheduler, 48, List.of());
             assertScores(
                     expected.get("scores"),
                     scorer.submit(ids(expected.get("ids")), ALL).join());

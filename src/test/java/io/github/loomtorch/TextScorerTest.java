@@ -18,6 +18,7 @@ import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.ScoredToken;
 import io.github.loomtorch.request.TextScore;
+import io.github.loomtorch.request.WordScore;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
@@ -52,7 +53,7 @@ class TextScorerTest {
 
     private void start(QueueOptions queue) throws IOException {
         scheduler = new ContinuousScheduler(() -> new Engine(lm, new FakeTokenizer(), EngineOptions.defaults()), queue);
-        scorer = new TextScorer(tokenizer, scheduler, CONTEXT);
+        scorer = new TextScorer(tokenizer, scheduler, CONTEXT, List.of(END));
     }
 
     @AfterEach
@@ -232,6 +233,19 @@ class TextScorerTest {
     }
 
     @Test
+    void aModelsOwnEndOfTextEndsAWord() {
+        scorer = new TextScorer(tokenizer, scheduler, CONTEXT, List.of(tokenizer.encode("c")[0]));
+        TextScore score = scorer.submit("abcde", options().words(true).build()).join();
+        assertEquals(List.of("de"), score.words().stream().map(WordScore::text).toList());
+        scorer = new TextScorer(tokenizer, scheduler, CONTEXT, List.of(END));
+        assertEquals(
+                List.of(),
+                scorer.submit("abcde", options().words(true).build())
+                        .join()
+                        .words()); // one, whose first token has no score
+    }
+
+    @Test
     void failsAndCancelsAsAGeneration() {
         lm.failing(sequence -> sequence.promptLength() == 10 ? new IllegalStateException("broken") : null);
         Scoring failing = scorer.submit("0123456789", ScoreOptions.defaults());
@@ -256,10 +270,10 @@ class TextScorerTest {
         ScoreOptions defaults = ScoreOptions.defaults();
         assertRefused("text must not be empty", () -> scorer.submit("", defaults));
         assertRefused(
-                "text must have at least 2 tokens, got 1; with endOfTextInFront one is enough",
+                "text must have at least 2 tokens, or 1 with endOfTextInFront, got 1",
                 () -> scorer.submit("a", defaults));
         assertRefused(
-                "text must have at least 1 tokens, got 0",
+                "text must have at least 1 token, got none",
                 () -> scorer.submit(new int[0], options().endOfTextInFront(true).build()));
         assertRefused("ids[1] must be in [0, 100), got 100", () -> scorer.submit(new int[] {1, 100}, defaults));
         assertRefused("ids[0] must be in [0, 100), got -1", () -> scorer.submit(new int[] {-1, 1}, defaults));

@@ -15,6 +15,8 @@ import java.util.stream.LongStream;
  * @param outputTokenThroughput output tokens per second
  * @param goodput requests per second that keep the limits; equal to {@code requestThroughput} if there are none
  * @param deviceIdleShare of the duration in which the device had no step to work on; empty if the device does not tell
+ * @param candidateTokens candidates of speculative decoding that were verified
+ * @param acceptedTokens candidates that were accepted; they count as output too
  * @param ttftMillis time to first token
  * @param itlMillis gaps between tokens
  * @param tpotMillis time per output token
@@ -29,6 +31,8 @@ public record Summary(
         double outputTokenThroughput,
         double goodput,
         OptionalDouble deviceIdleShare,
+        long candidateTokens,
+        long acceptedTokens,
         Distribution ttftMillis,
         Distribution itlMillis,
         Distribution tpotMillis,
@@ -51,17 +55,25 @@ public record Summary(
     }
 
     /**
+     * What the steps of a measurement did. Immutable.
+     *
+     * @param deviceNanos how long the device worked, 0 if it does not tell
+     * @param candidateTokens candidates that were verified
+     * @param acceptedTokens candidates that were accepted
+     */
+    public record Steps(long deviceNanos, long candidateTokens, long acceptedTokens) {}
+
+    /**
      * Computes the numbers.
      *
      * @param traces of the requests that finished
      * @param failed how many others there were
      * @param durationNanos from the first arrival to the last end, idle time between separate runs left out
-     * @param deviceNanos how long of it the device worked, 0 if it does not tell
+     * @param steps what the steps did
      * @param limits for goodput
      * @return the summary
      */
-    public static Summary of(
-            List<RequestTrace> traces, int failed, long durationNanos, long deviceNanos, Limits limits) {
+    public static Summary of(List<RequestTrace> traces, int failed, long durationNanos, Steps steps, Limits limits) {
         double seconds = durationNanos / 1e9;
         long tokens =
                 traces.stream().mapToLong(trace -> trace.tokenNanos().length).sum();
@@ -73,7 +85,11 @@ public record Summary(
                 traces.size() / seconds,
                 tokens / seconds,
                 traces.stream().filter(limits::areKeptBy).count() / seconds,
-                deviceNanos == 0 ? OptionalDouble.empty() : OptionalDouble.of(1 - (double) deviceNanos / durationNanos),
+                steps.deviceNanos == 0
+                        ? OptionalDouble.empty()
+                        : OptionalDouble.of(1 - (double) steps.deviceNanos / durationNanos),
+                steps.candidateTokens,
+                steps.acceptedTokens,
                 Distribution.of(traces.stream()
                         .mapToDouble(trace -> trace.ttftNanos() / 1e6)
                         .toArray()),

@@ -11,6 +11,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
 
 /**
@@ -49,32 +50,30 @@ public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
     }
 
     /**
-     * Requests with prompts of random tokens. They generate exactly as many tokens as they ask for.
+     * Requests that generate exactly as many tokens as they ask for.
      *
      * @param count how many
-     * @param inputLength tokens of each prompt
+     * @param prompts makes the prompt of each, [T] token ids
      * @param minOutputLength fewest new tokens
      * @param maxOutputLength most new tokens; the lengths are equally likely
      * @param requestsPerSecond rate of a Poisson process; {@link Double#POSITIVE_INFINITY} for all at once
-     * @param vocabSize of the model
      * @param sampling all but {@code maxNewTokens}, {@code ignoreEos} and the seed
-     * @param random source of it all
+     * @param random source of lengths, seeds and arrivals
      * @return the workload
      */
-    public static Workload random(
+    public static Workload of(
             int count,
-            int inputLength,
+            Supplier<int[]> prompts,
             int minOutputLength,
             int maxOutputLength,
             double requestsPerSecond,
-            int vocabSize,
             SamplingParams sampling,
             RandomGenerator random) {
         List<GenerationRequest> requests = new ArrayList<>();
         long[] arrivals = new long[count];
         double seconds = 0;
         for (int i = 0; i < count; i++) {
-            int[] prompt = random.ints(inputLength, 0, vocabSize).toArray();
+            int[] prompt = prompts.get();
             SamplingParams own = sampling.toBuilder()
                     .maxNewTokens(random.nextInt(minOutputLength, maxOutputLength + 1))
                     .ignoreEos(true)

@@ -34,6 +34,11 @@ final class ErrorText {
             "stopStrings", List.of("--stop"),
             "promptTokenIds", List.of("--prompt-ids", "--prompt"),
             "cudaGraphs", List.of("--no-cuda-graphs"),
+            "text", List.of("--text", "--file"),
+            "prompt", List.of("--prompt", "--prompt-file"),
+            "stopTokenIds", List.of("--stop-ids"),
+            "inputLen", List.of("--input-len", "--prompt-file"),
+            "endOfTextInFront", List.of("--bos"),
             "batchSize", List.of("--batch-size", "--max-batch-size", "--prompts"),
             "maxBatchSize", List.of("--max-batch-size", "--batch-size", "--prompts"));
 

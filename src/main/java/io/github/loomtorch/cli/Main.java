@@ -19,9 +19,10 @@ import picocli.CommandLine.ScopeType;
 @Command(
         name = "loomtorch",
         header = "GPT-2 in the JVM, on libtorch.",
-        description = "Text out of a GPT-2 model, one prompt at a time or in batches.",
+        description = "Text out of a GPT-2 model, and how probable it finds texts.",
         subcommands = {
             GenerateCommand.class,
+            ScoreCommand.class,
             ServeCommand.class,
             TokenizeCommand.class,
             ExportCommand.class,

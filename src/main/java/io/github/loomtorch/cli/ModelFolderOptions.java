@@ -16,7 +16,7 @@ final class ModelFolderOptions {
     private static final Path DEFAULT = Path.of("models", "tales");
 
     @Option(
-            names = "--model",
+            names = {"-m", "--model"},
             paramLabel = "DIR|NAME",
             converter = Converter.class,
             description = "Model directory: config.json with model.safetensors, pytorch_model.bin (each in one file or"

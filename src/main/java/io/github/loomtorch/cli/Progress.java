@@ -10,6 +10,9 @@ import picocli.CommandLine.Help;
 
 /** A bar on standard error, if that is a terminal. Thread-safe. */
 final class Progress implements AutoCloseable {
+    /** For steps that nobody has counted. */
+    static final long UNKNOWN = -1;
+
     private static final int WIDTH = 80;
 
     private final @Nullable ProgressBar bar; // null without a terminal

@@ -46,6 +46,10 @@ final class Report {
         out.println(title);
     }
 
+    boolean isWithoutResults() {
+        return results.isEmpty();
+    }
+
     /** Adds and prints a setting. */
     void setting(String name, String value) {
         settings.put(name, value);
@@ -74,19 +78,17 @@ final class Report {
                                 + params.topP() + ", min-p " + params.minP());
     }
 
-    /** Adds the results of a scheduler; if requests failed, prints how many and why at once. */
-    void result(SchedulerKind scheduler, Workload.Outcome outcome, long deviceNanos, Summary.Limits limits) {
-        String name = NamedConverter.nameOf(scheduler);
+    /** Adds the results of a column; if requests failed, prints how many and why at once. */
+    void result(String name, Workload.Outcome outcome, Summary.Steps steps, Summary.Limits limits) {
         results.put(
-                name,
-                Summary.of(outcome.traces(), outcome.failures().size(), outcome.durationNanos(), deviceNanos, limits));
+                name, Summary.of(outcome.traces(), outcome.failures().size(), outcome.durationNanos(), steps, limits));
         if (!outcome.failures().isEmpty()) {
             out.println("  " + name + ": " + outcome.failures().size() + " failed, the first: "
                     + outcome.failures().get(0).getMessage());
         }
     }
 
-    /** Prints a column for each scheduler. */
+    /** Prints the columns. */
     void printResults() {
         List<Map<String, Object>> columns =
                 results.values().stream().map(Report::fields).toList();
@@ -156,6 +158,8 @@ final class Report {
         fields.put("output_tokens_per_s", summary.outputTokenThroughput());
         fields.put("goodput_requests_per_s", summary.goodput());
         fields.put("device_idle_share", known(summary.deviceIdleShare()));
+        fields.put("candidate_tokens", summary.candidateTokens());
+        fields.put("accepted_tokens", summary.acceptedTokens());
         put(fields, "ttft", summary.ttftMillis());
         put(fields, "itl", summary.itlMillis());
         put(fields, "tpot", summary.tpotMillis());

@@ -2,13 +2,14 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.request.SamplingParams;
 import java.util.List;
+import java.util.Set;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** How tokens are sampled, and when a generation ends. */
 final class SamplingOptions {
     @Option(
-            names = "--max-new-tokens",
+            names = {"-l", "--max-new-tokens"},
             paramLabel = "N",
             description = "Most tokens to generate (default: ${DEFAULT-VALUE}).")
     private int maxNewTokens = SamplingParams.creative().maxNewTokens();
@@ -17,7 +18,7 @@ final class SamplingOptions {
     private DistributionOptions distribution;
 
     @Option(
-            names = "--seed",
+            names = {"-s", "--seed"},
             paramLabel = "S",
             description = "Seed of the random numbers (default: a new one each time).")
     private Long seed;
@@ -28,6 +29,13 @@ final class SamplingOptions {
             description = "End at this text, which is not part of the output. May be given several times.")
     private List<String> stop = List.of();
 
+    @Option(
+            names = "--stop-ids",
+            paramLabel = "IDS",
+            split = ",",
+            description = "End at one of these token ids, separated by commas, as at an end-of-text token.")
+    private Set<Integer> stopIds = Set.of();
+
     @Option(names = "--ignore-eos", description = "Go on after an end-of-text token.")
     private boolean ignoreEos;
 
@@ -37,6 +45,7 @@ final class SamplingOptions {
                 .builder()
                 .maxNewTokens(maxNewTokens)
                 .stopStrings(stop)
+                .stopTokenIds(stopIds)
                 .ignoreEos(ignoreEos);
         return seed == null ? sampling : sampling.seed(seed);
     }

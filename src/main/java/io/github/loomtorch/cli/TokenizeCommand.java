@@ -1,23 +1,14 @@
 package io.github.loomtorch.cli;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import java.io.BufferedInputStream;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.io.InputStream;
 import java.io.PrintWriter;
-import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
-import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -37,7 +28,7 @@ import picocli.CommandLine.Spec;
             "  echo '\"Hello world\"' | loomtorch tokenize --jsonl"
         })
 final class TokenizeCommand implements Callable<Integer> {
-    private static final String STDIN = "standard input";
+    private static final ObjectMapper JSON = new ObjectMapper();
 
     @Spec
     private CommandSpec spec;
@@ -75,11 +66,12 @@ final class TokenizeCommand implements Callable<Integer> {
         }
         tokenizer = model.isNamed() ? tokenizerOptions.load(model.open()) : tokenizerOptions.load();
         out = spec.commandLine().getOut();
-        InputStream in = new BufferedInputStream(System.in);
-        if (jsonl) {
-            convertLines(in);
-        } else {
-            String text = arguments.isEmpty() ? utf8(in.readAllBytes(), STDIN) : String.join(" ", arguments);
+        try (InputLines in = InputLines.open(InputLines.STANDARD_INPUT)) {
+            if (jsonl) {
+                convertLines(in);
+                return 0;
+            }
+            String text = arguments.isEmpty() ? in.rest() : String.join(" ", arguments);
             if (decode) {
                 out.print(tokenizer.decode(parseIds(text)));
             } else {
@@ -108,25 +100,11 @@ final class TokenizeCommand implements Callable<Integer> {
                 .toArray();
     }
 
-    private void convertLines(InputStream in) throws IOException {
-        JsonMapper json = JsonMapper.builder()
-                .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
-                .build();
-        byte[] line;
-        for (int number = 1; (line = readLine(in)) != null; number++) {
-            String where = STDIN + " line " + number;
-            JsonNode value;
-            try {
-                value = json.readTree(utf8(line, where));
-            } catch (JsonProcessingException e) {
-                throw new IOException(
-                        ErrorText.cut(
-                                where + ": expected " + wanted() + ", got bad JSON: " + e.getOriginalMessage(),
-                                utf8(line, where)),
-                        e);
-            }
-            Object converted = decode ? tokenizer.decode(ids(value, where)) : encode(text(value, where));
-            out.println(json.writeValueAsString(converted));
+    private void convertLines(InputLines in) throws IOException {
+        while (in.next()) {
+            JsonNode value = in.json(wanted());
+            Object converted = decode ? tokenizer.decode(ids(value, in.where())) : encode(text(value, in.where()));
+            out.println(JSON.writeValueAsString(converted));
             if (out.checkError()) { // flushes too: a program at the other end may wait for this line
                 return;
             }
@@ -139,7 +117,7 @@ final class TokenizeCommand implements Callable<Integer> {
 
     private String text(JsonNode value, String where) throws IOException {
         if (!value.isTextual()) {
-            throw mismatch(value, where);
+            throw InputLines.mismatch(value, where, wanted());
         }
         return value.textValue();
     }
@@ -147,12 +125,12 @@ final class TokenizeCommand implements Callable<Integer> {
     private int[] ids(JsonNode value, String where) throws IOException {
         int[] ids = new int[value.size()];
         if (!value.isArray()) {
-            throw mismatch(value, where);
+            throw InputLines.mismatch(value, where, wanted());
         }
         for (int i = 0; i < ids.length; i++) {
             JsonNode id = value.get(i);
             if (!id.isIntegralNumber() || !id.canConvertToInt()) {
-                throw mismatch(id, where + " element " + i);
+                throw InputLines.mismatch(id, where + " element " + i, wanted());
             }
             ids[i] = id.intValue();
             if (ids[i] < 0 || ids[i] >= tokenizer.vocabSize()) {
@@ -161,34 +139,5 @@ final class TokenizeCommand implements Callable<Integer> {
             }
         }
         return ids;
-    }
-
-    private IOException mismatch(JsonNode value, String where) {
-        String got = value.isMissingNode() ? "an empty line" : value.toString();
-        return new IOException(ErrorText.cut(where + ": expected " + wanted() + ", got " + got, got));
-    }
-
-    /** The bytes up to the next line feed or the end; null at the end. */
-    private static byte @Nullable [] readLine(InputStream in) throws IOException {
-        ByteArrayOutputStream line = new ByteArrayOutputStream();
-        int b = in.read();
-        if (b < 0) {
-            return null;
-        }
-        for (; b >= 0 && b != '\n'; b = in.read()) {
-            line.write(b);
-        }
-        return line.toByteArray();
-    }
-
-    private static String utf8(byte[] bytes, String where) throws IOException {
-        try {
-            return StandardCharsets.UTF_8
-                    .newDecoder()
-                    .decode(ByteBuffer.wrap(bytes))
-                    .toString();
-        } catch (CharacterCodingException e) {
-            throw new IOException(where + ": expected UTF-8, got malformed bytes", e);
-        }
     }
 }

@@ -5,6 +5,7 @@ import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Optional;
 import picocli.CommandLine.Option;
 
 /** Which tokenizer. */
@@ -27,6 +28,11 @@ final class TokenizerOptions {
     /** The tokenizer that was named, else GPT-2's. */
     Tokenizer load() throws IOException {
         return tokenizer == null ? BpeTokenizer.gpt2() : BpeTokenizer.load(tokenizer);
+    }
+
+    /** The tokenizer that was named. */
+    Optional<Path> named() {
+        return Optional.ofNullable(tokenizer);
     }
 
     /** Whether the tokenizer was named, or lies beside the model. */

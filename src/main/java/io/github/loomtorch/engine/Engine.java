@@ -104,7 +104,7 @@ public final class Engine implements AutoCloseable {
     public Engine(CausalLm lm, Tokenizer tokenizer, EngineOptions options, Clock clock, Executor callbacks) {
         this(lm, options, clock, callbacks, true, sampling -> new DecodedText(tokenizer, lm.endOfTextIds(), sampling));
         Objects.requireNonNull(tokenizer, "tokenizer");
-        lm.wordStarts(WordStarts.of(tokenizer, endOfTextIds, vocabSize));
+        lm.wordStarts(new WordStarts(tokenizer, endOfTextIds).table(vocabSize));
     }
 
     /**

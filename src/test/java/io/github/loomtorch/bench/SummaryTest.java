@@ -42,18 +42,22 @@ class SummaryTest {
         assertEquals(10 * MILLI, trace.tpotNanos());
     }
 
+    private static Summary.Steps steps(long deviceNanos) {
+        return new Summary.Steps(deviceNanos, 7, 3);
+    }
+
     @Test
     void aSingleTokenHasNoTimePerOutputToken() {
         assertEquals(0, trace(10, 25).tpotNanos());
         Summary summary =
-                Summary.of(List.of(trace(10, 25), trace(0, 10, 14)), 0, 1_000 * MILLI, 0, Summary.Limits.NONE);
+                Summary.of(List.of(trace(10, 25), trace(0, 10, 14)), 0, 1_000 * MILLI, steps(0), Summary.Limits.NONE);
         assertEquals(new Distribution(4, 4, 4), summary.tpotMillis());
     }
 
     @Test
     void throughputIsOfTheWholeDurationAndFailedRequestsDoNotCount() {
         Summary summary = Summary.of(
-                List.of(trace(0, 10, 20, 40), trace(0, 20)), 3, 2_000 * MILLI, 500 * MILLI, Summary.Limits.NONE);
+                List.of(trace(0, 10, 20, 40), trace(0, 20)), 3, 2_000 * MILLI, steps(500 * MILLI), Summary.Limits.NONE);
         assertEquals(2, summary.completed());
         assertEquals(3, summary.failed());
         assertEquals(4, summary.outputTokens());
@@ -62,6 +66,8 @@ class SummaryTest {
         assertEquals(2, summary.outputTokenThroughput());
         assertEquals(1, summary.goodput());
         assertEquals(OptionalDouble.of(0.75), summary.deviceIdleShare());
+        assertEquals(7, summary.candidateTokens());
+        assertEquals(3, summary.acceptedTokens());
         assertEquals(15, summary.ttftMillis().mean());
         assertEquals(15, summary.itlMillis().mean());
         assertEquals(30, summary.e2elMillis().mean());
@@ -69,7 +75,7 @@ class SummaryTest {
 
     @Test
     void aDeviceThatDoesNotTellHasNoIdleShare() {
-        Summary summary = Summary.of(List.of(trace(0, 10)), 0, 1_000 * MILLI, 0, Summary.Limits.NONE);
+        Summary summary = Summary.of(List.of(trace(0, 10)), 0, 1_000 * MILLI, steps(0), Summary.Limits.NONE);
         assertEquals(OptionalDouble.empty(), summary.deviceIdleShare());
     }
 
@@ -82,7 +88,7 @@ class SummaryTest {
     }
 
     private static double goodput(List<RequestTrace> traces, OptionalDouble ttftMillis, OptionalDouble tpotMillis) {
-        return Summary.of(traces, 0, 1_000 * MILLI, 0, new Summary.Limits(ttftMillis, tpotMillis))
+        return Summary.of(traces, 0, 1_000 * MILLI, steps(0), new Summary.Limits(ttftMillis, tpotMillis))
                 .goodput();
     }
 }

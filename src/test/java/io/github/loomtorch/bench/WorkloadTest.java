@@ -23,15 +23,15 @@ import org.junit.jupiter.api.Timeout;
 @Timeout(60)
 class WorkloadTest {
     private static Workload workload(int count, double requestsPerSecond) {
-        return Workload.random(
+        SplittableRandom random = new SplittableRandom(7);
+        return Workload.of(
                 count,
-                10,
+                () -> random.ints(10, 0, FakeCausalLm.VOCAB_SIZE).toArray(),
                 2,
                 5,
                 requestsPerSecond,
-                FakeCausalLm.VOCAB_SIZE,
                 SamplingParams.greedy(1),
-                new SplittableRandom(7));
+                random);
     }
 
     private static Engine engine() {

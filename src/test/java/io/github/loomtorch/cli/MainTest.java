@@ -36,6 +36,7 @@ class MainTest {
             strings = {
                 "",
                 "generate",
+                "score",
                 "serve",
                 "tokenize",
                 "export",
@@ -65,7 +66,7 @@ class MainTest {
                 "generate --prompt x --min-p 2 | --min-p must be in [0, 1], got 2.0",
                 "generate --prompt x --json --top-logprobs 21 | --top-logprobs must be in [0, 20], got 21",
                 "generate --prompt x --json --top-logprobs -1 | --top-logprobs must be in [0, 20], got -1",
-                "generate --prompt x --top-logprobs 2 | --top-logprobs must be given together with --json",
+                "generate --prompt x --top-logprobs 2 | --top-logprobs must be given together with --json or --jsonl",
                 "generate --prompt x --stop= | --stop must not be empty, got \"\"",
                 "generate --prompt x --device gpu | --device must be auto, cpu, cuda or cuda:n, got gpu",
                 "generate --prompt x --page-size 24 | --page-size must be a power of two in [8, 256], got 24",
@@ -74,12 +75,23 @@ class MainTest {
                 "generate --prompt x --top-k many | Invalid value for option '--top-k': 'many' is not an int",
                 "generate --prompt-ids 1,x | Invalid value for option '--prompt-ids': expected integers separated by commas, got '1,x'",
                 "generate --prompt-ids= | Invalid value for option '--prompt-ids': expected integers separated by commas, got ''",
-                "generate | one of --prompt and --prompt-ids must be given, got neither",
-                "generate --prompt x --prompt-ids 1 | one of --prompt and --prompt-ids must be given, got both",
+                "generate | one of --prompt, --prompt-ids, --prompt-file and --jsonl must be given, got none",
+                "generate --prompt x --prompt-ids 1 | one of --prompt, --prompt-ids, --prompt-file and --jsonl must be given, got several",
+                "generate --jsonl --prompt x | --jsonl must not be given together with --prompt",
+                "generate --prompt x --repetition-penalty 0 | --repetition-penalty must be > 0 and finite, got 0.0",
+                "generate --prompt x --presence-penalty NaN | --presence-penalty must be finite, got NaN",
+                "generate --prompt x --frequency-penalty Infinity | --frequency-penalty must be finite, got Infinity",
+                "generate --prompt x --logit-bias 5=NaN | --logit-bias values must be finite or negative infinity, got NaN",
+                "generate --prompt x --stop-ids -1 | --stop-ids must be >= 0, got -1",
+                "generate --prompt x -n 0 | --n must be >= 1, got 0",
+                "generate --prompt x --timeout 0 | --timeout must be in (0, 1e9] seconds, got 0.0",
+                "generate --prompt x --speculate 4 | Invalid value for option '--speculate': expected ngram:K or N:K, got '4'",
+                "generate --prompt x --speculate ngram:33 | Invalid value for option '--speculate': candidates must be in [1, 32], got 33",
+                "generate --prompt x --speculate 17:4 | Invalid value for option '--speculate': ngram must be in [1, 16], got 17",
                 "generate --prompt= | --prompt must not be empty",
                 "generate --prompt --json --top-k -1 | --top-k must be >= 0, got -1",
                 "generate --prompt -- | Expected parameter for option '--prompt' but found '--'",
-                "generate --prompt-ids 1 --special | --special must be given together with --prompt",
+                "generate --prompt-ids 1 --special | --special must not be given together with --prompt-ids",
                 "generate --prompt x --typo 1 | unknown option '--typo'",
                 "generate --prompt x --tempurature=1 | unknown option '--tempurature=1'; did you mean --temperature?",
                 "generate --prompt x --topk 1 | unknown option '--topk'; did you mean --top-k?",
@@ -107,8 +119,16 @@ class MainTest {
                 "bench latency --warm-up-runs -1 | --warm-up-runs must be >= 0, got -1",
                 "bench latency --input-len 0 | --input-len must be >= 1, got 0",
                 "bench latency --input-len 1000 --output-len 100 | --input-len (1000) + --output-len (100) must be <= contextLength (1024), got 1100",
+                "bench latency --prompt-file models/tales/README.md --input-len 5 | --input-len must not be given together with --prompt-file",
                 "bench offline --request-rate 0 | --request-rate must be > 0, got 0.0",
                 "bench offline --output-len-min 200 | --output-len-min must be in [1, --output-len (128)], got 200",
+                "score | one of --text, --file and --jsonl must be given, got none",
+                "score --text x --file y | one of --text and --file must be given, got both",
+                "score --text x --jsonl | --jsonl must not be given together with --text",
+                "score --jsonl --json | --jsonl must not be given together with --json",
+                "score --text x --json --csv | --json must not be given together with --csv",
+                "score --text x --stride 0 | --stride must be >= 1, got 0",
+                "score --text x --max-batch-size 0 | --max-batch-size must be in [1, 1024], got 0",
                 "tokenize --jsonl x | --jsonl must read standard input, got the argument 'x'",
                 "tokenize --decode x | token id must be an integer, got 'x'",
                 "tokenize --decode 50257 | token id must be in [0, 50257), got 50257",
@@ -144,6 +164,11 @@ class MainTest {
                 "--tokenizer",
                 "--prompt",
                 "--prompt-ids",
+                "--text",
+                "--file",
+                "--prompt-file",
+                "--presence-penalty",
+                "--frequency-penalty",
                 "--stop",
                 "--seed",
                 "--output",
@@ -202,6 +227,9 @@ class MainTest {
         args.add(option + "=" + value);
         if (command.optionsMap().containsKey("--prompt")) {
             args.addAll(List.of("--prompt", "x", "--json"));
+        }
+        if (command.optionsMap().containsKey("--text")) {
+            args.addAll(List.of("--text", "x"));
         }
         if (command.optionsMap().containsKey("--arch") && !option.equals("--arch")) {
             args.addAll(List.of("--arch", "sm_90"));
@@ -266,6 +294,9 @@ class MainTest {
     @CsvSource(
             delimiter = '|',
             value = {
+                "score --file nowhere | nowhere: no such file or directory",
+                "score --text x --model ./nowhere | ./nowhere: expected a model directory, got nothing",
+                "generate --prompt-file nowhere | nowhere: no such file or directory",
                 "generate --model ./nowhere --prompt x | ./nowhere: expected a model directory, got nothing",
                 "export --model ./nowhere | ./nowhere: expected a model directory, got nothing",
                 "demo --model src | src: expected config.json, got a directory without it",

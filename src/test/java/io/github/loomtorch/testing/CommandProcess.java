@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
+import java.io.Writer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -100,6 +101,23 @@ public final class CommandProcess {
         } finally {
             process.destroyForcibly();
         }
+    }
+
+    /** Writes lines and waits for a line of output after each. */
+    public List<String> converse(List<String> lines) throws IOException {
+        Process process = start();
+        List<String> answers = new ArrayList<>();
+        try (Writer to = process.outputWriter(StandardCharsets.UTF_8);
+                BufferedReader from = process.inputReader(StandardCharsets.UTF_8)) {
+            for (String line : lines) {
+                to.write(line + "\n");
+                to.flush();
+                answers.add(from.readLine());
+            }
+        } finally {
+            process.destroyForcibly();
+        }
+        return answers;
     }
 
     private Process start() throws IOException {
