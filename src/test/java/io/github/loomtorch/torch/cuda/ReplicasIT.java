@@ -57,6 +57,7 @@ class ReplicasIT {
 
     @BeforeAll
     static void needTwoGpus() {
+        Libtorch.load();
         assumeTrue(Libtorch.cudaDeviceCount() >= 2, "this machine has not two GPUs");
     }
 
