@@ -5,6 +5,10 @@ import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.Resources;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUlaunchAttribute;
 import org.bytedeco.cuda.cudart.CUlaunchConfig;
@@ -41,36 +45,75 @@ final class CudaKernels implements AutoCloseable {
     }
 
     /**
-     * Loads a model's modules into the current GPU.
-     *
-     * @param set of the model on this GPU
-     * @param cache of compiled code
-     * @param stream where the kernels run
+     * Loads a model's modules into the current GPU. What the cache lacks is compiled at once, by as many threads as
+     * there are processors.
      */
-    record Loader(KernelSet set, KernelCache cache, CUstream_st stream) {
+    static final class Loader {
+        private final KernelSet set;
+        private final KernelCache cache;
+        private final CUstream_st stream;
+        private final String compiler; // its version
+        private final Map<String, CompletableFuture<byte[]>> compiling = new HashMap<>(); // by key
 
         /**
-         * Loads NVRTC.
+         * Loads NVRTC and begins to compile.
          *
-         * @throws KernelsUnavailableException if it is missing
+         * @param set of the model on this GPU
+         * @param cache of compiled code
+         * @param stream where the kernels run
+         * @throws KernelsUnavailableException if NVRTC is missing
          */
-        Loader {
+        Loader(KernelSet set, KernelCache cache, CUstream_st stream) {
             KernelCompiler.load();
+            this.set = set;
+            this.cache = cache;
+            this.stream = stream;
+            compiler = KernelCompiler.version();
+            for (KernelModule module : set.modules()) {
+                String key = module.key(compiler);
+                if (cache.read(key).length == 0) {
+                    compiling.put(key, CompletableFuture.supplyAsync(() -> compile(key, module)));
+                }
+            }
+        }
+
+        KernelSet set() {
+            return set;
+        }
+
+        CUstream_st stream() {
+            return stream;
+        }
+
+        private byte[] compile(String key, KernelModule module) {
+            return cache.compile(key, () -> KernelCompiler.compile(module));
         }
 
         /**
-         * Compiles a module, or takes it from the cache, and loads it.
+         * Takes a module's code from the compiler or the cache, and loads it.
          *
          * @return to be closed by the caller
          * @throws KernelsUnavailableException if NVRTC refuses the source
          * @throws TorchException if the compiled code cannot be loaded
          */
         CudaKernels load(KernelModule module) {
-            CUmod_st loaded = cache.load(
-                    module.key(KernelCompiler.version()),
-                    () -> KernelCompiler.compile(module),
-                    code -> loadModule(module.name(), code));
+            String key = module.key(compiler);
+            CompletableFuture<byte[]> code = compiling.remove(key);
+            CUmod_st loaded = code == null
+                    ? cache.load(key, () -> KernelCompiler.compile(module), kept -> loadModule(module.name(), kept))
+                    : loadModule(module.name(), join(code));
             return new CudaKernels(loaded, stream, set.gpu().isAtLeast90());
+        }
+
+        private static byte[] join(CompletableFuture<byte[]> code) {
+            try {
+                return code.join();
+            } catch (CompletionException e) {
+                if (e.getCause() instanceof RuntimeException cause) {
+                    throw cause;
+                }
+                throw e;
+            }
         }
 
         private static CUmod_st loadModule(String name, byte[] code) {

@@ -46,14 +46,18 @@ final class KernelCache {
                 LOG.warn("{} could not be loaded and is compiled again: {}", file(key), e.getMessage());
             }
         }
+        return loader.apply(compile(key, compiler));
+    }
+
+    /** Compiles, and keeps the code if the folder can be written. */
+    byte[] compile(String key, Supplier<byte[]> compiler) {
         byte[] code = compiler.get();
-        M loaded = loader.apply(code);
         try {
             store(key, code);
         } catch (IOException e) {
             LOG.warn("compiled kernels could not be kept in {}: {}", folder, e.toString());
         }
-        return loaded;
+        return code;
     }
 
     /** Where a key's code is kept. */
