@@ -21,7 +21,7 @@ public final class CallbackExecutor implements Executor {
     private final Thread checker =
             Thread.ofPlatform().daemon().name("callback-checker").unstarted(this::check);
     private final AtomicBoolean started = new AtomicBoolean();
-    private volatile boolean idle; // the checker waits for a task
+    private volatile boolean idle; // the checker has parked, and the next task wakes it
 
     private CallbackExecutor() {}
 
@@ -68,23 +68,32 @@ public final class CallbackExecutor implements Executor {
         }
     }
 
+    /** Naps between two looks, so that whoever submits need not wake it; parks after a nap in which nothing came. */
     private void check() {
         while (true) {
-            Task first = tasks.peek();
-            if (first == null) {
-                idle = true;
-                if (tasks.isEmpty()) {
-                    LockSupport.park(this);
-                }
-                idle = false;
-            } else if (first.begun.get()) {
-                tasks.remove();
-            } else if (first.isStarved()) {
-                tasks.remove();
-                Thread.ofPlatform().daemon().name("callback").start(first);
-            } else {
-                LockSupport.parkNanos(this, CHECK_NANOS);
+            boolean quiet = removeBegun();
+            idle = quiet;
+            if (quiet && tasks.isEmpty()) {
+                LockSupport.park(this);
             }
+            idle = false;
+            LockSupport.parkNanos(this, CHECK_NANOS);
         }
+    }
+
+    /** Removes the tasks that have begun, and gives each starved one a platform thread; whether there were none. */
+    private boolean removeBegun() {
+        boolean none = true;
+        for (Task first = tasks.peek(); first != null; first = tasks.peek()) {
+            none = false;
+            if (!first.begun.get()) {
+                if (!first.isStarved()) {
+                    return false;
+                }
+                Thread.ofPlatform().daemon().name("callback").start(first);
+            }
+            tasks.remove();
+        }
+        return none;
     }
 }

@@ -12,13 +12,17 @@ import java.util.concurrent.atomic.AtomicReference;
  */
 public final class StepMonitor {
 
-    /**
-     * A call of the model.
-     *
-     * @param what the call and its step, for messages
-     * @param sinceNanos when it began, of {@link System#nanoTime}
-     */
-    public record Call(String what, long sinceNanos) {
+    /** A call of the model. Immutable; its description is made when it is asked for, not in each step. */
+    public static final class Call {
+        private final String name;
+        private final List<Chunk> step;
+        private final long sinceNanos = System.nanoTime();
+
+        private Call(String name, List<Chunk> step) {
+            this.name = name;
+            this.step = step;
+        }
+
         /**
          * How long it has taken.
          *
@@ -26,6 +30,17 @@ public final class StepMonitor {
          */
         public long elapsedNanos() {
             return System.nanoTime() - sinceNanos;
+        }
+
+        /**
+         * The call and its step, for messages.
+         *
+         * @return for example {@code launch of a decode step of 3 sequences}
+         */
+        public String what() {
+            boolean decodes = step.stream().allMatch(chunk -> chunk.count() == 1);
+            return name + " of a " + (decodes ? "decode" : "prefill") + " step of " + step.size()
+                    + (step.size() == 1 ? " sequence" : " sequences");
         }
     }
 
@@ -38,8 +53,8 @@ public final class StepMonitor {
         }
     }
 
-    private static final Call NONE = new Call("none", 0);
-    private static final Call ABANDONED = new Call("abandoned", 0);
+    private static final Call NONE = new Call("none", List.of());
+    private static final Call ABANDONED = new Call("abandoned", List.of());
 
     private final AtomicReference<Call> current = new AtomicReference<>(NONE);
     private volatile long returnedCalls; // written by the engine thread only
@@ -49,7 +64,7 @@ public final class StepMonitor {
     /** Makes a call on the engine thread. */
     @SuppressWarnings("Finally") // how an abandoned call ends interests nobody
     void call(String name, List<Chunk> step, Runnable call) {
-        Call own = new Call(name + " of a " + describe(step), System.nanoTime());
+        Call own = new Call(name, step);
         if (!current.compareAndSet(NONE, own)) {
             throw new AbandonedException();
         }
@@ -61,12 +76,6 @@ public final class StepMonitor {
             }
             returnedCalls++;
         }
-    }
-
-    private static String describe(List<Chunk> step) {
-        boolean decodes = step.stream().allMatch(chunk -> chunk.count() == 1);
-        return (decodes ? "decode" : "prefill") + " step of " + step.size()
-                + (step.size() == 1 ? " sequence" : " sequences");
     }
 
     /**

@@ -23,6 +23,9 @@ final class Room {
      * @throws CancellationException if the thread is interrupted while it waits; its interrupt flag stays set
      */
     boolean await(BooleanSupplier offer, Optional<Duration> timeout) {
+        if (offer.getAsBoolean()) {
+            return true; // the usual case, without the lock that the engine thread needs to signal
+        }
         lock.lock();
         try {
             long nanos = timeout.map(TimeUnit.NANOSECONDS::convert).orElse(1L);

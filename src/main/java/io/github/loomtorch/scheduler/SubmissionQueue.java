@@ -39,7 +39,7 @@ final class SubmissionQueue {
     /**
      * An empty queue.
      *
-     * @param wake called, with the lock held, when the engine thread has something to do
+     * @param wake called when the engine thread has something to do; not under the lock, which that thread then takes
      */
     SubmissionQueue(QueueOptions limits, Runnable wake) {
         this.limits = limits;
@@ -63,36 +63,45 @@ final class SubmissionQueue {
      * @throws RejectedExecutionException if the queue is full and rejects
      */
     boolean offer(QueuedRequest request) {
+        boolean isFirst;
         lock.lock();
         try {
             requireOpen();
             int tokens = request.sequence().maxLength();
-            if (!isFullFor(tokens)) {
-                add(request);
-                return true;
+            if (isFullFor(tokens)) {
+                if (limits.whenFull() == QueueOptions.WhenFull.REJECT) {
+                    throw new RejectedExecutionException(whyFull(tokens));
+                }
+                return false;
             }
-            if (limits.whenFull() == QueueOptions.WhenFull.REJECT) {
-                throw new RejectedExecutionException(whyFull(tokens));
-            }
-            return false;
+            isFirst = add(request);
         } finally {
             lock.unlock();
         }
+        if (isFirst) {
+            wake.run();
+        }
+        return true;
     }
 
     /**
      * Queues a request that another engine can no longer run, whatever the limits; false if it is too late for that.
      */
     boolean adopt(QueuedRequest request) {
+        boolean isFirst;
         lock.lock();
         try {
-            if (!ended) {
-                add(request);
+            if (ended) {
+                return false;
             }
-            return !ended;
+            isFirst = add(request);
         } finally {
             lock.unlock();
         }
+        if (isFirst) {
+            wake.run();
+        }
+        return true;
     }
 
     private void requireOpen() {
@@ -117,16 +126,15 @@ final class SubmissionQueue {
                         + " more asked for (maxQueuedTokens=" + limits.maxQueuedTokens() + ")";
     }
 
-    private void add(QueuedRequest request) {
+    /** Whether it is the first that the engine thread has not taken: then that has to be woken. */
+    private boolean add(QueuedRequest request) {
         request.arrival(++arrivals);
         request.enter(this);
         present.add(request);
         inbox.add(request);
         queuedRequests++;
         queuedTokens += request.sequence().maxLength();
-        if (inbox.size() == 1) {
-            wake.run();
-        }
+        return inbox.size() == 1;
     }
 
     /** The requests that wait or run here; changes concurrently. */
@@ -145,10 +153,10 @@ final class SubmissionQueue {
         try {
             closed = true;
             cancelsAll |= cancel;
-            wake.run();
         } finally {
             lock.unlock();
         }
+        wake.run();
         room.signal();
     }
 

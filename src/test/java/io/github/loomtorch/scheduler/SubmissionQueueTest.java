@@ -13,9 +13,12 @@ import io.github.loomtorch.options.QueueOptions.WhenFull;
 import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.RecordingListener;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -46,6 +49,22 @@ class SubmissionQueueTest {
         assertEquals(List.of(), queue.take().requests());
         queue.offer(queued(1, 1));
         assertEquals(2, wakes.get());
+    }
+
+    /** The engine thread would wait for the lock at once, and be woken twice. */
+    @Test
+    void wakesTheEngineWhenTheQueueIsUnlocked() {
+        List<QueuedRequest> taken = new ArrayList<>();
+        AtomicReference<SubmissionQueue> queue = new AtomicReference<>();
+        queue.set(new SubmissionQueue(
+                QueueOptions.defaults(),
+                () -> CompletableFuture.runAsync(
+                                () -> taken.addAll(queue.get().take().requests()))
+                        .join()));
+        QueuedRequest request = queued(1, 1);
+        queue.get().offer(request);
+        assertEquals(List.of(request), taken);
+        queue.get().close(false);
     }
 
     @Test
