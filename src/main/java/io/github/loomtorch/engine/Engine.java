@@ -193,7 +193,7 @@ public final class Engine implements AutoCloseable {
         }
         Admission admission = batch.tryAdmit(sequence);
         if (admission == Admission.ADMITTED) {
-            sequence.output().started(clock.nanoTime());
+            sequence.output().started(clock.nanoTime(), sequence.computed());
             steps.countReused(sequence.computed());
         }
         return admission;

@@ -1,7 +1,9 @@
 package io.github.loomtorch.engine;
 
 import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.PositionScore;
 import io.github.loomtorch.request.TokenEvent;
+import java.util.List;
 
 /**
  * Receives what one sequence produces: its tokens in order, then one of the two ends, once. Called on the engine thread
@@ -26,6 +28,13 @@ public interface SequenceListener {
      * @param tokens how many of its tokens are
      */
     default void onPromptComputed(int tokens) {}
+
+    /**
+     * The scores of the prompt are known. Called once, before the first token, if there are some.
+     *
+     * @param scores one for each scored token
+     */
+    default void onPromptScored(List<PositionScore> scores) {}
 
     /**
      * A token was sampled.

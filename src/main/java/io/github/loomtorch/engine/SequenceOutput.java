@@ -37,6 +37,8 @@ final class SequenceOutput {
 
     private final long submittedNanos;
     private boolean started;
+    private int cachedPromptTokens;
+    private boolean publishedScores;
     private long startedNanos;
     private long firstTokenNanos;
     private long endedNanos;
@@ -68,10 +70,11 @@ final class SequenceOutput {
                 .toArray();
     }
 
-    /** The sequence was admitted; only the first time counts, whatever preempts it later. */
-    void started(long now) {
+    /** The sequence was admitted with so many tokens in the cache; only the first time counts, whatever preempts it. */
+    void started(long now, int cachedTokens) {
         if (!started) {
             started = true;
+            cachedPromptTokens = cachedTokens;
             ids = new int[request.sampling().maxNewTokens()];
             startedNanos = now;
         }
@@ -144,6 +147,10 @@ final class SequenceOutput {
             publishedPrompt = promptComputed;
             listener.onPromptComputed(promptComputed);
         }
+        if (!publishedScores && scoredTokens > 0 && promptScores.size() == scoredTokens) {
+            publishedScores = true;
+            listener.onPromptScored(List.copyOf(promptScores));
+        }
         while (published < count) {
             int index = published++;
             if (!hasStopStrings()) {
@@ -185,6 +192,7 @@ final class SequenceOutput {
                 seed,
                 logprobs,
                 promptScores,
+                cachedPromptTokens,
                 timings,
                 0);
     }

@@ -18,6 +18,7 @@ import java.util.Objects;
  * @param logprobs one per output token, empty if {@link SamplingParams#topLogprobs()} is
  * @param promptScores one per scored token of the prompt, from {@link PromptScoring#firstToken()} on; fewer if the
  *     generation was cancelled or its deadline passed, empty if {@link SamplingParams#promptScoring()} is
+ * @param cachedPromptTokens tokens of the prompt that were taken from the prefix cache when it first ran
  * @param timings when it was submitted, started and finished
  * @param batchNumber the batch that ran it, counted by its scheduler from 1; 0 if the scheduler has no batches
  */
@@ -29,6 +30,7 @@ public record Completion(
         long seed,
         List<TokenLogprobs> logprobs,
         List<PositionScore> promptScores,
+        int cachedPromptTokens,
         RequestTimings timings,
         int batchNumber) {
 
@@ -68,7 +70,16 @@ public record Completion(
      */
     public Completion withBatchNumber(int batchNumber) {
         return new Completion(
-                promptTokenIds, outputTokenIds, text, finishReason, seed, logprobs, promptScores, timings, batchNumber);
+                promptTokenIds,
+                outputTokenIds,
+                text,
+                finishReason,
+                seed,
+                logprobs,
+                promptScores,
+                cachedPromptTokens,
+                timings,
+                batchNumber);
     }
 
     @Override
@@ -81,6 +92,7 @@ public record Completion(
                 && seed == that.seed
                 && logprobs.equals(that.logprobs)
                 && promptScores.equals(that.promptScores)
+                && cachedPromptTokens == that.cachedPromptTokens
                 && timings.equals(that.timings)
                 && batchNumber == that.batchNumber;
     }
@@ -95,6 +107,7 @@ public record Completion(
                 seed,
                 logprobs,
                 promptScores,
+                cachedPromptTokens,
                 timings,
                 batchNumber);
     }
@@ -103,7 +116,8 @@ public record Completion(
     public String toString() {
         return "Completion[promptTokenIds=" + Arrays.toString(promptTokenIds) + ", outputTokenIds="
                 + Arrays.toString(outputTokenIds) + ", text=" + text + ", finishReason=" + finishReason + ", seed="
-                + seed + ", logprobs=" + logprobs + ", promptScores=" + promptScores + ", timings=" + timings
+                + seed + ", logprobs=" + logprobs + ", promptScores=" + promptScores + ", cachedPromptTokens="
+                + cachedPromptTokens + ", timings=" + timings
                 + ", batchNumber=" + batchNumber + "]";
     }
 }

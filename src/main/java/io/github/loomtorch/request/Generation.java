@@ -1,6 +1,7 @@
 package io.github.loomtorch.request;
 
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -56,6 +57,13 @@ public interface Generation {
      * @return from 0 to the prompt's length, or one less if it is only scored; never decreases
      */
     int promptTokensComputed();
+
+    /**
+     * The scores of the prompt, once all are known; they are when the first token is. Does not block.
+     *
+     * @return one for each scored token, see {@link Completion#promptScores()}; empty before
+     */
+    List<PositionScore> promptScores();
 
     /**
      * The tokens, for a loop that waits for each; the loop ends with the generation. Leaving the loop early cancels

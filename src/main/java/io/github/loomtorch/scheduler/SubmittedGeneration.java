@@ -5,9 +5,11 @@ import io.github.loomtorch.engine.SequenceListener;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PositionScore;
 import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.request.TokenListener;
 import java.time.Duration;
+import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
@@ -31,6 +33,7 @@ final class SubmittedGeneration implements Generation, SequenceListener {
     private final TokenLog log = new TokenLog();
     private final QueuedRequest queued;
     private volatile int promptTokensComputed; // written by the engine
+    private volatile List<PositionScore> promptScores = List.of(); // written by the engine
 
     // Written once, before the log ends, and read after that.
     private @Nullable Completion result;
@@ -125,11 +128,21 @@ final class SubmittedGeneration implements Generation, SequenceListener {
         return promptTokensComputed;
     }
 
+    @Override
+    public List<PositionScore> promptScores() {
+        return promptScores;
+    }
+
     // What follows is called by the engine.
 
     @Override
     public void onPromptComputed(int tokens) {
         promptTokensComputed = tokens;
+    }
+
+    @Override
+    public void onPromptScored(List<PositionScore> scores) {
+        promptScores = scores;
     }
 
     @Override

@@ -33,6 +33,7 @@ class DemoPageTest {
                 0,
                 List.of(),
                 List.of(),
+                0,
                 new RequestTimings(0, 0, 1, 500_000_000),
                 3);
     }

@@ -20,6 +20,7 @@ class CompletionTest {
                 7,
                 List.of(new TokenLogprobs(-1, List.of())),
                 List.of(),
+                0,
                 new RequestTimings(1, 2, 3, 4),
                 5);
     }
