@@ -12,6 +12,7 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.scheduler.Schedulers;
+import io.github.loomtorch.server.ChatTemplates;
 import io.github.loomtorch.server.HttpServer;
 import io.github.loomtorch.server.MetricNames;
 import io.github.loomtorch.server.ServedModel;
@@ -34,11 +35,12 @@ import picocli.CommandLine.Option;
 
 @Command(
         name = "serve",
-        header = "Serves OpenAI's completions over HTTP.",
+        header = "Serves OpenAI's completions and chats over HTTP.",
         description = {
             "Listens, loads the model, and is ready when GET /ready says 200. SIGTERM ends it after the requests in flight.",
             "Several devices run a replica of the model each.",
-            "HTTP is not encrypted: beyond this machine, let a proxy add TLS."
+            "GET / is a page to try the model. Without --tls-key-store, HTTP is not encrypted: beyond this machine, use it or",
+            "let a proxy add TLS."
         },
         footer = {
             "  loomtorch serve --model gpt2",
@@ -67,6 +69,21 @@ final class ServeCommand implements Callable<Integer> {
             paramLabel = "FILE",
             description = "File with a key on each line, one of which clients must send (default: no key is needed).")
     private Path apiKeyFile;
+
+    @Option(
+            names = "--tls-key-store",
+            paramLabel = "FILE",
+            description = "Key store (PKCS #12 or JKS) with the certificate and key for TLS (default: no TLS).")
+    private Path tlsKeyStore;
+
+    @Option(
+            names = "--tls-password-file",
+            paramLabel = "FILE",
+            description = "File with the password of the key store (default: an empty password).")
+    private Path tlsPasswordFile;
+
+    @Option(names = "--log-prompts", description = "Log the prompt of each request.")
+    private boolean logPrompts;
 
     @Option(
             names = "--drain-seconds",
@@ -108,15 +125,15 @@ final class ServeCommand implements Callable<Integer> {
         List<ModelOptions> replicas = device.replicas(maxBatchSize);
         QueueOptions queue =
                 QueueOptions.builder().maxQueuedRequests(maxQueuedRequests).build();
-        ServerOptions options =
-                ServerOptions.builder().host(host).port(port).apiKeys(apiKeys()).build();
+        ServerOptions options = serverOptions();
         ModelDirectory directory = model.open();
         // A server's log is its only output.
         System.setProperty(LOGGER + "log.io.github.loomtorch.server", "info");
         System.setProperty(LOGGER + "showDateTime", "true");
         System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
         String name = model.name();
-        ServerMetrics metrics = new ServerMetrics(metricNames, name);
+        ServerMetrics metrics =
+                new ServerMetrics(metricNames, name, replicas.getFirst().pageSize());
         try (HttpServer server = HttpServer.start(options, Versions.loomtorch(), metrics)) {
             Tokenizer bpe = tokenizer.load(directory);
             String fingerprint = Fingerprint.of(directory, replicas);
@@ -135,7 +152,8 @@ final class ServeCommand implements Callable<Integer> {
                         bpe,
                         directory.config().contextLength(),
                         directory.config().vocabSize(),
-                        fingerprint));
+                        fingerprint,
+                        ChatTemplates.joinsTurns(directory.path())));
                 Runtime.getRuntime().addShutdownHook(new Thread(() -> end(server, scheduler), "shutdown"));
                 new CountDownLatch(1).await(); // until a signal ends the process
             }
@@ -158,6 +176,18 @@ final class ServeCommand implements Callable<Integer> {
         }
         server.close();
         scheduler.closeNow();
+    }
+
+    private ServerOptions serverOptions() throws IOException {
+        ServerOptions.Builder options =
+                ServerOptions.builder().host(host).port(port).apiKeys(apiKeys()).logPrompts(logPrompts);
+        if (tlsKeyStore != null) {
+            options.keyStore(tlsKeyStore);
+        }
+        if (tlsPasswordFile != null) {
+            options.keyStorePassword(Files.readString(tlsPasswordFile).strip());
+        }
+        return options.build();
     }
 
     private List<String> apiKeys() throws IOException {

@@ -60,10 +60,11 @@ final class HubFiles {
         if (!names.contains(CONFIG)) {
             throw HubFailure.permanent("expected config.json, got a model without it");
         }
-        List<String> chosen = new ArrayList<>(
-                Stream.concat(Stream.of(CONFIG, "generation_config.json"), BpeTokenizer.fileNames().stream())
-                        .filter(names::contains)
-                        .toList());
+        List<String> chosen = new ArrayList<>(Stream.concat(
+                        Stream.of(CONFIG, "generation_config.json", "chat_template.jinja"),
+                        BpeTokenizer.fileNames().stream())
+                .filter(names::contains)
+                .toList());
         for (Weights weights : WEIGHTS) {
             List<String> found = weights.in(names);
             if (!found.isEmpty()) {

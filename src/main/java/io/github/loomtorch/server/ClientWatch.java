@@ -16,8 +16,7 @@ import org.eclipse.jetty.util.BufferUtil;
  * connection, or the end. Made after the body was read. Confined to the thread of the request.
  */
 final class ClientWatch {
-    /** How often a thread that waits has to ask. */
-    static final long INTERVAL_MILLIS = 100;
+    private static final long INTERVAL_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
 
     private final Exchange exchange;
     private final boolean isHttp1;
@@ -34,11 +33,19 @@ final class ClientWatch {
         request.addIdleTimeoutListener(timeout -> false); // a request that waits for its turn is not idle
     }
 
+    /** How long a thread may wait before it calls {@link #hasLeft} again; &gt;= 0. */
+    long nanosToNextLook() {
+        return Math.max(0, lastProbeNanos + INTERVAL_NANOS - System.nanoTime());
+    }
+
     /** Whether the client has left; looks at most once an interval. */
     boolean hasLeft() {
         long now = System.nanoTime();
-        if (!left && isHttp1 && !mustClose && now - lastProbeNanos >= TimeUnit.MILLISECONDS.toNanos(INTERVAL_MILLIS)) {
-            lastProbeNanos = now;
+        if (now - lastProbeNanos < INTERVAL_NANOS) {
+            return left;
+        }
+        lastProbeNanos = now;
+        if (!left && isHttp1 && !mustClose) {
             probe();
         }
         return left;

@@ -8,7 +8,6 @@ import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.request.UnusableLogitsException;
 import java.io.IOException;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletionException;
@@ -16,13 +15,14 @@ import java.util.concurrent.Flow;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.eclipse.jetty.io.EofException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One call of {@code POST /v1/completions}: submits its prompts, and writes the answer when all have ended, or events
- * as tokens come. If the client leaves, everything is cancelled. Confined to the thread of the request, but for
- * {@link #abort}.
+ * One call of {@code POST /v1/completions} or {@code /v1/chat/completions}: submits its prompts, and writes the answer
+ * when all have ended, or events as tokens come. If the client leaves, everything is cancelled. Confined to the thread
+ * of the request, but for {@link #abort}.
  */
 final class CompletionCall {
     private final Exchange exchange;
@@ -31,7 +31,7 @@ final class CompletionCall {
     private final ServerMetrics metrics;
     private final String id;
     private final long createdSeconds;
-    private final List<ChoiceWriter> choices = new ArrayList<>();
+    private final List<Choice> choices = new ArrayList<>();
     private final List<Generation> generations = new ArrayList<>();
     private final BlockingQueue<News> news = new LinkedBlockingQueue<>();
     private volatile boolean aborted;
@@ -48,7 +48,7 @@ final class CompletionCall {
         this.model = model;
         this.request = request;
         this.metrics = metrics;
-        id = "cmpl-" + exchange.id();
+        id = request.answer().form().idPrefix() + exchange.id();
         createdSeconds = System.currentTimeMillis() / 1000;
     }
 
@@ -66,7 +66,7 @@ final class CompletionCall {
     void run() throws IOException {
         for (GenerationRequest prompt : request.requests()) {
             for (int i = 0; i < request.n(); i++) {
-                choices.add(new ChoiceWriter(choices.size(), prompt, request.answer(), model.tokenizer()));
+                choices.add(Choice.of(choices.size(), prompt, request.answer(), model.tokenizer()));
             }
         }
         ClientWatch client = new ClientWatch(exchange);
@@ -133,6 +133,7 @@ final class CompletionCall {
     /** Puts the tokens of a generation in the queue. At most the model's context of them wait there. */
     private final class Subscriber implements Flow.Subscriber<TokenEvent> {
         private final int choice;
+        private long lastNanos; // when the last token came; 0 before the first
 
         Subscriber(int choice) {
             this.choice = choice;
@@ -145,6 +146,11 @@ final class CompletionCall {
 
         @Override
         public void onNext(TokenEvent token) {
+            long now = System.nanoTime();
+            if (lastNanos != 0) {
+                metrics.betweenTokens(now - lastNanos);
+            }
+            lastNanos = now;
             news.add(new News(choice, token, null, null));
         }
 
@@ -181,8 +187,11 @@ final class CompletionCall {
                 batch.add(next(client));
                 news.drainTo(batch); // what came while the last event was written goes out together
                 for (News item : batch) {
-                    ChoiceWriter choice = choices.get(item.choice);
+                    Choice choice = choices.get(item.choice);
                     if (item.token != null) {
+                        if (choice.promptScores().isEmpty()) {
+                            choice.promptScored(generations.get(item.choice).promptScores());
+                        }
                         choice.add(item.token);
                     } else {
                         choice.end(completed(item));
@@ -216,7 +225,7 @@ final class CompletionCall {
     private News next(ClientWatch client) throws IOException {
         try {
             while (true) {
-                News item = news.poll(ClientWatch.INTERVAL_MILLIS, TimeUnit.MILLISECONDS);
+                News item = news.poll(client.nanosToNextLook(), TimeUnit.NANOSECONDS);
                 if (client.hasLeft()) {
                     throw new EofException("the client has left");
                 }
@@ -251,7 +260,7 @@ final class CompletionCall {
 
     private void writeHead(JsonGenerator json, boolean withFingerprint) throws IOException {
         json.writeStringField("id", id);
-        json.writeStringField("object", "text_completion");
+        json.writeStringField("object", request.answer().form().object(request.answer().stream()));
         json.writeNumberField("created", createdSeconds);
         json.writeStringField("model", model.name());
         if (withFingerprint) {
@@ -263,22 +272,22 @@ final class CompletionCall {
         json.writeStartObject();
         writeHead(json, true);
         json.writeArrayFieldStart("choices");
-        for (ChoiceWriter choice : choices) {
+        for (Choice choice : choices) {
             choice.write(json);
         }
         json.writeEndArray();
-        writeUsage(json, request.requests(), choices);
+        writeUsage(json, firstOfPrompts(), choices);
         json.writeEndObject();
     }
 
-    private void writeEvent(JsonGenerator json, ChoiceWriter choice, boolean isLast) throws IOException {
+    private void writeEvent(JsonGenerator json, Choice choice, boolean isLast) throws IOException {
         json.writeStartObject();
         writeHead(json, isLast);
         json.writeArrayFieldStart("choices");
         choice.write(json);
         json.writeEndArray();
         if (request.answer().usageAlways()) {
-            writeUsage(json, List.of(choice.request()), List.of(choice));
+            writeUsage(json, List.of(choice), List.of(choice));
         }
         json.writeEndObject();
     }
@@ -288,21 +297,37 @@ final class CompletionCall {
         writeHead(json, true);
         json.writeArrayFieldStart("choices");
         json.writeEndArray();
-        writeUsage(json, request.requests(), choices);
+        writeUsage(json, firstOfPrompts(), choices);
         json.writeEndObject();
     }
 
+    private List<Choice> firstOfPrompts() {
+        return IntStream.range(0, request.requests().size())
+                .mapToObj(prompt -> choices.get(prompt * request.n()))
+                .toList();
+    }
+
     /** A prompt counts once, however many continuations it has. */
-    private void writeUsage(JsonGenerator json, Collection<GenerationRequest> prompts, Collection<ChoiceWriter> counted)
+    private static void writeUsage(JsonGenerator json, List<Choice> ofPrompts, List<Choice> counted)
             throws IOException {
-        long prompt =
-                prompts.stream().mapToLong(one -> one.promptTokenIds().length).sum();
-        long completion =
-                counted.stream().mapToLong(ChoiceWriter::completionTokens).sum();
+        long prompt = ofPrompts.stream()
+                .mapToLong(choice -> choice.request().promptTokenIds().length)
+                .sum();
+        long completion = counted.stream().mapToLong(Choice::completionTokens).sum();
         json.writeObjectFieldStart("usage");
         json.writeNumberField("prompt_tokens", prompt);
         json.writeNumberField("completion_tokens", completion);
         json.writeNumberField("total_tokens", prompt + completion);
+        if (ofPrompts.stream().allMatch(choice -> choice.completion().isPresent())) {
+            json.writeObjectFieldStart("prompt_tokens_details");
+            json.writeNumberField(
+                    "cached_tokens",
+                    ofPrompts.stream()
+                            .mapToLong(
+                                    choice -> choice.completion().orElseThrow().cachedPromptTokens())
+                            .sum());
+            json.writeEndObject();
+        }
         json.writeEndObject();
     }
 }

@@ -14,7 +14,8 @@ import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * The body of {@code POST /v1/completions}: OpenAI's fields, and those of vLLM's that this engine honours. Immutable.
+ * What a body asks for. {@link #read} takes one of {@code POST /v1/completions}: OpenAI's fields, and those of vLLM's
+ * that this engine honours. Immutable.
  *
  * @param requests one for each prompt
  * @param n continuations of each prompt, &gt;= 1
@@ -27,6 +28,7 @@ record CompletionRequest(List<GenerationRequest> requests, int n, Answer answer)
     /**
      * What the answer holds, and how.
      *
+     * @param form of which endpoint
      * @param stream whether tokens are sent as they come, as events
      * @param usageAtEnd whether the stream's last event has the number of tokens
      * @param usageAlways whether each event has
@@ -39,6 +41,7 @@ record CompletionRequest(List<GenerationRequest> requests, int n, Answer answer)
      * @param tokensAsIds whether a token is written as {@code token_id:N} instead of its text
      */
     record Answer(
+            AnswerForm form,
             boolean stream,
             boolean usageAtEnd,
             boolean usageAlways,
@@ -73,14 +76,22 @@ record CompletionRequest(List<GenerationRequest> requests, int n, Answer answer)
      * @throws ApiException if a field is wrong: 400 and its name, or 404 for another model
      */
     static CompletionRequest read(JsonFields fields, ServedModel model, int maxChoices) {
+        checkModel(fields, model);
+        SamplingFields.refuseNotHonoured(fields);
+        int maxTokens = fields.integer("max_tokens", DEFAULT_MAX_TOKENS);
+        return of(fields, model, prompts(fields, model), maxTokens, answer(fields, maxTokens), maxChoices);
+    }
+
+    static void checkModel(JsonFields fields, ServedModel model) {
         Optional<String> name = fields.text("model");
         if (name.isPresent() && !name.get().equals(model.name())) {
             throw ApiException.noSuchModel(name.get(), model.name());
         }
-        SamplingFields.refuseNotHonoured(fields);
-        int maxTokens = fields.integer("max_tokens", DEFAULT_MAX_TOKENS);
-        Answer answer = answer(fields, maxTokens);
-        List<int[]> prompts = prompts(fields, model);
+    }
+
+    /** Reads the fields that all bodies have. */
+    static CompletionRequest of(
+            JsonFields fields, ServedModel model, List<int[]> prompts, int maxTokens, Answer answer, int maxChoices) {
         int n = fields.integer("n", 1);
         if (n < 1) {
             throw fields.bad("n", "be >= 1");
@@ -112,14 +123,11 @@ record CompletionRequest(List<GenerationRequest> requests, int n, Answer answer)
     }
 
     private static Answer answer(JsonFields fields, int maxTokens) {
-        boolean stream = fields.flag("stream", false);
-        if (fields.has("stream_options") && !stream) {
-            throw fields.bad("stream_options", "be absent without stream");
-        }
-        JsonFields streamOptions = fields.object("stream_options");
         boolean echo = fields.flag("echo", false);
-        Answer answer = new Answer(
-                stream,
+        JsonFields streamOptions = streamOptions(fields);
+        return new Answer(
+                AnswerForm.TEXT,
+                fields.flag("stream", false),
                 streamOptions.flag("include_usage", false),
                 streamOptions.flag("continuous_usage_stats", false),
                 echo,
@@ -128,13 +136,16 @@ record CompletionRequest(List<GenerationRequest> requests, int n, Answer answer)
                 !(echo && maxTokens == 0),
                 fields.flag("return_token_ids", false),
                 fields.flag("return_tokens_as_token_ids", false));
-        if (stream && answer.promptScoring().isPresent()) {
-            throw fields.bad("stream", "be false where the prompt's log-probabilities are asked for");
-        }
-        return answer;
     }
 
-    private static OptionalInt top(JsonFields fields, String name) {
+    static JsonFields streamOptions(JsonFields fields) {
+        if (fields.has("stream_options") && !fields.flag("stream", false)) {
+            throw fields.bad("stream_options", "be absent without stream");
+        }
+        return fields.object("stream_options");
+    }
+
+    static OptionalInt top(JsonFields fields, String name) {
         OptionalInt top = fields.integer(name);
         if (top.isPresent() && (top.getAsInt() < 0 || top.getAsInt() > SamplingParams.MAX_TOP_LOGPROBS)) {
             throw fields.bad(name, "be in [0, " + SamplingParams.MAX_TOP_LOGPROBS + "]");

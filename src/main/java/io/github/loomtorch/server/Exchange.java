@@ -79,6 +79,17 @@ final class Exchange {
         send(200, "application/json", json);
     }
 
+    /** Answers with a page that loads nothing but itself and talks to nobody but this server. */
+    void sendPage(byte[] html) {
+        response.getHeaders()
+                .put(
+                        "Content-Security-Policy",
+                        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
+                                + " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+        response.getHeaders().put("X-Content-Type-Options", "nosniff");
+        send(200, "text/html; charset=utf-8", html);
+    }
+
     /** Answers with a status and an empty body. */
     void sendStatus(int status) {
         response.setStatus(status);

@@ -2,6 +2,10 @@ package io.github.loomtorch.server;
 
 import java.io.IOException;
 import java.net.URI;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import org.eclipse.jetty.http2.server.HTTP2CServerConnectionFactory;
@@ -11,14 +15,15 @@ import org.eclipse.jetty.server.NetworkConnectionLimit;
 import org.eclipse.jetty.server.Server;
 import org.eclipse.jetty.server.ServerConnector;
 import org.eclipse.jetty.util.VirtualThreads;
+import org.eclipse.jetty.util.ssl.SslContextFactory;
 import org.eclipse.jetty.util.thread.QueuedThreadPool;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Serves one model over HTTP/1.1 and HTTP/2 without TLS. Its life: {@link #start} listens and answers 503,
- * {@link #serve} makes it ready, {@link #drain} refuses new requests and lets those in flight end, {@link #close} stops
- * it. Thread-safe.
+ * Serves one model over HTTP/1.1 and HTTP/2, or over HTTP/1.1 with TLS if there is a key store. Its life:
+ * {@link #start} listens and answers 503, {@link #serve} makes it ready, {@link #drain} refuses new requests and lets
+ * those in flight end, {@link #close} stops it. Thread-safe.
  */
 public final class HttpServer implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
@@ -28,6 +33,7 @@ public final class HttpServer implements AutoCloseable {
     private final Server server;
     private final ServerConnector connector;
     private final Routes routes;
+    private final LoadEvent loading = new LoadEvent();
 
     private HttpServer(ServerOptions options, String version, ServerMetrics metrics) {
         QueuedThreadPool threads = new QueuedThreadPool(MAX_PLATFORM_THREADS);
@@ -37,16 +43,26 @@ public final class HttpServer implements AutoCloseable {
         HttpConfiguration http = new HttpConfiguration();
         http.setSendServerVersion(false);
         http.setRequestHeaderSize(options.maxHeaderBytes());
-        connector =
-                new ServerConnector(server, new HttpConnectionFactory(http), new HTTP2CServerConnectionFactory(http));
+        HttpConnectionFactory http1 = new HttpConnectionFactory(http);
+        connector = options.keyStore().isPresent()
+                ? new ServerConnector(server, tls(options), http1)
+                : new ServerConnector(server, http1, new HTTP2CServerConnectionFactory(http));
         connector.setHost(options.host());
         connector.setPort(options.port());
         connector.setIdleTimeout(options.idleTimeout().toMillis());
         server.addConnector(connector);
         server.addBean(new NetworkConnectionLimit(options.maxConnections(), server));
         server.setErrorHandler(new JettyErrors());
+        loading.begin();
         routes = new Routes(options, version, metrics);
         server.setHandler(routes);
+    }
+
+    private static SslContextFactory.Server tls(ServerOptions options) {
+        SslContextFactory.Server tls = new SslContextFactory.Server();
+        tls.setKeyStorePath(options.keyStore().orElseThrow().toString());
+        tls.setKeyStorePassword(options.keyStorePassword());
+        return tls;
     }
 
     /**
@@ -56,9 +72,12 @@ public final class HttpServer implements AutoCloseable {
      * @param version of this software, as {@code GET /version} reports it
      * @param metrics published at {@code GET /metrics}
      * @return a server, to be closed
-     * @throws IOException if the address cannot be listened at
+     * @throws IOException if the address cannot be listened at, or the key store cannot be read
      */
     public static HttpServer start(ServerOptions options, String version, ServerMetrics metrics) throws IOException {
+        if (options.keyStore().isPresent()) {
+            checkKeyStore(options.keyStore().get(), options.keyStorePassword());
+        }
         HttpServer started = new HttpServer(options, version, metrics);
         try {
             started.server.start();
@@ -76,15 +95,34 @@ public final class HttpServer implements AutoCloseable {
         return started;
     }
 
+    private static void checkKeyStore(Path file, String password) throws IOException {
+        if (!Files.isRegularFile(file)) {
+            throw new IOException(
+                    file + ": expected a key store, got " + (Files.exists(file) ? "a directory" : "nothing"));
+        }
+        try {
+            KeyStore keys = KeyStore.getInstance(file.toFile(), password.toCharArray());
+            if (!keys.aliases().hasMoreElements()) {
+                throw new IOException(file + ": expected a certificate and its key, got an empty key store");
+            }
+        } catch (GeneralSecurityException | IOException e) {
+            throw new IOException(
+                    file + ": expected a key store in the PKCS #12 or JKS format and its password, got: "
+                            + e.getMessage(),
+                    e);
+        }
+    }
+
     /**
      * Where it listens.
      *
-     * @return {@code http://host:port/}
+     * @return {@code http://host:port/}, or {@code https} with TLS
      */
     public URI uri() {
         String host = connector.getHost();
         String bracketed = host.contains(":") && !host.startsWith("[") ? "[" + host + "]" : host;
-        return URI.create("http://" + bracketed + ":" + connector.getLocalPort() + "/");
+        String scheme = connector.getDefaultProtocol().startsWith("SSL") ? "https" : "http";
+        return URI.create(scheme + "://" + bracketed + ":" + connector.getLocalPort() + "/");
     }
 
     /**
@@ -94,6 +132,7 @@ public final class HttpServer implements AutoCloseable {
      */
     public void serve(ServedModel model) {
         routes.serve(model);
+        loading.commit(model);
         LOG.info("ready: model {}, at most {} tokens", model.name(), model.contextLength());
     }
 

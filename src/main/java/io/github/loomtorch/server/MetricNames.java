@@ -15,6 +15,7 @@ public enum MetricNames {
             Map.entry("kv_cache_usage_ratio", "kv_cache_usage_perc"),
             Map.entry("time_to_first_token", "time_to_first_token"),
             Map.entry("time_per_output_token", "request_time_per_output_token"),
+            Map.entry("inter_token_latency", "inter_token_latency"),
             Map.entry("request_duration", "e2e_request_latency"),
             Map.entry("request_queue_time", "request_queue_time"),
             Map.entry("request_prefill_time", "request_prefill_time"),

@@ -3,10 +3,13 @@ package io.github.loomtorch.server;
 import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -24,6 +27,8 @@ import org.slf4j.LoggerFactory;
 final class Routes extends Handler.Abstract {
     private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
 
+    private static final byte[] PAGE = page();
+
     private final ServerOptions options;
     private final List<byte[]> keyDigests;
     private final String version;
@@ -38,6 +43,14 @@ final class Routes extends Handler.Abstract {
         this.version = version;
         this.metrics = metrics;
         keyDigests = options.apiKeys().stream().map(Routes::digest).toList();
+    }
+
+    private static byte[] page() {
+        try (InputStream in = Objects.requireNonNull(Routes.class.getResourceAsStream("page.html"))) {
+            return in.readAllBytes();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     void serve(ServedModel served) {
@@ -112,16 +125,19 @@ final class Routes extends Handler.Abstract {
                 authorize(exchange);
                 sendModels(exchange, served());
             }
+            case "/" -> {
+                allow(exchange, "GET");
+                exchange.sendPage(PAGE);
+            }
             case "/v1/completions" -> {
                 allow(exchange, "POST");
                 authorize(exchange);
-                complete(exchange);
+                complete(exchange, CompletionRequest::read);
             }
             case "/v1/chat/completions" -> {
                 allow(exchange, "POST");
                 authorize(exchange);
-                throw ApiException.badRequest(
-                        "model " + served().name() + " has no chat template; use /v1/completions");
+                complete(exchange, ChatRequest::read);
             }
             case "/tokenize" -> {
                 allow(exchange, "POST");
@@ -189,13 +205,24 @@ final class Routes extends Handler.Abstract {
         return model.orElseThrow(() -> ApiException.unavailable("the model is loading"));
     }
 
-    private void complete(Exchange exchange) throws IOException {
+    /** Reads a body. */
+    private interface Reader {
+        CompletionRequest read(JsonFields fields, ServedModel model, int maxChoices);
+    }
+
+    private void complete(Exchange exchange, Reader reader) throws IOException {
         ServedModel served = served();
         if (draining) {
             throw ApiException.unavailable("the server is shutting down");
         }
         JsonFields fields = JsonFields.parse(exchange.body(options.maxBodyBytes()));
-        CompletionRequest request = CompletionRequest.read(fields, served, options.maxChoices());
+        if (options.logPrompts()) { // as JSON, so that no text of a prompt looks like a line of the log
+            LOG.info(
+                    "request {} prompt {}",
+                    exchange.id(),
+                    fields.has("messages") ? fields.get("messages") : fields.get("prompt"));
+        }
+        CompletionRequest request = reader.read(fields, served, options.maxChoices());
         CompletionCall call = new CompletionCall(exchange, served, request, metrics);
         running.add(call);
         try {

@@ -56,7 +56,12 @@ final class SamplingFields {
 
     /** Refuses a field that is known, not honoured, and not at its default. */
     static void refuseNotHonoured(JsonFields fields) {
-        NOT_HONOURED.forEach((name, defaults) -> {
+        refuseNotHonoured(fields, NOT_HONOURED);
+    }
+
+    /** Refuses a field that is not at one of the defaults given for its name. */
+    static void refuseNotHonoured(JsonFields fields, Map<String, List<String>> notHonoured) {
+        notHonoured.forEach((name, defaults) -> {
             if (fields.has(name) && !defaults.contains(fields.get(name).toString())) {
                 throw fields.bad(
                         name,

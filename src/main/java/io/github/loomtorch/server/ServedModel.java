@@ -13,9 +13,16 @@ import java.util.Objects;
  * @param contextLength most tokens of a prompt and its continuation together, &gt;= 1
  * @param vocabSize V of the model, &gt;= 1; the tokenizer may have fewer ids
  * @param fingerprint names what decides the tokens: version, weights, dtype, device
+ * @param joinsTurns whether the model takes chats: their messages, each followed by end-of-text
  */
 public record ServedModel(
-        String name, Scheduler scheduler, Tokenizer tokenizer, int contextLength, int vocabSize, String fingerprint) {
+        String name,
+        Scheduler scheduler,
+        Tokenizer tokenizer,
+        int contextLength,
+        int vocabSize,
+        String fingerprint,
+        boolean joinsTurns) {
 
     /** Validates. */
     public ServedModel {

@@ -42,6 +42,7 @@ public final class ServerMetrics {
 
     private final PrometheusMeterRegistry registry = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
     private final MetricNames names;
+    private final int pageSize;
     private final Tags model;
 
     private final AtomicInteger generations = new AtomicInteger(); // submitted and not ended
@@ -49,6 +50,7 @@ public final class ServerMetrics {
 
     private final Timer timeToFirstToken;
     private final Timer timePerOutputToken;
+    private final Timer interTokenLatency;
     private final Timer duration;
     private final Timer queueTime;
     private final Timer prefillTime;
@@ -72,13 +74,16 @@ public final class ServerMetrics {
      *
      * @param names under which they are published
      * @param modelName the value of the tag {@code model_name}
+     * @param pageSize tokens in a page of the KV cache, &gt;= 1
      */
-    public ServerMetrics(MetricNames names, String modelName) {
+    public ServerMetrics(MetricNames names, String modelName, int pageSize) {
         this.names = names;
+        this.pageSize = pageSize;
         registry.config().namingConvention(new VllmNames());
         model = Tags.of("model_name", modelName);
         timeToFirstToken = timer("time_to_first_token", "From submit to the first token, time in the queue included");
         timePerOutputToken = timer("time_per_output_token", "Mean time between the tokens of a request");
+        interTokenLatency = timer("inter_token_latency", "Between two tokens of a stream");
         duration = timer("request_duration", "From submit to the last token");
         queueTime = timer("request_queue_time", "From submit to the first step");
         prefillTime = timer("request_prefill_time", "From the first step to the first token");
@@ -154,6 +159,11 @@ public final class ServerMetrics {
         generations.incrementAndGet();
     }
 
+    /** So long after another, a token of a stream came. */
+    void betweenTokens(long nanos) {
+        interTokenLatency.record(nanos, TimeUnit.NANOSECONDS);
+    }
+
     /** A submitted request failed. */
     void failed() {
         generations.decrementAndGet();
@@ -170,6 +180,7 @@ public final class ServerMetrics {
         long prefill = timings.firstTokenNanos() - timings.startedNanos();
         promptTokens.increment(prompt);
         prefixQueries.increment(prompt);
+        prefixHits.increment(completion.cachedPromptTokens());
         promptTokensOfRequest.record(prompt);
         outputTokensOfRequest.record(output);
         duration.record(timings.e2elNanos(), TimeUnit.NANOSECONDS);
@@ -232,7 +243,6 @@ public final class ServerMetrics {
             pageCount = stats.pageCount();
             stepTime.record(stats.durationNanos(), TimeUnit.NANOSECONDS);
             outputTokens.increment(stats.sampledTokens());
-            prefixHits.increment(stats.reusedTokens());
             preemptions.increment(stats.preemptedSequences());
             failedSteps.increment(stats.failed() ? 1 : 0);
             StepEvent.commit(stats);
@@ -265,8 +275,9 @@ public final class ServerMetrics {
         int pages = pageCount();
         return pages == 0
                 ? ""
-                : "# HELP " + name + " The KV cache: its number of pages\n# TYPE " + name + " gauge\n" + name
-                        + "{num_gpu_blocks=\"" + pages + "\"} 1.0\n";
+                : "# HELP " + name + " The KV cache: tokens in a page, and its number of pages\n# TYPE " + name
+                        + " gauge\n" + name + "{block_size=\"" + pageSize + "\",num_gpu_blocks=\"" + pages
+                        + "\"} 1.0\n";
     }
 
     /** Keeps the colon of vLLM's names, which Micrometer would replace. */

@@ -1,8 +1,10 @@
 package io.github.loomtorch.server;
 
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 
 /**
  * Where a server listens and what it takes. Immutable.
@@ -15,6 +17,10 @@ import java.util.Objects;
  * @param maxConnections most connections at a time, &gt;= 1; more wait until one is closed
  * @param maxChoices most continuations that one request may ask for, prompts times {@code n}, &gt;= 1
  * @param idleTimeout how long a connection may be silent, or a reader leave what was written unread, &gt; 0
+ * @param keyStore a key store in the PKCS #12 or JKS format with the certificate for TLS and its key; without it HTTP
+ *     is not encrypted
+ * @param keyStorePassword of the key store and its key; not printed
+ * @param logPrompts whether the log has the prompt of each request
  */
 public record ServerOptions(
         String host,
@@ -24,7 +30,10 @@ public record ServerOptions(
         int maxHeaderBytes,
         int maxConnections,
         int maxChoices,
-        Duration idleTimeout) {
+        Duration idleTimeout,
+        Optional<Path> keyStore,
+        String keyStorePassword,
+        boolean logPrompts) {
 
     /**
      * Validates and copies.
@@ -71,7 +80,9 @@ public record ServerOptions(
     public String toString() {
         return "ServerOptions[host=" + host + ", port=" + port + ", apiKeys=" + apiKeys.size() + ", maxBodyBytes="
                 + maxBodyBytes + ", maxHeaderBytes=" + maxHeaderBytes + ", maxConnections=" + maxConnections
-                + ", maxChoices=" + maxChoices + ", idleTimeout=" + idleTimeout + "]";
+                + ", maxChoices=" + maxChoices + ", idleTimeout=" + idleTimeout + ", keyStore=" + keyStore
+                + ", logPrompts="
+                + logPrompts + "]";
     }
 
     /** Collects options; {@link #build()} checks the ranges. Not thread-safe. */
@@ -84,6 +95,9 @@ public record ServerOptions(
         private int maxConnections = 4096;
         private int maxChoices = 1024;
         private Duration idleTimeout = Duration.ofSeconds(30);
+        private Optional<Path> keyStore = Optional.empty();
+        private String keyStorePassword = "";
+        private boolean logPrompts = false;
 
         private Builder() {}
 
@@ -176,6 +190,39 @@ public record ServerOptions(
         }
 
         /**
+         * Sets {@link ServerOptions#keyStore()}.
+         *
+         * @param keyStore with the certificate for TLS and its key
+         * @return this
+         */
+        public Builder keyStore(Path keyStore) {
+            this.keyStore = Optional.of(keyStore);
+            return this;
+        }
+
+        /**
+         * Sets {@link ServerOptions#keyStorePassword()}.
+         *
+         * @param keyStorePassword of the key store and its key
+         * @return this
+         */
+        public Builder keyStorePassword(String keyStorePassword) {
+            this.keyStorePassword = keyStorePassword;
+            return this;
+        }
+
+        /**
+         * Sets {@link ServerOptions#logPrompts()}.
+         *
+         * @param logPrompts whether the log has the prompt of each request
+         * @return this
+         */
+        public Builder logPrompts(boolean logPrompts) {
+            this.logPrompts = logPrompts;
+            return this;
+        }
+
+        /**
          * The options.
          *
          * @return a new instance
@@ -183,7 +230,17 @@ public record ServerOptions(
          */
         public ServerOptions build() {
             return new ServerOptions(
-                    host, port, apiKeys, maxBodyBytes, maxHeaderBytes, maxConnections, maxChoices, idleTimeout);
+                    host,
+                    port,
+                    apiKeys,
+                    maxBodyBytes,
+                    maxHeaderBytes,
+                    maxConnections,
+                    maxChoices,
+                    idleTimeout,
+                    keyStore,
+                    keyStorePassword,
+                    logPrompts);
         }
     }
 }

@@ -89,6 +89,31 @@ class ConformanceTest {
     }
 
     @Test
+    void aStopStringIsKeptIfAskedFor() throws Exception {
+        String request = "{'prompt': 'abc', 'max_tokens': 20, 'temperature': 0, 'ignore_eos': true%s}";
+        String text = fake.complete(request.formatted("")).at("/choices/0/text").textValue();
+        String stop = text.substring(1, 3);
+        String stopped = ", 'stop': " + FakeServer.JSON.writeValueAsString(stop).replace('"', '\'');
+        JsonNode kept = fake.complete(request.formatted(stopped + ", 'include_stop_str_in_output': true"));
+        assertEquals(
+                text.substring(0, text.indexOf(stop) + 2),
+                kept.at("/choices/0/text").textValue());
+        assertEquals(stop, kept.at("/choices/0/stop_reason").textValue());
+        JsonNode later = fake.complete(request.formatted(stopped + ", 'min_tokens': 20"));
+        assertEquals(text, later.at("/choices/0/text").textValue());
+        assertEquals("length", later.at("/choices/0/finish_reason").textValue());
+    }
+
+    @Test
+    void tokensFromThePrefixCacheAreCounted() throws Exception {
+        String request = "{'prompt': [20, 21, 22, 23, 24, 25, 26, 27, 28, 29], 'n': 2, 'max_tokens': 1}";
+        fake.complete(request);
+        JsonNode again = fake.complete(request);
+        assertEquals(10, again.at("/usage/prompt_tokens").intValue());
+        assertEquals(8, again.at("/usage/prompt_tokens_details/cached_tokens").intValue()); // whole pages of 4
+    }
+
+    @Test
     void aStopTokenIsNamedByItsId() throws Exception {
         String request = "{'prompt': 'abc', 'max_tokens': 9, 'temperature': 0, 'ignore_eos': true,"
                 + " 'return_token_ids': true, 'stop_token_ids': [%s]}";
@@ -124,6 +149,13 @@ class ConformanceTest {
                 "prompt_logprobs",
                 "stop_token_ids",
                 "bad_words",
+                "min_tokens",
+                "allowed_token_ids",
+                "include_stop_str_in_output",
+                "messages",
+                "max_completion_tokens",
+                "top_logprobs",
+                "tools",
                 "timeout_seconds",
                 "priority",
                 "return_token_ids",
@@ -163,13 +195,17 @@ class ConformanceTest {
                 "\"fake\"",
                 "[[1],[2]]",
                 "{\"1\":null}",
+                "[{}]",
+                "[{\"role\":\"user\",\"content\":\"ab\"}]",
+                "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\\u0000\"}]}]",
+                "[{\"role\":1,\"content\":{}}]",
                 "{\"-1\":1}",
                 "NaN",
                 "\"left\"",
                 "[99,98]");
         Random random = new Random(11);
         int completed = 0;
-        for (int i = 0; i < 600; i++) {
+        for (int i = 0; i < 900; i++) {
             StringBuilder body = new StringBuilder("{\"prompt\":\"abc\"");
             for (int field = random.nextInt(5); field >= 0; field--) {
                 body.append(",\"")
@@ -181,8 +217,14 @@ class ConformanceTest {
             if (random.nextInt(10) == 0) {
                 body.setCharAt(random.nextInt(body.length()), (char) random.nextInt(256));
             }
-            String path = List.of("/v1/completions", "/v1/completions", "/v1/completions", "/tokenize", "/detokenize")
-                    .get(random.nextInt(5));
+            String path = List.of(
+                            "/v1/completions",
+                            "/v1/completions",
+                            "/v1/completions",
+                            "/v1/chat/completions",
+                            "/tokenize",
+                            "/detokenize")
+                    .get(random.nextInt(6));
             HttpResponse<String> answer = fake.post(path, body.toString());
             assertTrue(answer.statusCode() < 500, () -> body + " got " + answer.body());
             completed += answer.statusCode() == 200 ? 1 : 0;

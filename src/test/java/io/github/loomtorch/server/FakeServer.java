@@ -33,7 +33,7 @@ final class FakeServer implements AutoCloseable {
             UnaryOperator<QueueOptions.Builder> queue,
             UnaryOperator<FakeCausalLm> hooks)
             throws IOException {
-        ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "fake");
+        ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "fake", 4);
         server = HttpServer.start(options.apply(ServerOptions.builder().port(0)).build(), "test", metrics);
         scheduler = new ContinuousScheduler(
                 () -> {
@@ -47,7 +47,8 @@ final class FakeServer implements AutoCloseable {
                     return engine;
                 },
                 queue.apply(QueueOptions.builder()).build());
-        server.serve(new ServedModel("fake", scheduler, new FakeTokenizer(), 64, FakeCausalLm.VOCAB_SIZE, "fake-0"));
+        server.serve(
+                new ServedModel("fake", scheduler, new FakeTokenizer(), 64, FakeCausalLm.VOCAB_SIZE, "fake-0", true));
     }
 
     FakeServer() throws IOException {
@@ -59,7 +60,7 @@ final class FakeServer implements AutoCloseable {
         return HttpServer.start(
                 options.apply(ServerOptions.builder().port(0)).build(),
                 "test",
-                new ServerMetrics(MetricNames.LOOMTORCH, "fake"));
+                new ServerMetrics(MetricNames.LOOMTORCH, "fake", 4));
     }
 
     URI uri(String path) {

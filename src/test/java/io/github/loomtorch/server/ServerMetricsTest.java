@@ -65,7 +65,15 @@ class ServerMetricsTest {
             String text = fake.get("/metrics").body();
             assertTrue(text.contains("finished_reason=\"length\""), text);
             assertTrue(text.contains("model_name=\"fake\""), text);
-            assertTrue(text.contains("vllm:cache_config_info{num_gpu_blocks=\"64\"}"), text);
+            assertTrue(text.contains("vllm:cache_config_info{block_size=\"4\",num_gpu_blocks=\"64\"}"), text);
+        }
+    }
+
+    @Test
+    void timesTheTokensOfStreams() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            fake.post("/v1/completions", body(5).replace("}", ", \"stream\": true}"));
+            awaitValue(4, fake, "vllm:inter_token_latency_seconds_count");
         }
     }
 
@@ -81,6 +89,7 @@ class ServerMetricsTest {
                 gate.nextStep();
             }
             assertEquals(4, value(fake, "vllm:num_requests_running"));
+            gate.nextStep(); // ends one, which is reported
             while (!(value(fake, "vllm:kv_cache_usage_perc") > 0)) {
                 Thread.sleep(5);
             }
@@ -94,14 +103,14 @@ class ServerMetricsTest {
 
     @Test
     void theCachesOfReplicasCountTogether() {
-        ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "m");
+        ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "m", 4);
         EngineListener first = metrics.engineListener();
         EngineListener second = metrics.engineListener();
         metrics.submitted(); // without requests no page is in use
         first.onStep(step(90, 100));
         second.onStep(step(150, 300));
         String text = metrics.scrape();
-        assertTrue(text.contains("vllm:cache_config_info{num_gpu_blocks=\"400\"}"), text);
+        assertTrue(text.contains("vllm:cache_config_info{block_size=\"4\",num_gpu_blocks=\"400\"}"), text);
         assertTrue(text.contains("vllm:kv_cache_usage_perc{model_name=\"m\"} 0.4\n"), text);
     }
 
@@ -111,7 +120,7 @@ class ServerMetricsTest {
 
     @Test
     void ownNamesBeginWithLoomtorch() {
-        String text = new ServerMetrics(MetricNames.LOOMTORCH, "m").scrape();
+        String text = new ServerMetrics(MetricNames.LOOMTORCH, "m", 4).scrape();
         assertTrue(text.contains("loomtorch_time_to_first_token_seconds_bucket"), text);
         assertTrue(text.contains("loomtorch_kv_cache_usage_ratio"), text);
         assertTrue(!text.contains("vllm"), text);
@@ -120,13 +129,15 @@ class ServerMetricsTest {
     @Test
     void aRecordingHasRequestsAndSteps(@TempDir Path directory) throws Exception {
         Path file = directory.resolve("test.jfr");
-        try (Recording recording = new Recording();
-                FakeServer fake = new FakeServer()) {
+        try (Recording recording = new Recording()) {
             recording.enable("io.github.loomtorch.Request");
             recording.enable("io.github.loomtorch.Step");
+            recording.enable("io.github.loomtorch.Load");
             recording.start();
-            fake.post("/v1/completions", body(5));
-            awaitValue(5, fake, "vllm:generation_tokens_total");
+            try (FakeServer fake = new FakeServer()) {
+                fake.post("/v1/completions", body(5));
+                awaitValue(5, fake, "vllm:generation_tokens_total");
+            }
             recording.stop();
             recording.dump(file);
         }
@@ -138,6 +149,12 @@ class ServerMetricsTest {
                 .orElseThrow();
         assertEquals(5, request.getInt("outputTokens"));
         assertEquals("LENGTH", request.getString("finishReason"));
+        RecordedEvent load = events.stream()
+                .filter(event -> event.getEventType().getName().equals("io.github.loomtorch.Load"))
+                .findFirst()
+                .orElseThrow();
+        assertEquals("fake", load.getString("model"));
+        assertTrue(load.getDuration().isPositive());
         assertTrue(events.stream()
                         .filter(event -> event.getEventType().getName().equals("io.github.loomtorch.Step"))
                         .mapToInt(event -> event.getInt("sampledTokens"))
