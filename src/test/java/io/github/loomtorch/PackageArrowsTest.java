@@ -50,8 +50,9 @@ class PackageArrowsTest {
     @CsvSource(
             delimiter = '|',
             value = {
-                "request   |",
-                "options   |",
+                "serial    |",
+                "request   | serial",
+                "options   | serial",
                 "tokenizer |",
                 "model     |",
                 "hub       | model tokenizer",

@@ -15,6 +15,7 @@ import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.testing.CommandProcess;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -150,5 +151,23 @@ class TextGeneratorIT {
                 () -> tales(step -> {}).devices("cpu", "cuda:99").build());
         assertTrue(Thread.getAllStackTraces().keySet().stream()
                 .noneMatch(thread -> thread.getName().equals("engine-0")));
+    }
+
+    /** Leaves a generator open when it ends. */
+    static final class LeavesItOpen {
+        public static void main(String[] args) throws IOException {
+            TextGenerator generator = TextGenerator.builder(Path.of("models/tales"))
+                    .engine(EngineOptions.builder().daemonThreads(true).build())
+                    .build();
+            System.out.println(
+                    generator.generate("The old man", SamplingParams.greedy(3)).outputTokenIds().length);
+        }
+    }
+
+    @Test
+    void daemonThreadsLetTheProcessEnd() throws Exception {
+        CommandProcess.Result result = new CommandProcess(LeavesItOpen.class).run();
+        assertEquals("3\n", result.out(), result.err());
+        assertEquals(0, result.status());
     }
 }

@@ -361,6 +361,11 @@ public final class Engine implements AutoCloseable {
         return monitor;
     }
 
+    /** {@return whether the process may end while this is open. Thread-safe} */
+    public boolean hasDaemonThreads() {
+        return options.daemonThreads();
+    }
+
     /** {@return how long a call of the model may take after warm-up. Thread-safe} */
     public Duration stepTimeout() {
         return options.stepTimeout();

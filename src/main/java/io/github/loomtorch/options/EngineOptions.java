@@ -19,6 +19,8 @@ import java.util.function.LongSupplier;
  * @param limits what one request may ask for
  * @param seeds draws the seed of a request that has none; thread-safe
  * @param listener called after each step, away from the engine's thread
+ * @param daemonThreads whether the process may end while the engine is open, as for a generator that lives as long as
+ *     the process. Otherwise the process ends when all are closed
  */
 public record EngineOptions(
         int maxPrefillTokensPerStep,
@@ -27,7 +29,8 @@ public record EngineOptions(
         Duration stepTimeout,
         RequestLimits limits,
         LongSupplier seeds,
-        EngineListener listener) {
+        EngineListener listener,
+        boolean daemonThreads) {
 
     /**
      * Validates.
@@ -55,7 +58,7 @@ public record EngineOptions(
      * The default options.
      *
      * @return 2048 prefill tokens a step, 256 beside decodes, prefix caching, 60 s for a step, default limits, random
-     *     seeds, no listener
+     *     seeds, no listener, threads that keep the process alive
      */
     public static EngineOptions defaults() {
         return builder().build();
@@ -79,6 +82,7 @@ public record EngineOptions(
         private RequestLimits limits = RequestLimits.defaults();
         private LongSupplier seeds = () -> ThreadLocalRandom.current().nextLong();
         private EngineListener listener = EngineListener.NONE;
+        private boolean daemonThreads;
 
         private Builder() {}
 
@@ -161,6 +165,17 @@ public record EngineOptions(
         }
 
         /**
+         * Sets {@link EngineOptions#daemonThreads()}.
+         *
+         * @param daemonThreads whether the process may end while the engine is open
+         * @return this
+         */
+        public Builder daemonThreads(boolean daemonThreads) {
+            this.daemonThreads = daemonThreads;
+            return this;
+        }
+
+        /**
          * The options.
          *
          * @return a new instance
@@ -174,7 +189,8 @@ public record EngineOptions(
                     stepTimeout,
                     limits,
                     seeds,
-                    listener);
+                    listener,
+                    daemonThreads);
         }
     }
 }

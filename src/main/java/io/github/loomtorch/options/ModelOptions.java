@@ -1,12 +1,14 @@
 package io.github.loomtorch.options;
 
+import io.github.loomtorch.serial.SerialForm;
+import java.io.Serializable;
 import java.nio.file.Path;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.regex.Pattern;
 
 /**
- * Where and how a model runs. Immutable.
+ * Where and how a model runs. Immutable, serializable.
  *
  * @param device {@code cpu}, {@code cuda} (the first GPU), {@code cuda:n}, or {@code auto}: the first GPU if there is
  *     one, else the CPU
@@ -41,7 +43,8 @@ public record ModelOptions(
         boolean deterministic,
         boolean int8Weights,
         boolean trustModelTs,
-        Optional<Path> cacheFolder) {
+        Optional<Path> cacheFolder)
+        implements Serializable {
     private static final Pattern DEVICE = Pattern.compile("auto|cpu|cuda(:\\d{1,3})?");
 
     /**
@@ -75,6 +78,10 @@ public record ModelOptions(
      */
     public static ModelOptions defaults() {
         return builder().build();
+    }
+
+    private Object writeReplace() {
+        return new SerialForm(this);
     }
 
     /**

@@ -1,11 +1,13 @@
 package io.github.loomtorch.options;
 
+import io.github.loomtorch.serial.SerialForm;
+import java.io.Serializable;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * How a text is scored, and what is reported. Immutable.
+ * How a text is scored, and what is reported. Immutable, serializable.
  *
  * @param top how many of the most probable tokens to report at each position, in [0, 20]
  * @param statistics whether to report rank, entropy and variance of each token
@@ -27,7 +29,8 @@ public record ScoreOptions(
         boolean endOfTextInFront,
         OptionalInt stride,
         int priority,
-        Optional<Duration> timeout) {
+        Optional<Duration> timeout)
+        implements Serializable {
 
     /**
      * Validates; a scorer checks the other ranges, which depend on the model.
@@ -47,6 +50,10 @@ public record ScoreOptions(
      */
     public static ScoreOptions defaults() {
         return builder().build();
+    }
+
+    private Object writeReplace() {
+        return new SerialForm(this);
     }
 
     /**

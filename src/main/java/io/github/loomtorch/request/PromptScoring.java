@@ -1,8 +1,10 @@
 package io.github.loomtorch.request;
 
+import java.io.Serializable;
+
 /**
  * Which tokens of a prompt get a {@link PositionScore}, and what it holds: vLLM's {@code prompt_logprobs}. All tokens
- * from the first one to the end of the prompt are scored. Immutable.
+ * from the first one to the end of the prompt are scored. Immutable, serializable.
  *
  * @param firstToken position of the first token that is scored, &gt;= 1: the token at position 0 has no token before it
  *     that the model could predict it from
@@ -11,7 +13,7 @@ package io.github.loomtorch.request;
  * @param wordStarts whether to report the probability that a word begins at each position, see
  *     {@link PositionScore#wordStartLogprob()}
  */
-public record PromptScoring(int firstToken, int top, boolean statistics, boolean wordStarts) {
+public record PromptScoring(int firstToken, int top, boolean statistics, boolean wordStarts) implements Serializable {
 
     /**
      * Validates.

@@ -3,6 +3,7 @@ package io.github.loomtorch.request;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalInt;
 
 /** Rules of {@link SamplingParams}. */
 final class SamplingChecks {
@@ -20,6 +21,18 @@ final class SamplingChecks {
                 minNewTokens >= 0 && minNewTokens <= maxNewTokens,
                 "minNewTokens must be in [0, maxNewTokens (" + maxNewTokens + ")]",
                 minNewTokens);
+    }
+
+    static void distribution(float temperature, int topK, float topP, float minP) {
+        require(temperature >= 0 && Float.isFinite(temperature), "temperature must be >= 0 and finite", temperature);
+        require(topK >= 0, "topK must be >= 0", topK);
+        require(topP > 0 && topP <= 1, "topP must be in (0, 1]", topP);
+        require(minP >= 0 && minP <= 1, "minP must be in [0, 1]", minP);
+    }
+
+    static void topLogprobs(OptionalInt top) {
+        int most = SamplingParams.MAX_TOP_LOGPROBS;
+        require(top.orElse(0) >= 0 && top.orElse(0) <= most, "topLogprobs must be in [0, " + most + "]", top.orElse(0));
     }
 
     static void penalties(float repetition, float presence, float frequency) {

@@ -1,7 +1,7 @@
 package io.github.loomtorch.request;
 
-import static io.github.loomtorch.request.SamplingChecks.require;
-
+import io.github.loomtorch.serial.SerialForm;
+import java.io.Serializable;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -10,7 +10,7 @@ import java.util.OptionalLong;
 import java.util.Set;
 
 /**
- * How one request's tokens are chosen from the model's logits. Immutable.
+ * How one request's tokens are chosen from the model's logits. Immutable, serializable.
  *
  * <p>They apply in this order: logit bias and bans, repetition penalty, frequency and presence penalty, temperature,
  * top-k, top-p, min-p, draw (see {@code io.github.loomtorch.sampling}).
@@ -64,7 +64,8 @@ public record SamplingParams(
         int minNewTokens,
         Set<Integer> allowedTokenIds,
         List<List<Integer>> badWordIds,
-        boolean includeStop) {
+        boolean includeStop)
+        implements Serializable {
 
     /** The largest {@code topLogprobs}. */
     public static final int MAX_TOP_LOGPROBS = 20;
@@ -76,15 +77,9 @@ public record SamplingParams(
      */
     public SamplingParams {
         SamplingChecks.lengths(promptScoring.isPresent() ? 0 : 1, minNewTokens, maxNewTokens);
-        require(temperature >= 0 && Float.isFinite(temperature), "temperature must be >= 0 and finite", temperature);
-        require(topK >= 0, "topK must be >= 0", topK);
-        require(topP > 0 && topP <= 1, "topP must be in (0, 1]", topP);
-        require(minP >= 0 && minP <= 1, "minP must be in [0, 1]", minP);
+        SamplingChecks.distribution(temperature, topK, topP, minP);
         SamplingChecks.penalties(repetitionPenalty, presencePenalty, frequencyPenalty);
-        require(
-                topLogprobs.orElse(0) >= 0 && topLogprobs.orElse(0) <= MAX_TOP_LOGPROBS,
-                "topLogprobs must be in [0, " + MAX_TOP_LOGPROBS + "]",
-                topLogprobs.orElse(0));
+        SamplingChecks.topLogprobs(topLogprobs);
         SamplingChecks.stops(stopTokenIds, stopStrings);
         SamplingChecks.bias(logitBias);
         SamplingChecks.masks(allowedTokenIds, badWordIds);
@@ -128,6 +123,10 @@ public record SamplingParams(
      */
     public static SamplingParams creative() {
         return builder().temperature(0.7f).topK(50).topP(0.95f).build();
+    }
+
+    private Object writeReplace() {
+        return new SerialForm(this);
     }
 
     /**

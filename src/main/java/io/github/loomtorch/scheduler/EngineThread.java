@@ -20,7 +20,8 @@ import org.slf4j.LoggerFactory;
 
 /**
  * Runs an engine on a platform thread of its own, named {@code engine-} and the device: what the asynchronous
- * schedulers share. Like the threads of an executor, it keeps the process alive until it is closed. Thread-safe.
+ * schedulers share. Its watchdog keeps the process alive until it is closed, unless
+ * {@link io.github.loomtorch.options.EngineOptions#daemonThreads()} says no. Thread-safe.
  */
 final class EngineThread {
     /*

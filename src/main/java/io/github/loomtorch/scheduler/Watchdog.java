@@ -13,7 +13,7 @@ import org.slf4j.LoggerFactory;
 
 /**
  * Watches the calls that an engine thread makes of its model, on a thread of its own, and abandons one that does not
- * return in time. Like the threads of an executor, it keeps the process alive until the engine is closed. Thread-safe.
+ * return in time. Keeps the process alive until the engine is closed, unless its options say no. Thread-safe.
  */
 final class Watchdog {
     private static final Logger LOG = LoggerFactory.getLogger(Watchdog.class);
@@ -47,7 +47,10 @@ final class Watchdog {
         this.submissions = submissions;
         this.onAbandoned = onAbandoned;
         timeoutNanos = TimeUnit.NANOSECONDS.convert(engine.stepTimeout());
-        Thread.ofPlatform().name("watchdog-" + engine.device()).daemon(false).start(this::watch);
+        Thread.ofPlatform()
+                .name("watchdog-" + engine.device())
+                .daemon(engine.hasDaemonThreads())
+                .start(this::watch);
     }
 
     /** The engine thread has ended. */
