@@ -9,6 +9,7 @@ module io.github.loomtorch {
     requires com.fasterxml.jackson.databind;
     requires java.net.http;
     requires org.bytedeco.cuda;
+    requires org.bytedeco.openblas;
     requires org.bytedeco.pytorch;
     requires org.slf4j;
     requires static org.jspecify;

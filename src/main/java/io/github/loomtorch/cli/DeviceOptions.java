@@ -50,9 +50,20 @@ final class DeviceOptions {
     private boolean deterministic;
 
     @Option(
-            names = "--int8-weights",
-            description = "Quantize weights to 8 bits, on a GPU for small batches only: faster, slightly less exact.")
+            names = "--weights",
+            arity = "1",
+            paramLabel = "FORMAT",
+            converter = WeightFormat.class,
+            description =
+                    "dtype or int8: quantized to 8 bits, on a GPU for small batches only: faster, slightly less exact"
+                            + " (default: dtype).")
     private boolean int8Weights;
+
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            description = "Threads of one step on a CPU, in [0, 1024]; 0 takes one for each core (default: 0).")
+    private int threads;
 
     @Option(
             names = "--trust-model-ts",
@@ -97,6 +108,7 @@ final class DeviceOptions {
                 .cudaGraphs(!noCudaGraphs)
                 .deterministic(deterministic)
                 .int8Weights(int8Weights)
+                .threads(threads)
                 .trustModelTs(trustModelTs);
         if (cache != null) {
             options.cacheFolder(cache);

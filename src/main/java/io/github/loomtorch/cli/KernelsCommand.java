@@ -68,7 +68,12 @@ final class KernelsCommand implements Callable<Integer> {
             description = "Tokens in a page of the KV cache, a power of two in [8, 256] (default: ${DEFAULT-VALUE}).")
     private int pageSize = ModelOptions.defaults().pageSize();
 
-    @Option(names = "--int8-weights", description = "For a model that reads the weights rounded to 8 bits.")
+    @Option(
+            names = "--weights",
+            arity = "1",
+            paramLabel = "FORMAT",
+            converter = WeightFormat.class,
+            description = "dtype or int8, as the model will be run (default: dtype).")
     private boolean int8Weights;
 
     @Option(

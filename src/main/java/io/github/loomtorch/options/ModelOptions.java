@@ -26,6 +26,9 @@ import java.util.regex.Pattern;
  *     faster, and slightly less exact. On a GPU, in float16 or bfloat16, steps of at most 16 rows do; it takes half as
  *     much memory again for the weights. On a CPU, in float32 ({@code AUTO} is float32 then), all steps do; activations
  *     are quantized to two numbers of 8 bits, with a scale for each row, and the weights take less memory
+ * @param threads on a CPU, how many threads compute one step, in [0, 1024]; 0 takes one for each core that the process
+ *     may use, containers' limits included, or as many as the environment variable {@code OMP_NUM_THREADS} says. A GPU
+ *     ignores it
  * @param trustModelTs whether a {@code model.ts} without weights beside it runs the program that it holds, where that
  *     is not this version's own. <b>This executes code of the file</b>, which can read and write files as this process
  *     may: only for files from a source that may run programs here. Without it, only the file's tensors are used
@@ -42,6 +45,7 @@ public record ModelOptions(
         boolean cudaGraphs,
         boolean deterministic,
         boolean int8Weights,
+        int threads,
         boolean trustModelTs,
         Optional<Path> cacheFolder)
         implements Serializable {
@@ -67,14 +71,17 @@ public record ModelOptions(
         if (!(kvCacheFraction > 0 && kvCacheFraction <= 1)) {
             throw new IllegalArgumentException("kvCacheFraction must be in (0, 1], got " + kvCacheFraction);
         }
+        if (threads < 0 || threads > 1024) {
+            throw new IllegalArgumentException("threads must be in [0, 1024], got " + threads);
+        }
     }
 
     /**
      * The default options.
      *
      * @return the first GPU if there is one, {@link Dtype#AUTO}, 16 sequences, pages of 16 tokens, 0.9 of the free GPU
-     *     memory for the KV cache, CUDA graphs, neither deterministic nor with 8-bit weights, no trust in
-     *     {@code model.ts}
+     *     memory for the KV cache, CUDA graphs, neither deterministic nor with 8-bit weights, a thread for each core,
+     *     no trust in {@code model.ts}
      */
     public static ModelOptions defaults() {
         return builder().build();
@@ -108,6 +115,7 @@ public record ModelOptions(
                 .cudaGraphs(cudaGraphs)
                 .deterministic(deterministic)
                 .int8Weights(int8Weights)
+                .threads(threads)
                 .trustModelTs(trustModelTs);
         cacheFolder.ifPresent(builder::cacheFolder);
         return builder;
@@ -123,6 +131,7 @@ public record ModelOptions(
         private boolean cudaGraphs = true;
         private boolean deterministic;
         private boolean int8Weights;
+        private int threads;
         private boolean trustModelTs;
         private Optional<Path> cacheFolder = Optional.empty();
 
@@ -217,6 +226,17 @@ public record ModelOptions(
         }
 
         /**
+         * Sets {@link ModelOptions#threads()}.
+         *
+         * @param threads of one step on a CPU, in [0, 1024]; 0 takes one for each core
+         * @return this
+         */
+        public Builder threads(int threads) {
+            this.threads = threads;
+            return this;
+        }
+
+        /**
          * Sets {@link ModelOptions#trustModelTs()}. This executes code of the file.
          *
          * @param trustModelTs whether a {@code model.ts} may run its own program
@@ -254,6 +274,7 @@ public record ModelOptions(
                     cudaGraphs,
                     deterministic,
                     int8Weights,
+                    threads,
                     trustModelTs,
                     cacheFolder);
         }

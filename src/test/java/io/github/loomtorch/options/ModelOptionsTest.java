@@ -55,10 +55,18 @@ class ModelOptionsTest {
                 () -> ModelOptions.builder().kvCacheFraction(fraction).build());
     }
 
+    @ParameterizedTest
+    @ValueSource(ints = {-1, 1025})
+    void threadsOutOfRange(int threads) {
+        assertRefused(
+                "threads must be in [0, 1024], got " + threads,
+                () -> ModelOptions.builder().threads(threads).build());
+    }
+
     @Test
     void aBuilderStartsFromOtherOptions() {
         ModelOptions options = new ModelOptions(
-                "cuda:1", Dtype.BFLOAT16, 4, 32, 0.5, false, true, true, true, Optional.of(Path.of("cache")));
+                "cuda:1", Dtype.BFLOAT16, 4, 32, 0.5, false, true, true, 3, true, Optional.of(Path.of("cache")));
         assertEquals(options, options.toBuilder().build());
         assertEquals(5, options.toBuilder().maxBatchSize(5).build().maxBatchSize());
     }

@@ -135,28 +135,31 @@ class MemoryIT {
 
     /**
      * Copies as large as the weights in float32. The pages of a mapped checkpoint count as one, though the system can
-     * take them back; beside them a load holds the weights, and an export the largest of the parameters.
+     * take them back; beside them a load holds the weights, the token embedding once more, in oneDNN's order for the
+     * head (0.4 copies here), and the parameter that is being reordered (0.2 copies); an export holds the largest of
+     * the parameters.
      */
     @Test
     @EnabledOnOs(OS.LINUX)
-    void loadingHoldsAtMostTwoCopiesOfTheWeights() throws IOException {
+    void loadingHoldsFewCopiesOfTheWeights() throws IOException {
         ModelOptions bfloat16 = ModelOptions.builder()
                 .device("cpu")
                 .dtype(Dtype.BFLOAT16)
                 .maxBatchSize(8)
                 .build();
-        assertPeak("random", 1, () -> Gpt2Loader.random(MEDIUM, 1, OPTIONS).close());
+        assertPeak("random", 1.6, () -> Gpt2Loader.random(MEDIUM, 1, OPTIONS).close());
         writeZeros(MEDIUM, DType.F32);
-        assertPeak("load", 2, () -> Gpt2Loader.load(open(), OPTIONS).close());
+        assertPeak("load", 2.6, () -> Gpt2Loader.load(open(), OPTIONS).close());
         assertPeak(
-                "load as bfloat16", 1.6, () -> Gpt2Loader.load(open(), bfloat16).close());
+                "load as bfloat16", 1.9, () -> Gpt2Loader.load(open(), bfloat16).close());
         assertPeak("export", 1.5, () -> TorchScriptExporter.export(open()));
         Files.delete(directory.resolve("model.safetensors"));
-        assertPeak("load of model.ts", 2, () -> Gpt2Loader.load(open(), OPTIONS).close());
+        assertPeak(
+                "load of model.ts", 2.6, () -> Gpt2Loader.load(open(), OPTIONS).close());
         writeZeros(MEDIUM, DType.F16);
         assertPeak(
                 "load of float16 weights",
-                1.5,
+                2.1,
                 () -> Gpt2Loader.load(open(), OPTIONS).close());
     }
 

@@ -7,9 +7,9 @@ import java.net.URL;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -33,6 +33,9 @@ public final class Libtorch {
      *       class path. JavaCPP would search for the CUDA libraries for half a second.
      * </ul>
      *
+     * <p>Two environment variables are set in the same way: {@link CpuThreads#configureEnvironment GOMP_SPINCOUNT}, and
+     * {@code THP_MEM_ALLOC_ENABLE} to 1, so that libtorch asks for huge pages for large tensors.
+     *
      * @throws TorchException if the natives are missing or do not load
      */
     public static void load() {
@@ -42,8 +45,9 @@ public final class Libtorch {
             setDefault("org.bytedeco.javacpp.platform.extension", " ");
         }
         try {
+            CpuThreads.configureEnvironment();
             Loader.load(torch.class);
-            defaultThreads();
+            torch.set_env("THP_MEM_ALLOC_ENABLE", "1", /* overwrite= */ false);
         } catch (LinkageError e) {
             throw new TorchException(
                     "libtorch could not be loaded for " + Loader.getPlatform() + ": " + firstLine(e)
@@ -64,16 +68,6 @@ public final class Libtorch {
         if (System.getProperty(property) == null) {
             System.setProperty(property, value);
         }
-    }
-
-    private static final class Threads {
-        /** Threads of one operation, before anything changed it. */
-        static final int DEFAULT = torch.get_num_threads();
-    }
-
-    /** Threads that libtorch takes for one operation unless told otherwise. */
-    public static int defaultThreads() {
-        return Threads.DEFAULT;
     }
 
     /** Devices named cuda:0, cuda:1, ...; 0 where libtorch has no CUDA or the machine no working GPU. */
@@ -130,10 +124,8 @@ public final class Libtorch {
     }
 
     private static boolean cpuHasAny(String first, String second) {
-        try {
-            List<String> lines = Files.isReadable(CPU_INFO) ? Files.readAllLines(CPU_INFO) : List.of();
-            return lines.stream()
-                    .filter(line -> line.startsWith("flags"))
+        try (Stream<String> lines = Files.isReadable(CPU_INFO) ? Files.lines(CPU_INFO) : Stream.empty()) {
+            return lines.filter(line -> line.startsWith("flags"))
                     .findFirst()
                     .map(line -> Arrays.asList(line.split("\\s+")))
                     .filter(flags -> flags.contains(first) || flags.contains(second))

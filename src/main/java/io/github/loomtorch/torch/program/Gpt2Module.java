@@ -104,15 +104,15 @@ public final class Gpt2Module {
             throws IOException {
         JitModule module = new JitModule(new QualifiedName("Gpt2"));
         Map<String, long[]> shapes = Parameters.shapes(config);
-        // To a GPU, or to be quantized, one after the other, so that only one is in host memory.
-        List<List<String>> groups = device.is_cuda() || int8
-                ? shapes.keySet().stream().map(List::of).toList()
-                : List.of(List.copyOf(shapes.keySet()));
-        Int8Linear linear = null;
-        if (int8) {
-            linear = Int8Linear.load();
+        OneDnnLinear linear = null;
+        if (!device.is_cuda() && (int8 || OneDnnLinear.supports(dtype))) {
+            linear = OneDnnLinear.load(config.activation(), int8);
             linear.register(module);
         }
+        // To a GPU, or to be reordered, one after the other, so that only one is in host memory.
+        List<List<String>> groups = device.is_cuda() || linear != null
+                ? shapes.keySet().stream().map(List::of).toList()
+                : List.of(List.copyOf(shapes.keySet()));
         String head = config.tieWordEmbeddings() ? "wte" : "lm_head";
         for (List<String> group : groups) {
             try (PointerScope scope = new PointerScope()) {
@@ -127,9 +127,9 @@ public final class Gpt2Module {
                     String name = entry.getKey();
                     Tensor value = entry.getValue();
                     if (linear != null && name.equals(head)) {
-                        linear.register(module, "head", value.unsqueeze(0));
+                        linear.register(module, "head_w", value.unsqueeze(0));
                     }
-                    if (linear != null && Int8Linear.LAYER_WEIGHTS.contains(name)) {
+                    if (linear != null && OneDnnLinear.LAYER_WEIGHTS.contains(name)) {
                         linear.register(module, name, value);
                     } else if (linear == null || !name.equals("lm_head")) {
                         module.register_parameter(name, value.to(device, dtype), false);
@@ -137,7 +137,7 @@ public final class Gpt2Module {
                 }
             }
         }
-        module.define(int8 ? TorchScriptSource.ofInt8(config) : TorchScriptSource.of(config));
+        module.define(linear != null ? TorchScriptSource.ofOneDnn(config) : TorchScriptSource.of(config));
         return module;
     }
 

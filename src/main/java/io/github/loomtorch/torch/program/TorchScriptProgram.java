@@ -6,6 +6,7 @@ import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.torch.natives.CpuThreads;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.CudaStreams;
 import io.github.loomtorch.torch.natives.Libtorch;
@@ -52,7 +53,7 @@ public final class TorchScriptProgram implements AutoCloseable {
     private final Method prefill;
     private final Method head;
     private final boolean flash;
-    private final int threads; // of one operator, on a CPU
+    private int threads; // of one operator, on a CPU
     private boolean streamReturned;
 
     /**
@@ -75,10 +76,15 @@ public final class TorchScriptProgram implements AutoCloseable {
                 throw new TorchException(
                         "int8Weights on a CPU needs dtype float32 or auto, got " + Libtorch.dtype(dtype));
             }
-            threads = int8 || dtype != ScalarType.Float ? Libtorch.defaultThreads() : 1;
             stream = device.is_cuda() ? CudaStreams.take(device.index()) : null;
+            threads = CpuThreads.count(options.threads());
             configureThread();
             module = resources.keep(model.load(device, dtype, int8));
+            if (!device.is_cuda()) {
+                boolean openBlas = dtype == ScalarType.Float && !module.hasattr(OneDnnLinear.ATTRIBUTE);
+                CpuThreads.openBlas(openBlas ? threads : 1);
+                threads = openBlas ? 1 : threads;
+            }
             decode = method("decode");
             prefill = method("prefill");
             head = method("head");
@@ -192,8 +198,6 @@ public final class TorchScriptProgram implements AutoCloseable {
                     "cudaSetDevice"); // makes its context current, which kernels of our own need
             torch_cuda.setCurrentCUDAStream(stream);
         } else {
-            // OpenBLAS, which does the work in float32, has threads of its own, and OpenMP's would spin on the cores
-            // that those need.
             torch.set_num_threads(threads);
         }
     }

@@ -1,5 +1,6 @@
 package io.github.loomtorch.torch.program;
 
+import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.Gpt2Config;
 import java.util.Set;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -14,37 +15,26 @@ final class TorchScriptSource {
 
     private TorchScriptSource() {}
 
-    /** For weights in the model's dtype. */
+    /** By ATen's operators, which any device has. */
     static String of(Gpt2Config config) {
-        return program(config, inner(config), FLOAT_LINEAR)
-                .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head");
+        return program(config, ATEN_LINEAR)
+                .replace("$head", config.tieWordEmbeddings() ? "wte" : "lm_head")
+                .replace("$fused", fused(config.activation()));
     }
 
-    /** For weights that {@link Int8Linear} registered; the head's have the name {@code head}. */
-    static String ofInt8(Gpt2Config config) {
-        String inner = "return self.activation(self.linear(normed, self.fc_w[l], self.fc_b[l]))";
-        return program(config, inner, INT8_LINEAR)
-                .replaceAll(
-                        "self\\.(qkv|proj|fc|out)_w\\[l], self\\.\\1_b", "self.$1_w_q[l], self.$1_w_s[l], self.$1_b");
+    /** For weights that {@link OneDnnLinear} registered; the head's have the name {@code head_w}. */
+    static String ofOneDnn(Gpt2Config config) {
+        return program(config, ONE_DNN_LINEAR);
     }
 
-    private static String program(Gpt2Config config, String inner, String linear) {
-        String activation = switch (config.activation()) {
-            case GELU -> "torch.gelu(x)";
-            case RELU -> "torch.relu(x)";
-            case GELU_TANH -> "torch.gelu(x, approximate=\"tanh\")";
-            case QUICK_GELU -> "x * torch.sigmoid(1.702 * x)";
-            case SILU -> "torch.silu(x)";
-            case TANH -> "torch.tanh(x)";
-        };
+    private static String program(Gpt2Config config, String linear) {
         int headSize = config.hiddenSize() / config.headCount();
         String scale = String.valueOf(config.scaleAttnWeights() ? 1 / Math.sqrt(headSize) : 1.0);
         if (config.scaleAttnByInverseLayerIdx()) {
             scale += " / float(l + 1)";
         }
         return (linear + PROGRAM)
-                .replace("$activation", activation)
-                .replace("$inner", inner)
+                .replace("$activation", expression(config.activation()))
                 .replace("$scale", scale)
                 .replace("$float32", String.valueOf(ScalarType.Float.value))
                 .replace("$int32", String.valueOf(ScalarType.Int.value))
@@ -53,6 +43,18 @@ final class TorchScriptSource {
                 .replace("$L", String.valueOf(config.layerCount()))
                 .replace("$H", String.valueOf(config.headCount()))
                 .replace("$D", String.valueOf(headSize));
+    }
+
+    /** An activation of {@code x}. */
+    static String expression(Activation activation) {
+        return switch (activation) {
+            case GELU -> "torch.gelu(x)";
+            case RELU -> "torch.relu(x)";
+            case GELU_TANH -> "torch.gelu(x, approximate=\"tanh\")";
+            case QUICK_GELU -> "x * torch.sigmoid(1.702 * x)";
+            case SILU -> "torch.silu(x)";
+            case TANH -> "torch.tanh(x)";
+        };
     }
 
     /** The program as an archive has it: a class with its attributes, whose methods name it as the type of self. */
@@ -68,17 +70,12 @@ final class TorchScriptSource {
     }
 
     /** ATen fuses two of the activations with the product. */
-    private static String inner(Gpt2Config config) {
-        return switch (config.activation()) {
-            case GELU_TANH -> fused(/* gelu= */ "True");
-            case RELU -> fused(/* gelu= */ "False");
-            case GELU, QUICK_GELU, SILU, TANH ->
-                "return self.activation(torch.linear(normed, self.fc_w[l], self.fc_b[l]))";
+    private static String fused(Activation activation) {
+        return switch (activation) {
+            case GELU_TANH -> "torch._addmm_activation(b, x, w.t(), use_gelu=True)";
+            case RELU -> "torch._addmm_activation(b, x, w.t(), use_gelu=False)";
+            case GELU, QUICK_GELU, SILU, TANH -> "self.activation(torch.linear(x, w, b))";
         };
-    }
-
-    private static String fused(String gelu) {
-        return "return torch._addmm_activation(self.fc_b[l], normed, self.fc_w[l].t(), use_gelu=" + gelu + ")";
     }
 
     /*
@@ -86,7 +83,7 @@ final class TorchScriptSource {
      * what takes the time, and gemm first copies them into its own order. `linear` and `head` take that way there. No rows at all, the
      * head's input where no chunk of a prefill samples, cannot be stacked.
      */
-    private static final String FLOAT_LINEAR = """
+    private static final String ATEN_LINEAR = """
             def row_by_row(self, x: Tensor) -> bool:
                 return x.size(0) > 0 and x.size(0) <= 4 and x.dtype == $float32 and not x.is_cuda
 
@@ -94,6 +91,14 @@ final class TorchScriptSource {
                 if self.row_by_row(x):
                     return torch.stack([torch.addmv(b, w, row) for row in x.unbind(0)])
                 return torch.linear(x, w, b)
+
+            def activated(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+                if self.row_by_row(x):
+                    return self.activation(self.linear(x, w, b))
+                return $fused
+
+            def added(self, x: Tensor, w: Tensor, b: Tensor, residual: Tensor) -> Tensor:
+                return residual + self.linear(x, w, b)
 
             def head(self, x: Tensor) -> Tensor:
                 x = self.norm(x, self.lnf_w, self.lnf_b)
@@ -103,12 +108,18 @@ final class TorchScriptSource {
 
             """;
 
-    private static final String INT8_LINEAR = """
-            def linear(self, x: Tensor, w: Tensor, scales: Tensor, b: Tensor) -> Tensor:
-                return self.int8.linear(x, w, scales, self.zero) + b
+    private static final String ONE_DNN_LINEAR = """
+            def linear(self, x: Tensor, w: List[Tensor], b: Tensor) -> Tensor:
+                return self.one_dnn.linear(x, w, b, None, False)
+
+            def activated(self, x: Tensor, w: List[Tensor], b: Tensor) -> Tensor:
+                return self.one_dnn.linear(x, w, b, None, True)
+
+            def added(self, x: Tensor, w: List[Tensor], b: Tensor, residual: Tensor) -> Tensor:
+                return self.one_dnn.linear(x, w, b, residual, False)
 
             def head(self, x: Tensor) -> Tensor:
-                return self.int8.linear(self.norm(x, self.lnf_w, self.lnf_b), self.head_q[0], self.head_s[0], self.zero)
+                return self.one_dnn.linear(self.norm(x, self.lnf_w, self.lnf_b), self.head_w[0], None, None, False)
 
             """;
 
@@ -125,13 +136,13 @@ final class TorchScriptSource {
             def qkv(self, x: Tensor, l: int) -> Tensor:
                 return self.linear(self.norm(x, self.ln1_w[l], self.ln1_b[l]), self.qkv_w[l], self.qkv_b[l])
 
-            def finish(self, x: Tensor, attended: Tensor, l: int) -> Tensor:
-                x = x + self.linear(attended, self.proj_w[l], self.proj_b[l])
-                h = self.activation(self.linear(self.norm(x, self.ln2_w[l], self.ln2_b[l]), self.fc_w[l], self.fc_b[l]))
-                return x + self.linear(h, self.out_w[l], self.out_b[l])
-
             def inner(self, normed: Tensor, l: int) -> Tensor:
-                $inner
+                return self.activated(normed, self.fc_w[l], self.fc_b[l])
+
+            def finish(self, x: Tensor, attended: Tensor, l: int) -> Tensor:
+                x = self.added(attended, self.proj_w[l], self.proj_b[l], x)
+                h = self.inner(self.norm(x, self.ln2_w[l], self.ln2_b[l]), l)
+                return self.added(h, self.out_w[l], self.out_b[l], x)
 
             def attend(self, qkv: Tensor, read_rows: Tensor, new_ends: Tensor, read_ends: Tensor, longest_new: int, longest_read: int,
                        cache: Tensor, l: int) -> Tensor:

@@ -132,7 +132,20 @@ class TorchScriptExporterIT {
         deleteWeights();
         forge(program ->
                 program.replace("def head(", "def unused(self: __torch__.Gpt2) -> int:\n    return 1\n  def head("));
-        assertEquals(expected, run(/* trusted= */ true));
+        assertNearlyEqual(expected, run(/* trusted= */ true));
+    }
+
+    /** Programs from files have ATen's linear layers, whose sums have another order than oneDNN's. */
+    private static void assertNearlyEqual(List<TokenLogprobs> expected, List<TokenLogprobs> actual) {
+        assertEquals(expected.size(), actual.size());
+        for (int i = 0; i < expected.size(); i++) {
+            List<TokenLogprobs.Entry> top = expected.get(i).top();
+            for (int j = 0; j < top.size(); j++) {
+                TokenLogprobs.Entry entry = actual.get(i).top().get(j);
+                assertEquals(top.get(j).tokenId(), entry.tokenId());
+                assertEquals(top.get(j).logprob(), entry.logprob(), 1e-4);
+            }
+        }
     }
 
     /** Stale: the program was exported for another configuration. */
