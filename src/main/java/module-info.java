@@ -16,7 +16,9 @@ module io.github.loomtorch {
 
     // Of the command line and the HTTP server only.
     requires static info.picocli;
+    requires static java.management;
     requires static jdk.jfr;
+    requires static jdk.management;
     requires static me.tongfei.progressbar;
     requires static micrometer.core;
     requires static micrometer.registry.prometheus;

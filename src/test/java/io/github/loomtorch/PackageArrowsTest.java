@@ -63,6 +63,7 @@ class PackageArrowsTest {
                 "base      | request options tokenizer model hub engine scheduler torch",
                 "bench     | request options tokenizer scheduler base",
                 "server    | request options tokenizer base",
+                "doctor    | request options model torch base",
             })
     void aPackageUsesOnlyThoseBelowIt(String from, String allowed) {
         String[] mayUse = Stream.concat(

@@ -29,6 +29,7 @@ import picocli.CommandLine.ScopeType;
             ConvertCommand.class,
             BenchCommand.class,
             KernelsCommand.class,
+            DoctorCommand.class,
             DemoCommand.class
         },
         mixinStandardHelpOptions = true,

@@ -13,7 +13,8 @@ import picocli.CommandLine.Option;
 
 /** Which model. */
 final class ModelFolderOptions {
-    private static final Path DEFAULT = Path.of("models", "tales");
+    /** The embedded model, where this program is started in a clone. */
+    static final Path DEFAULT = Path.of("models", "tales");
 
     @Option(
             names = {"-m", "--model"},

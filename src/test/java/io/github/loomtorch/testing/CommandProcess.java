@@ -40,6 +40,18 @@ public final class CommandProcess {
         command.addAll(List.of(arguments));
     }
 
+    /** Runs it without the entries of the class path that contain a text. */
+    public static CommandProcess without(String jars, Class<?> mainClass, String... arguments) {
+        CommandProcess process = new CommandProcess(mainClass, arguments);
+        int classPath = process.command.indexOf("-cp") + 1;
+        process.command.set(
+                classPath,
+                Arrays.stream(process.command.get(classPath).split(File.pathSeparator))
+                        .filter(entry -> !entry.contains(jars))
+                        .collect(Collectors.joining(File.pathSeparator)));
+        return process;
+    }
+
     /** Runs it as {@code words} of a POSIX shell say, with an empty environment but for {@code assignments}. */
     public static CommandProcess inShell(Class<?> mainClass, String assignments, String words) {
         CommandProcess process = new CommandProcess(mainClass);

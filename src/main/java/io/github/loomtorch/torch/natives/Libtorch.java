@@ -11,6 +11,8 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.bytedeco.javacpp.Loader;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
@@ -64,6 +66,11 @@ public final class Libtorch {
         return Libtorch.class.getClassLoader().getResource(name);
     }
 
+    /** Whether libtorch's CUDA build is on the class path or module path, whether or not it can be loaded. */
+    public static boolean hasGpuBuild() {
+        return gpuBuild("torch_cuda") != null;
+    }
+
     private static void setDefault(String property, String value) {
         if (System.getProperty(property) == null) {
             System.setProperty(property, value);
@@ -109,6 +116,20 @@ public final class Libtorch {
                         ? "install NVIDIA's driver"
                         : "put the CUDA 13, cuDNN 9 and NCCL libraries on the library path (LD_LIBRARY_PATH)")
                 + ", or set device=cpu";
+    }
+
+    /**
+     * Multiplies two matrices of ones, to see whether a device computes.
+     *
+     * @param n their rows and columns, &gt;= 1
+     * @param device for example {@code cpu} or {@code cuda:0}
+     * @return the sum of the product's elements: n³ if the device computes right
+     */
+    public static double sumOfProduct(int n, String device) {
+        try (TensorScope scope = new TensorScope()) {
+            Tensor ones = torch.ones(n, n).to(new Device(device), ScalarType.Float);
+            return ones.matmul(ones).sum().item_double();
+        }
     }
 
     /**
