@@ -120,6 +120,16 @@ public interface CausalLm extends AutoCloseable {
     }
 
     /**
+     * Most rows of decoding sequences in one step: the last token of each, and candidates. A deterministic model
+     * computes as many rows in each step, so candidates can only take those that no sequence needs.
+     *
+     * @return 0 if no candidate can be verified; without a limit by default, but 0 for a deterministic model
+     */
+    default int maxDecodeRows() {
+        return deterministic() ? 0 : Integer.MAX_VALUE;
+    }
+
+    /**
      * How long the device worked on the step finished last, from its first operation to its last.
      *
      * @return nanoseconds, or 0 if the model does not know

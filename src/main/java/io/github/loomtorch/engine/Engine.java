@@ -155,7 +155,7 @@ public final class Engine implements AutoCloseable {
         }
         // A deterministic model shares no prefix: sharing would change where prompts are cut.
         boolean sharing = options.prefixCaching() && !lm.deterministic();
-        batch = new RunningBatch(maxBatchSize, lm.pageCount(), pageSize, sharing, !lm.deterministic());
+        batch = new RunningBatch(maxBatchSize, lm.pageCount(), pageSize, sharing, lm.maxDecodeRows());
         planner = new StepPlanner(lm, options);
         steps = new StepPipeline(lm, batch, clock, monitor, new StepReporter(options.listener(), callbacks));
     }

@@ -24,14 +24,14 @@ final class RunningBatch {
     private final KvPages pages;
     private final int pageSize;
     private final boolean sharing;
-    private final boolean speculation; // whether candidates are verified
+    private final int maxDecodeRows; // last tokens and candidates of a step
     private final int[] freeSlots;
     private int freeSlotCount;
     private final List<Sequence> running = new ArrayList<>(); // in order of admission
     private long maxTokens;
 
-    RunningBatch(int maxBatchSize, int pageCount, int pageSize, boolean sharing, boolean speculation) {
-        this.speculation = speculation;
+    RunningBatch(int maxBatchSize, int pageCount, int pageSize, boolean sharing, int maxDecodeRows) {
+        this.maxDecodeRows = maxDecodeRows;
         this.pageSize = pageSize;
         this.sharing = sharing;
         pages = new KvPages(pageCount, pageSize, sharing);
@@ -166,8 +166,8 @@ final class RunningBatch {
     }
 
     /**
-     * Gives each sequence the pages that the next step writes; enough are available. Candidates get pages that are left
-     * over.
+     * Gives each sequence the pages that the next step writes; enough are available. Candidates get pages and rows that
+     * are left over.
      */
     void growPages() {
         for (int i = 0; i < running.size(); i++) {
@@ -176,14 +176,16 @@ final class RunningBatch {
                 sequence.addPage(pages.allocate());
             }
         }
-        for (int i = 0; i < running.size() && speculation; i++) {
+        int room = maxDecodeRows - running.size();
+        for (int i = 0; i < running.size() && room > 0; i++) {
             Sequence sequence = running.get(i);
             if (sequence.propose() > 0) {
                 int end = sequence.length() + sequence.candidates();
                 while (lackingPages(sequence, end) > 0 && pages.available() > 0) {
                     sequence.addPage(pages.allocate());
                 }
-                sequence.limitCandidates(sequence.pageCount() * pageSize - sequence.length());
+                sequence.limitCandidates(Math.min(room, sequence.pageCount() * pageSize - sequence.length()));
+                room -= sequence.candidates();
             }
         }
     }

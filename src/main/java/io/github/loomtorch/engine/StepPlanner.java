@@ -13,6 +13,7 @@ final class StepPlanner {
     private final int maxPrefillTokensBesideDecode;
     private final boolean deterministic;
     private final boolean runsAhead;
+    private final int maxDecodeRows;
 
     StepPlanner(CausalLm lm, EngineOptions options) {
         maxPrefillTokens = options.maxPrefillTokensPerStep();
@@ -20,20 +21,22 @@ final class StepPlanner {
         maxPrefillTokensBesideDecode =
                 deterministic ? maxPrefillTokens : Math.min(maxPrefillTokens, options.maxPrefillTokensBesideDecode());
         runsAhead = lm.runsAhead();
+        maxDecodeRows = lm.maxDecodeRows();
     }
 
     /** The chunks of the next step, those of one token first; none if there is nothing to compute. */
     List<Chunk> next(List<Sequence> running) {
         List<Chunk> chunks = new ArrayList<>();
+        boolean verifies = maxDecodeRows > running.size();
         for (Sequence sequence : running) {
             if (tokensToCompute(sequence) == 1 && sequence.candidates() == 0) {
-                chunks.add(chunk(sequence, 1));
+                chunks.add(chunk(sequence, 1, verifies));
             }
         }
         boolean untouched = true; // by chunks of several tokens
         for (Sequence sequence : running) {
             if (tokensToCompute(sequence) == 1 && sequence.candidates() > 0) {
-                chunks.add(chunk(sequence, 1 + sequence.candidates()));
+                chunks.add(chunk(sequence, 1 + sequence.candidates(), verifies));
                 untouched = false;
             }
         }
@@ -48,7 +51,7 @@ final class StepPlanner {
                 if (isCutElsewhere || wouldFollowLongerOnes) {
                     break;
                 }
-                chunks.add(chunk(sequence, count));
+                chunks.add(chunk(sequence, count, verifies));
                 budget -= count;
                 untouched = false;
             }
@@ -56,9 +59,10 @@ final class StepPlanner {
         return chunks;
     }
 
-    private Chunk chunk(Sequence sequence, int count) {
+    /** {@code verifies}: whether there is room for candidates. */
+    private Chunk chunk(Sequence sequence, int count, boolean verifies) {
         boolean samples = sequence.launched() + count >= sequence.length();
-        boolean needsLastToken = sequence.bansByTokens() || sequence.speculates() && !deterministic;
+        boolean needsLastToken = sequence.bansByTokens() || sequence.speculates() && verifies;
         boolean mayRunAhead = runsAhead && !(samples && needsLastToken);
         return new Chunk(sequence, sequence.launched(), count, mayRunAhead);
     }

@@ -2,6 +2,7 @@ package io.github.loomtorch.engine;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine.Admission;
 import io.github.loomtorch.options.EngineOptions;
@@ -90,10 +91,30 @@ abstract class EngineFixture {
     }
 
     static CausalLm deterministic(CausalLm lm) {
+        return deterministic(lm, 0);
+    }
+
+    /** One that verifies candidates in so many rows. */
+    static CausalLm deterministic(CausalLm lm, int maxDecodeRows) {
         return new ForwardingLm(lm) {
             @Override
             public boolean deterministic() {
                 return true;
+            }
+
+            @Override
+            public int maxDecodeRows() {
+                return maxDecodeRows;
+            }
+
+            @Override
+            public void launch(List<Chunk> chunks) {
+                int rows = chunks.stream()
+                        .filter(chunk -> chunk.count() == 1 || chunk.sequence().candidates() > 0)
+                        .mapToInt(Chunk::count)
+                        .sum();
+                assertTrue(rows <= Math.max(maxDecodeRows, maxBatchSize()), rows + " rows");
+                super.launch(chunks);
             }
         };
     }

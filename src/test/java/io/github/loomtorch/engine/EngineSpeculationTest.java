@@ -47,6 +47,21 @@ class EngineSpeculationTest extends EngineFixture {
     }
 
     @Test
+    void aDeterministicModelVerifiesInTheRowsThatAreLeftOver() throws StepFailedException {
+        for (int rows : List.of(0, 1, 2, 4)) {
+            use(new FakeCausalLm(2, 16, 8, 64).drawing());
+            engine = engine(deterministic(lm, rows));
+            Run run = admitted(new GenerationRequest(
+                    new int[] {3, 4, 5}, greedy(60).speculation(1, 8).build()));
+            int before = lm.steps();
+            runToEnd();
+            int steps = lm.steps() - before;
+            assertEquals(60, run.listener.completion().outputTokenIds().length);
+            assertTrue(rows <= 1 ? steps == 60 : steps < 60 * 1.5 / rows, steps + " steps of " + rows + " rows");
+        }
+    }
+
+    @Test
     @Timeout(120)
     void tenThousandRandomRequestsYieldTheSameWithAndWithoutCandidates() throws StepFailedException {
         Random random = new Random(2);
@@ -87,7 +102,7 @@ class EngineSpeculationTest extends EngineFixture {
         int pageSize = 1 << random.nextInt(5);
         use(new FakeCausalLm(batch, pageSize, (64 + random.nextInt(64)) / pageSize, 64).drawing());
         config.maxPrefillTokensPerStep(1 + random.nextInt(30)).maxPrefillTokensBesideDecode(1 + random.nextInt(30));
-        engine = engine();
+        engine = random.nextInt(3) == 0 ? engine(deterministic(lm, random.nextInt(2 * batch))) : engine();
         List<Run> runs = new ArrayList<>();
         for (GenerationRequest request : requests) {
             SamplingParams sampling = speculate

@@ -58,6 +58,11 @@ public abstract class ForwardingLm implements CausalLm {
     }
 
     @Override
+    public int maxDecodeRows() {
+        return lm.maxDecodeRows();
+    }
+
+    @Override
     public void wordStarts(boolean[] table) {
         lm.wordStarts(table);
     }

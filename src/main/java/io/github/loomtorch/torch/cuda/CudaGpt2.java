@@ -307,11 +307,21 @@ public final class CudaGpt2 extends Gpt2 {
     }
 
     /**
-     * Whether a chunk goes by the graph if there is room: the one token of a decode, or a prefill that is no longer
-     * than worth it.
+     * Whether a chunk goes by the graph if there is room: a decode, with its candidates; or a prefill that is no longer
+     * than worth it, but none of a deterministic model.
      */
     private boolean isSmall(Chunk chunk) {
-        return chunk.count() == 1 || chunk.count() <= PREFILL_ROWS && !options.deterministic();
+        return options.deterministic()
+                ? StepInput.firstSampled(chunk) == chunk.start() || chunk.count() == 1
+                : chunk.count() <= PREFILL_ROWS;
+    }
+
+    /** The kernel for many decode rows takes only one of each sequence. */
+    @Override
+    public int maxDecodeRows() {
+        return !options.deterministic()
+                ? Integer.MAX_VALUE
+                : kind(List.of(), maxRows) == AttentionChoice.Kind.PAGED ? maxRows : 0;
     }
 
     private void launchStep(Step step, int rowCount) {
