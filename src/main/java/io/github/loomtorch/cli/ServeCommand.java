@@ -126,11 +126,11 @@ final class ServeCommand implements Callable<Integer> {
         QueueOptions queue =
                 QueueOptions.builder().maxQueuedRequests(maxQueuedRequests).build();
         ServerOptions options = serverOptions();
-        ModelDirectory directory = model.open();
-        // A server's log is its only output.
+        // A server's log is its only output. Loggers read this when the first is made, which opening a model does.
         System.setProperty(LOGGER + "log.io.github.loomtorch.server", "info");
         System.setProperty(LOGGER + "showDateTime", "true");
         System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
+        ModelDirectory directory = model.open();
         String name = model.name();
         ServerMetrics metrics =
                 new ServerMetrics(metricNames, name, replicas.getFirst().pageSize());

@@ -1,0 +1,193 @@
+package io.github.loomtorch.server;
+
+import io.github.loomtorch.TextGenerator;
+import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.DType;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.testing.RandomCheckpoint;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.lang.management.ManagementFactory;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.stream.IntStream;
+
+/**
+ * What streaming over HTTP costs: the same load in this process and over HTTP to another, in tokens a second. Run by
+ * hand; {@code docs/benchmarks.md} has the commands.
+ *
+ * <pre>
+ * checkpoint DIR                             writes GPT-2 small's shape with random weights
+ * in-process DIR DEVICE STREAMS TOKENS RUNS  streams read by a thread each
+ * http URL STREAMS TOKENS RUNS               the same from {@code loomtorch serve}
+ * </pre>
+ */
+final class StreamLoad {
+    private static final int PROMPT_TOKENS = 32;
+    private static final int VOCAB_SIZE = 50_257;
+
+    private StreamLoad() {}
+
+    /** Reads a stream; returns how many events it had, of how many tokens together. */
+    private interface Stream {
+        Counts read(int[] prompt) throws Exception;
+    }
+
+    private record Counts(int events, int tokens) {}
+
+    public static void main(String[] args) throws Exception {
+        switch (args[0]) {
+            case "checkpoint" ->
+                RandomCheckpoint.write(
+                        Path.of(args[1]),
+                        new Gpt2Config(
+                                VOCAB_SIZE,
+                                1024,
+                                768,
+                                12,
+                                12,
+                                3072,
+                                Activation.GELU_TANH,
+                                1e-5,
+                                true,
+                                false,
+                                true,
+                                List.of(50_256)),
+                        DType.F32,
+                        1,
+                        0.02f);
+            case "in-process" ->
+                inProcess(Path.of(args[1]), args[2], integer(args[3]), integer(args[4]), integer(args[5]));
+            case "http" -> http(URI.create(args[1]), integer(args[2]), integer(args[3]), integer(args[4]));
+            default -> throw new IllegalArgumentException("unknown: " + args[0]);
+        }
+    }
+
+    private static int integer(String text) {
+        return Integer.parseInt(text);
+    }
+
+    private static void inProcess(Path model, String device, int streams, int tokens, int runs) throws Exception {
+        SamplingParams sampling = SamplingParams.builder()
+                .maxNewTokens(tokens)
+                .ignoreEos(true)
+                .seed(1)
+                .build();
+        try (TextGenerator generator = TextGenerator.builder(model)
+                .model(ModelOptions.builder()
+                        .device(device)
+                        .maxBatchSize(streams)
+                        .build())
+                .build()) {
+            run("in process", streams, tokens, runs, prompt -> {
+                int count = 0;
+                for (var unused : generator
+                        .scheduler()
+                        .submit(new GenerationRequest(prompt, sampling))
+                        .tokens()) {
+                    count++;
+                }
+                return new Counts(count, count);
+            });
+        }
+    }
+
+    private static void http(URI server, int streams, int tokens, int runs) throws Exception {
+        try (ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();
+                HttpClient client = HttpClient.newBuilder()
+                        .version(HttpClient.Version.HTTP_1_1)
+                        .executor(threads)
+                        .build()) {
+            run("over HTTP", streams, tokens, runs, prompt -> read(client, server, prompt, tokens));
+        }
+    }
+
+    private static Counts read(HttpClient client, URI server, int[] prompt, int tokens)
+            throws IOException, InterruptedException {
+        String body = "{\"prompt\": " + Arrays.toString(prompt) + ", \"max_tokens\": " + tokens
+                + ", \"ignore_eos\": true, \"seed\": 1, \"stream\": true, \"return_token_ids\": true}";
+        HttpRequest request = HttpRequest.newBuilder(server.resolve("/v1/completions"))
+                .POST(HttpRequest.BodyPublishers.ofString(body))
+                .build();
+        HttpResponse<java.io.InputStream> answer = client.send(request, BodyHandlers.ofInputStream());
+        int events = 0;
+        int count = 0;
+        try (BufferedReader lines = new BufferedReader(new InputStreamReader(answer.body(), StandardCharsets.UTF_8))) {
+            for (String line; (line = lines.readLine()) != null; ) {
+                int ids = line.lastIndexOf("\"token_ids\":[");
+                if (ids >= 0) {
+                    events++;
+                    int from = ids + "\"token_ids\":[".length();
+                    int to = line.indexOf(']', from);
+                    count += to == from
+                            ? 0
+                            : (int) line.substring(from, to)
+                                            .chars()
+                                            .filter(c -> c == ',')
+                                            .count()
+                                    + 1;
+                }
+            }
+        }
+        return new Counts(events, count);
+    }
+
+    private static void run(String how, int streams, int tokens, int runs, Stream stream) throws Exception {
+        PrintStream out = System.out;
+        try (ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor()) {
+            for (int run = 0; run <= runs; run++) { // the first warms up
+                long cpu = cpuNanos();
+                long start = System.nanoTime();
+                int first = run * streams;
+                List<Callable<Counts>> tasks = IntStream.range(first, first + streams)
+                        .mapToObj(i -> (Callable<Counts>) () -> stream.read(prompt(i)))
+                        .toList();
+                int events = 0;
+                int read = 0;
+                for (Future<Counts> one : threads.invokeAll(tasks)) {
+                    events += one.get().events();
+                    read += one.get().tokens();
+                }
+                double seconds = (System.nanoTime() - start) / 1e9;
+                if (read != streams * tokens) {
+                    throw new IllegalStateException("expected " + streams * tokens + " tokens, got " + read);
+                }
+                out.printf(
+                        "%s%s: %d streams of %d tokens: %.1f tokens/s, %.2f tokens an event, %.0f%% of a core%n",
+                        run == 0 ? "warm-up " : "",
+                        how,
+                        streams,
+                        tokens,
+                        read / seconds,
+                        (double) read / events,
+                        (cpuNanos() - cpu) / seconds / 1e7);
+            }
+        }
+    }
+
+    private static int[] prompt(int seed) {
+        return new java.util.Random(seed).ints(PROMPT_TOKENS, 0, VOCAB_SIZE - 1).toArray();
+    }
+
+    /** Of this process: with {@code http} the client's alone, {@code in-process} the model's too. */
+    private static long cpuNanos() {
+        return ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean())
+                .getProcessCpuTime();
+    }
+}
