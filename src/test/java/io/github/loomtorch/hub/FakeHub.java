@@ -151,11 +151,7 @@ final class FakeHub implements AutoCloseable {
         }
         String path = exchange.getRequestURI().getPath();
         if (path.startsWith("/api/models/" + repository + "/revision/")) {
-            List<Map<String, String>> siblings = files.keySet().stream()
-                    .map(name -> Map.of("rfilename", name))
-                    .toList();
-            body(new JsonMapper().writeValueAsBytes(Map.of("sha", COMMIT, "siblings", siblings)))
-                    .answer(exchange);
+            sendListing(exchange);
             return;
         }
         String name = path.substring(path.lastIndexOf('/') + 1);
@@ -177,6 +173,14 @@ final class FakeHub implements AutoCloseable {
         } else {
             send(exchange, bytes, range);
         }
+    }
+
+    /** The usual answer to a request for the names of the files. */
+    void sendListing(HttpExchange exchange) throws IOException {
+        List<Map<String, String>> siblings =
+                files.keySet().stream().map(name -> Map.of("rfilename", name)).toList();
+        body(new JsonMapper().writeValueAsBytes(Map.of("sha", COMMIT, "siblings", siblings)))
+                .answer(exchange);
     }
 
     private Fault fault(String request) {
