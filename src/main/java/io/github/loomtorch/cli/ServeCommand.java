@@ -1,6 +1,7 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.engine.Engine;
+import io.github.loomtorch.model.ChatTemplate;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
@@ -12,7 +13,6 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.scheduler.Schedulers;
-import io.github.loomtorch.server.ChatTemplates;
 import io.github.loomtorch.server.HttpServer;
 import io.github.loomtorch.server.MetricNames;
 import io.github.loomtorch.server.ServedModel;
@@ -153,7 +153,7 @@ final class ServeCommand implements Callable<Integer> {
                         directory.config().contextLength(),
                         directory.config().vocabSize(),
                         fingerprint,
-                        ChatTemplates.joinsTurns(directory.path())));
+                        ChatTemplate.joinsTurns(directory.path())));
                 Runtime.getRuntime().addShutdownHook(new Thread(() -> end(server, scheduler), "shutdown"));
                 new CountDownLatch(1).await(); // until a signal ends the process
             }

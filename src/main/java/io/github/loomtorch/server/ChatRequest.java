@@ -13,7 +13,7 @@ final class ChatRequest {
     private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant");
 
     /** What a field of chats that is known but not honoured may hold. */
-    private static final Map<String, List<String>> NOT_HONOURED = Map.ofEntries(
+    static final Map<String, List<String>> NOT_HONOURED = Map.ofEntries(
             Map.entry("tools", List.of("[]")),
             Map.entry("functions", List.of("[]")),
             Map.entry("modalities", List.of("[\"text\"]")),

@@ -17,7 +17,7 @@ import java.util.regex.Pattern;
 /** Reads the fields that say how tokens are chosen. */
 final class SamplingFields {
     /** What a field that is known but not honoured may hold. */
-    private static final Map<String, List<String>> NOT_HONOURED = Map.ofEntries(
+    static final Map<String, List<String>> NOT_HONOURED = Map.ofEntries(
             Map.entry("best_of", List.of("1")),
             Map.entry("suffix", List.of("\"\"")),
             Map.entry("use_beam_search", List.of("false")),

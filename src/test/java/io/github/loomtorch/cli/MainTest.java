@@ -177,6 +177,8 @@ class MainTest {
                 "--cache",
                 "--host",
                 "--api-key-file",
+                "--tls-key-store",
+                "--tls-password-file",
                 "--dump");
         List<DynamicTest> tests = new ArrayList<>();
         for (CommandSpec command : leaves(Main.commandLine(new Main()).getCommandSpec())) {

@@ -151,7 +151,11 @@ final class FakeHub implements AutoCloseable {
         }
         String path = exchange.getRequestURI().getPath();
         if (path.startsWith("/api/models/" + repository + "/revision/")) {
-            sendListing(exchange);
+            List<Map<String, String>> siblings = files.keySet().stream()
+                    .map(name -> Map.of("rfilename", name))
+                    .toList();
+            body(new JsonMapper().writeValueAsBytes(Map.of("sha", COMMIT, "siblings", siblings)))
+                    .answer(exchange);
             return;
         }
         String name = path.substring(path.lastIndexOf('/') + 1);
@@ -173,14 +177,6 @@ final class FakeHub implements AutoCloseable {
         } else {
             send(exchange, bytes, range);
         }
-    }
-
-    /** The usual answer to a request for the names of the files. */
-    void sendListing(HttpExchange exchange) throws IOException {
-        List<Map<String, String>> siblings =
-                files.keySet().stream().map(name -> Map.of("rfilename", name)).toList();
-        body(new JsonMapper().writeValueAsBytes(Map.of("sha", COMMIT, "siblings", siblings)))
-                .answer(exchange);
     }
 
     private Fault fault(String request) {

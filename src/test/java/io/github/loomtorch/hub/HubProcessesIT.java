@@ -9,7 +9,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CountDownLatch;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -33,17 +32,6 @@ class HubProcessesIT {
             for (String name : List.of("config.json", WEIGHTS)) {
                 fake.files.put(name, Files.readAllBytes(TALES.resolve(name)));
             }
-            CountDownLatch bothAsked = new CountDownLatch(2);
-            fake.times(2, "GET /api/models/", exchange -> {
-                bothAsked.countDown();
-                fake.sendListing(exchange);
-            });
-            fake.once(
-                    "cdn GET /" + WEIGHTS,
-                    exchange -> { // the first gets them when the second process is there
-                        FakeHub.await(bothAsked);
-                        FakeHub.body(fake.files.get(WEIGHTS)).answer(exchange);
-                    });
             List<CompletableFuture<CommandProcess.Result>> processes =
                     Stream.generate(() -> start(fake)).limit(2).toList();
             for (CompletableFuture<CommandProcess.Result> process : processes) {
@@ -70,7 +58,7 @@ class HubProcessesIT {
                 return CommandProcess.inShell(
                                 Main.class,
                                 "HF_ENDPOINT=" + fake.endpoint() + " HF_HOME=" + cache,
-                                "generate --model org/tales --device cpu --prompt-ids 1 --max-tokens 2")
+                                "generate --model org/tales --device cpu --prompt-ids 1 --max-new-tokens 2")
                         .run();
             } catch (Exception e) {
                 throw new AssertionError(e);

@@ -11,6 +11,7 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -59,6 +60,36 @@ class ConformanceTest {
         if (answer.statusCode() >= 400) {
             assertFalse(json.at("/error/message").textValue().isEmpty());
             assertEquals(answer.statusCode(), json.at("/error/code").intValue());
+        }
+    }
+
+    /** A field that is not honoured is refused by its name, unless it has one of its defaults. */
+    @Test
+    void noFieldIsIgnoredInSilence() throws Exception {
+        for (String path : List.of("/v1/completions", "/v1/chat/completions")) {
+            Map<String, List<String>> fields = new HashMap<>(SamplingFields.NOT_HONOURED);
+            if (path.contains("chat")) {
+                fields.putAll(ChatRequest.NOT_HONOURED);
+            }
+            String body = "{\"prompt\": \"a\", \"messages\": [{\"role\": \"user\", \"content\": \"a\"}],"
+                    + " \"max_tokens\": 1, \"%s\": %s}";
+            for (Map.Entry<String, List<String>> field : fields.entrySet()) {
+                HttpResponse<String> refused = fake.post(path, body.formatted(field.getKey(), "[7]"));
+                assertEquals(400, refused.statusCode(), field + " " + refused.body());
+                assertEquals(
+                        field.getKey(),
+                        FakeServer.JSON
+                                .readTree(refused.body())
+                                .at("/error/param")
+                                .textValue());
+                for (String value : field.getValue()) {
+                    assertEquals(
+                            200,
+                            fake.post(path, body.formatted(field.getKey(), value))
+                                    .statusCode(),
+                            field.toString());
+                }
+            }
         }
     }
 

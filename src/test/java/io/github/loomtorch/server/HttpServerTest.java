@@ -9,10 +9,13 @@ import com.fasterxml.jackson.databind.JsonNode;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.StepGate;
+import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.InputStreamReader;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -135,6 +138,42 @@ class HttpServerTest {
                     .forEach(logprob -> logprobs.add(logprob.toString())));
             assertEquals(whole.at("/logprobs/token_logprobs").toString(), "[" + String.join(",", logprobs) + "]");
             assertTrue(first.path("text").textValue().startsWith("abc"));
+        }
+    }
+
+    @Test
+    void tokensThatBecomeReadyWhileAWriteWaitsGoOutInOneEvent() throws Exception {
+        int tokens = 16_000; // more than the buffers of a connection hold as single events
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> new FakeCausalLm(1, 64, 300, 64 + tokens));
+                Socket socket = new Socket()) {
+            socket.setReceiveBufferSize(4096);
+            socket.connect(new InetSocketAddress("127.0.0.1", fake.server.uri().getPort()));
+            String body = "{\"prompt\": \"abc\", \"max_tokens\": " + tokens
+                    + ", \"ignore_eos\": true, \"return_token_ids\": true, \"stream\": true}";
+            socket.getOutputStream()
+                    .write(("POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: "
+                                    + "i".repeat(128)
+                                    + "\r\nContent-Length: "
+                                    + body.length() + "\r\n\r\n" + body)
+                            .getBytes(StandardCharsets.US_ASCII));
+            while (!fake.get("/metrics").body().contains("finished_reason=\"length\"")) {
+                Thread.sleep(5); // nobody reads, and all tokens are generated
+            }
+            int events = 0;
+            int read = 0;
+            BufferedReader lines =
+                    new BufferedReader(new InputStreamReader(socket.getInputStream(), StandardCharsets.UTF_8));
+            for (String line; (line = lines.readLine()) != null; ) {
+                if (line.startsWith("data: {")) {
+                    events++;
+                    read += FakeServer.JSON
+                            .readTree(line.substring("data: ".length()))
+                            .at("/choices/0/token_ids")
+                            .size();
+                }
+            }
+            assertEquals(tokens, read);
+            assertTrue(events < tokens * 3 / 4, events + " events");
         }
     }
 

@@ -10,8 +10,8 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import java.io.BufferedReader;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.InputStreamReader;
-import java.io.PrintStream;
 import java.lang.management.ManagementFactory;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -22,6 +22,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -34,6 +35,7 @@ import java.util.stream.IntStream;
  *
  * <pre>
  * checkpoint DIR                             writes GPT-2 small's shape with random weights
+ * compare DIR DEVICE STREAMS TOKENS RUNS     in turn: streams read in this process, and over HTTP from this process
  * in-process DIR DEVICE STREAMS TOKENS RUNS  streams read by a thread each
  * http URL STREAMS TOKENS RUNS               the same from {@code loomtorch serve}
  * </pre>
@@ -72,8 +74,14 @@ final class StreamLoad {
                         DType.F32,
                         1,
                         0.02f);
-            case "in-process" ->
-                inProcess(Path.of(args[1]), args[2], integer(args[3]), integer(args[4]), integer(args[5]));
+            case "compare", "in-process" ->
+                inProcess(
+                        Path.of(args[1]),
+                        args[2],
+                        integer(args[3]),
+                        integer(args[4]),
+                        integer(args[5]),
+                        args[0].equals("compare"));
             case "http" -> http(URI.create(args[1]), integer(args[2]), integer(args[3]), integer(args[4]));
             default -> throw new IllegalArgumentException("unknown: " + args[0]);
         }
@@ -83,7 +91,8 @@ final class StreamLoad {
         return Integer.parseInt(text);
     }
 
-    private static void inProcess(Path model, String device, int streams, int tokens, int runs) throws Exception {
+    private static void inProcess(Path model, String device, int streams, int tokens, int runs, boolean compare)
+            throws Exception {
         SamplingParams sampling = SamplingParams.builder()
                 .maxNewTokens(tokens)
                 .ignoreEos(true)
@@ -95,7 +104,7 @@ final class StreamLoad {
                         .maxBatchSize(streams)
                         .build())
                 .build()) {
-            run("in process", streams, tokens, runs, prompt -> {
+            Stream stream = prompt -> {
                 int count = 0;
                 for (var unused : generator
                         .scheduler()
@@ -104,18 +113,55 @@ final class StreamLoad {
                     count++;
                 }
                 return new Counts(count, count);
-            });
+            };
+            if (compare) {
+                compare(generator, stream, streams, tokens, runs);
+            } else {
+                for (int run = 0; run <= runs; run++) { // the first warms up
+                    run("in process", run, streams, tokens, stream);
+                }
+            }
         }
     }
 
-    private static void http(URI server, int streams, int tokens, int runs) throws Exception {
-        try (ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor();
-                HttpClient client = HttpClient.newBuilder()
-                        .version(HttpClient.Version.HTTP_1_1)
-                        .executor(threads)
-                        .build()) {
-            run("over HTTP", streams, tokens, runs, prompt -> read(client, server, prompt, tokens));
+    private static void compare(TextGenerator generator, Stream stream, int streams, int tokens, int runs)
+            throws Exception {
+        ServerMetrics metrics = new ServerMetrics(MetricNames.LOOMTORCH, "g", 16);
+        double inProcess = 0;
+        double overHttp = 0;
+        try (HttpServer server =
+                        HttpServer.start(ServerOptions.builder().port(0).build(), "", metrics);
+                HttpClient client = client()) {
+            server.serve(
+                    new ServedModel("g", generator.scheduler(), generator.tokenizer(), 1024, VOCAB_SIZE, "", false));
+            for (int run = 0; run <= runs; run++) { // the first warms up
+                double first = run("in process", 2 * run, streams, tokens, stream);
+                double second = run(
+                        "over HTTP",
+                        2 * run + 1,
+                        streams,
+                        tokens,
+                        prompt -> read(client, server.uri(), prompt, tokens));
+                inProcess += run == 0 ? 0 : first;
+                overHttp += run == 0 ? 0 : second;
+            }
         }
+        System.out.printf("over HTTP: %.1f%% of in process%n", 100 * inProcess / overHttp);
+    }
+
+    private static void http(URI server, int streams, int tokens, int runs) throws Exception {
+        try (HttpClient client = client()) {
+            for (int run = 0; run <= runs; run++) { // the first warms up
+                run("over HTTP", run, streams, tokens, prompt -> read(client, server, prompt, tokens));
+            }
+        }
+    }
+
+    private static HttpClient client() {
+        return HttpClient.newBuilder()
+                .version(HttpClient.Version.HTTP_1_1)
+                .executor(Executors.newVirtualThreadPerTaskExecutor())
+                .build();
     }
 
     private static Counts read(HttpClient client, URI server, int[] prompt, int tokens)
@@ -125,7 +171,7 @@ final class StreamLoad {
         HttpRequest request = HttpRequest.newBuilder(server.resolve("/v1/completions"))
                 .POST(HttpRequest.BodyPublishers.ofString(body))
                 .build();
-        HttpResponse<java.io.InputStream> answer = client.send(request, BodyHandlers.ofInputStream());
+        HttpResponse<InputStream> answer = client.send(request, BodyHandlers.ofInputStream());
         int events = 0;
         int count = 0;
         try (BufferedReader lines = new BufferedReader(new InputStreamReader(answer.body(), StandardCharsets.UTF_8))) {
@@ -148,41 +194,33 @@ final class StreamLoad {
         return new Counts(events, count);
     }
 
-    private static void run(String how, int streams, int tokens, int runs, Stream stream) throws Exception {
-        PrintStream out = System.out;
+    /** Reads some streams at once and prints how fast; returns the seconds that it took. */
+    private static double run(String how, int run, int streams, int tokens, Stream stream) throws Exception {
         try (ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor()) {
-            for (int run = 0; run <= runs; run++) { // the first warms up
-                long cpu = cpuNanos();
-                long start = System.nanoTime();
-                int first = run * streams;
-                List<Callable<Counts>> tasks = IntStream.range(first, first + streams)
-                        .mapToObj(i -> (Callable<Counts>) () -> stream.read(prompt(i)))
-                        .toList();
-                int events = 0;
-                int read = 0;
-                for (Future<Counts> one : threads.invokeAll(tasks)) {
-                    events += one.get().events();
-                    read += one.get().tokens();
-                }
-                double seconds = (System.nanoTime() - start) / 1e9;
-                if (read != streams * tokens) {
-                    throw new IllegalStateException("expected " + streams * tokens + " tokens, got " + read);
-                }
-                out.printf(
-                        "%s%s: %d streams of %d tokens: %.1f tokens/s, %.2f tokens an event, %.0f%% of a core%n",
-                        run == 0 ? "warm-up " : "",
-                        how,
-                        streams,
-                        tokens,
-                        read / seconds,
-                        (double) read / events,
-                        (cpuNanos() - cpu) / seconds / 1e7);
+            long cpu = cpuNanos();
+            long start = System.nanoTime();
+            List<Callable<Counts>> tasks = IntStream.range(run * streams, (run + 1) * streams)
+                    .mapToObj(i -> (Callable<Counts>) () -> stream.read(prompt(i)))
+                    .toList();
+            int events = 0;
+            int read = 0;
+            for (Future<Counts> one : threads.invokeAll(tasks)) {
+                events += one.get().events();
+                read += one.get().tokens();
             }
+            double seconds = (System.nanoTime() - start) / 1e9;
+            if (read != streams * tokens) {
+                throw new IllegalStateException("expected " + streams * tokens + " tokens, got " + read);
+            }
+            System.out.printf(
+                    "%s: %d streams of %d tokens: %.1f tokens/s, %.2f tokens an event, %.0f%% of a core%n",
+                    how, streams, tokens, read / seconds, (double) read / events, (cpuNanos() - cpu) / seconds / 1e7);
+            return seconds;
         }
     }
 
     private static int[] prompt(int seed) {
-        return new java.util.Random(seed).ints(PROMPT_TOKENS, 0, VOCAB_SIZE - 1).toArray();
+        return new Random(seed).ints(PROMPT_TOKENS, 0, VOCAB_SIZE - 1).toArray();
     }
 
     /** Of this process: with {@code http} the client's alone, {@code in-process} the model's too. */
