@@ -1,9 +1,7 @@
 package io.github.loomtorch;
 
-import static com.tngtech.archunit.base.DescribedPredicate.alwaysTrue;
 import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAnyPackage;
 import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideOutsideOfPackage;
-import static com.tngtech.archunit.core.domain.properties.HasName.Predicates.name;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.GeneralCodingRules.ACCESS_STANDARD_STREAMS;
@@ -12,9 +10,7 @@ import static java.util.stream.Collectors.toSet;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.tngtech.archunit.base.DescribedPredicate;
 import com.tngtech.archunit.core.domain.JavaClasses;
-import com.tngtech.archunit.core.domain.properties.HasName;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.ImportOption.DoNotIncludeTests;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
@@ -37,13 +33,6 @@ class PackageArrowsTest {
     private static final String ROOT = "io.github.loomtorch";
     private static final JavaClasses CLASSES =
             new ClassFileImporter().withImportOption(new DoNotIncludeTests()).importPackages(ROOT);
-
-    /**
-     * Used from above or beside for now: EngineOptions has the engine's clock, Demo starts Main. To be deleted with
-     * their causes.
-     */
-    private static final DescribedPredicate<HasName> KNOWN_EXCEPTION =
-            name(ROOT + ".engine.Clock").or(name(ROOT + ".cli.Main"));
 
     /** A package, and which others of ours it may use; "base" is the package of TextGenerator. */
     @ParameterizedTest
@@ -74,9 +63,7 @@ class PackageArrowsTest {
                 .that()
                 .resideInAPackage(pattern(from))
                 .should()
-                .onlyDependOnClassesThat(resideOutsideOfPackage(ROOT + "..")
-                        .or(resideInAnyPackage(mayUse))
-                        .or(KNOWN_EXCEPTION))
+                .onlyDependOnClassesThat(resideOutsideOfPackage(ROOT + "..").or(resideInAnyPackage(mayUse)))
                 .check(CLASSES);
     }
 
@@ -86,10 +73,32 @@ class PackageArrowsTest {
 
     @Test
     void packagesHaveNoCycles() {
-        slices().matching(ROOT + ".(**)")
+        slices().matching(ROOT + ".(**)").should().beFreeOfCycles().check(CLASSES);
+    }
+
+    /** From the natives up to CUDA. */
+    @Test
+    void theRoomsOfTorchUseOnlyThoseBelowThem() {
+        noClasses()
+                .that()
+                .resideInAPackage(ROOT + ".torch.natives")
                 .should()
-                .beFreeOfCycles()
-                .ignoreDependency(alwaysTrue(), KNOWN_EXCEPTION.forSubtype())
+                .dependOnClassesThat()
+                .resideInAnyPackage(ROOT + ".torch", ROOT + ".torch.program", ROOT + ".torch.cuda")
+                .check(CLASSES);
+        noClasses()
+                .that()
+                .resideInAPackage(ROOT + ".torch.program")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage(ROOT + ".torch", ROOT + ".torch.cuda")
+                .check(CLASSES);
+        noClasses()
+                .that()
+                .resideInAPackage(ROOT + ".torch.cuda")
+                .should()
+                .dependOnClassesThat()
+                .resideInAPackage(ROOT + ".torch")
                 .check(CLASSES);
     }
 

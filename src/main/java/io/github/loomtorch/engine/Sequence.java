@@ -257,8 +257,8 @@ public final class Sequence {
     }
 
     /** Keeps no more candidates than that. */
-    void limitCandidates(int most) {
-        candidates = Math.min(candidates, most);
+    void limitCandidates(int max) {
+        candidates = Math.min(candidates, max);
     }
 
     /** Tokens behind the last that the next chunk verifies, or the one in flight. */

@@ -31,8 +31,8 @@ final class SamplingChecks {
     }
 
     static void topLogprobs(OptionalInt top) {
-        int most = SamplingParams.MAX_TOP_LOGPROBS;
-        require(top.orElse(0) >= 0 && top.orElse(0) <= most, "topLogprobs must be in [0, " + most + "]", top.orElse(0));
+        int max = SamplingParams.MAX_TOP_LOGPROBS;
+        require(top.orElse(0) >= 0 && top.orElse(0) <= max, "topLogprobs must be in [0, " + max + "]", top.orElse(0));
     }
 
     static void penalties(float repetition, float presence, float frequency) {

@@ -92,7 +92,7 @@ public final class Sampler {
             return best;
         }
         float max = row[best];
-        float scale = Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE);
+        float scale = scale(params);
 
         int n = params.topK() > 0 && params.topK() < vocabSize ? keepTop(params.topK(), row) : keepAll(row);
         long mass = weigh(n, max, scale);
@@ -101,10 +101,20 @@ public final class Sampler {
             mass = foundMass;
         }
         if (params.minP() > 0) {
-            mass = Math.min(mass, massAbove((float) (StrictMath.log(params.minP()) * LOG2_E), n, max, scale));
+            mass = Math.min(mass, massAbove(minExponent(params), n, max, scale));
         }
         find((long) (Philox.uniform(seed, length - promptLength) * (double) mass), n);
         return ids[found];
+    }
+
+    /** {@return what logits are multiplied by before they are powers of two: log2(e) / temperature} */
+    public static float scale(SamplingParams params) {
+        return Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE);
+    }
+
+    /** {@return the power of two below which min-p drops a token, relative to the largest} */
+    public static float minExponent(SamplingParams params) {
+        return params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E);
     }
 
     /**

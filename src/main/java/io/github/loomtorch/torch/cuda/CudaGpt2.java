@@ -73,8 +73,8 @@ public final class CudaGpt2 extends Gpt2 {
         final CudaScorer.Batch prefillScores;
         final CUevent_st begun = new CUevent_st();
         final CUevent_st done = new CUevent_st();
-        List<Chunk> stepping = List.of(); // in rows
-        List<Chunk> prefilling = List.of(); // as a large prefill
+        List<Chunk> stepChunks = List.of(); // in rows
+        List<Chunk> prefillChunks = List.of(); // as a large prefill
 
         Step(int index) {
             rows = CudaGpt2.this.rows.host(index);
@@ -272,16 +272,16 @@ public final class CudaGpt2 extends Gpt2 {
         }
         step.scores.rows().clear();
         step.prefillScores.rows().clear();
-        step.stepping = chunks.subList(0, inGraph);
-        step.prefilling = chunks.subList(inGraph, chunks.size());
-        if (!step.stepping.isEmpty()) {
-            step.rows.fill(step.stepping, sampler::prepare);
+        step.stepChunks = chunks.subList(0, inGraph);
+        step.prefillChunks = chunks.subList(inGraph, chunks.size());
+        if (!step.stepChunks.isEmpty()) {
+            step.rows.fill(step.stepChunks, sampler::prepare);
         }
         Cuda.check(cudart.cudaEventRecord(step.begun, stream), "cudaEventRecord");
-        if (!step.stepping.isEmpty()) {
+        if (!step.stepChunks.isEmpty()) {
             launchStep(step, rowCount);
         }
-        if (!step.prefilling.isEmpty()) {
+        if (!step.prefillChunks.isEmpty()) {
             launchPrefill(step);
         }
         Cuda.check(cudart.cudaEventRecord(step.done, stream), "cudaEventRecord");
@@ -327,9 +327,9 @@ public final class CudaGpt2 extends Gpt2 {
     private void launchStep(Step step, int rowCount) {
         OptionalInt recorded = graphs.rowsFor(rowCount);
         int count = recorded.orElse(options.deterministic() ? maxRows : rowCount);
-        AttentionChoice.Kind kind = kind(step.stepping, count);
+        AttentionChoice.Kind kind = kind(step.stepChunks, count);
         step.rows.upload(count, kind.isPlanned());
-        step.scores.rows().addTokens(step.stepping);
+        step.scores.rows().addTokens(step.stepChunks);
         if (recorded.isPresent() && step.scores.isEmpty()) {
             graphs.launch(count, kind);
             return;
@@ -348,18 +348,18 @@ public final class CudaGpt2 extends Gpt2 {
     }
 
     private void launchPrefill(Step step) {
-        int[] sampled = step.prefillScores.rows().addWanted(step.prefilling);
+        int[] sampled = step.prefillScores.rows().addWanted(step.prefillChunks);
         try (TensorScope scope = new TensorScope()) {
             Tensor rows = prefill.indices(sampled);
             if (options.deterministic()) {
-                Tensor logits = prefillEach(step.prefilling);
+                Tensor logits = prefillEach(step.prefillChunks);
                 sample(step, logits.index_select(0, rows));
                 if (!step.prefillScores.isEmpty()) {
                     scorer.launchLogits(step.prefillScores, logits.data_ptr().address());
                 }
                 return;
             }
-            CudaLayers.Hidden hidden = prefill.hidden(step.prefilling);
+            CudaLayers.Hidden hidden = prefill.hidden(step.prefillChunks);
             sample(step, layers.logits(hidden.select(rows)));
             if (!step.prefillScores.isEmpty()) {
                 scorer.launchHidden(step.prefillScores, hidden);
@@ -378,7 +378,7 @@ public final class CudaGpt2 extends Gpt2 {
     private void sample(Step step, Tensor logits) {
         int count = (int) logits.size(0);
         if (count > 0) {
-            step.prefillRows.fillSampled(step.prefilling, sampler::prepare);
+            step.prefillRows.fillSampled(step.prefillChunks, sampler::prepare);
             step.prefillRows.upload(count, false);
             sampler.launch(prefillRows, count, logits);
         }
@@ -399,7 +399,7 @@ public final class CudaGpt2 extends Gpt2 {
             Cuda.check(cudart.cudaEventSynchronize(step.done), "cudaEventSynchronize");
             finished = step;
             int firstRow = 0;
-            for (Chunk chunk : step.stepping) {
+            for (Chunk chunk : step.stepChunks) {
                 for (WantedPosition wanted : chunk.wantedPositions()) {
                     if (!wanted.isScored()) {
                         sampler.take(chunk, wanted, step.rows, firstRow + wanted.position() - chunk.start());
@@ -408,7 +408,7 @@ public final class CudaGpt2 extends Gpt2 {
                 firstRow += chunk.count();
             }
             int row = 0;
-            for (Chunk chunk : step.prefilling) {
+            for (Chunk chunk : step.prefillChunks) {
                 for (WantedPosition wanted : chunk.wantedPositions()) {
                     if (!wanted.isScored()) {
                         sampler.take(chunk, wanted, step.prefillRows, row++);
@@ -418,7 +418,7 @@ public final class CudaGpt2 extends Gpt2 {
             step.scores.take();
             step.prefillScores.take();
         } catch (RuntimeException e) {
-            throw lossOrFailure("await", step.stepping.size() + step.prefilling.size(), e);
+            throw lossOrFailure("await", step.stepChunks.size() + step.prefillChunks.size(), e);
         }
     }
 

@@ -5,6 +5,7 @@ import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.sampling.Philox;
+import io.github.loomtorch.sampling.Sampler;
 import java.nio.IntBuffer;
 import java.util.List;
 
@@ -62,8 +63,6 @@ final class StepInput {
     /** Flag: TOKEN is an output token that the slot's counts do not hold yet. */
     static final int COUNT_INPUT = 16;
 
-    private static final double LOG2_E = 1 / StrictMath.log(2);
-
     private StepInput() {}
 
     /** Ints of one row, for sequences of so many pages. */
@@ -120,12 +119,9 @@ final class StepInput {
 
     private static void putDistribution(IntBuffer buffer, int row, SamplingParams params) {
         buffer.put(row + TOP_K, params.topK());
-        put(buffer, row + SCALE, Math.min((float) (LOG2_E / params.temperature()), Float.MAX_VALUE));
+        put(buffer, row + SCALE, Sampler.scale(params));
         put(buffer, row + TOP_P, params.topP());
-        put(
-                buffer,
-                row + MIN_EXPONENT,
-                params.minP() == 0 ? Float.NEGATIVE_INFINITY : (float) (StrictMath.log(params.minP()) * LOG2_E));
+        put(buffer, row + MIN_EXPONENT, Sampler.minExponent(params));
     }
 
     /** Fills a row for the last token of a synthetic sequence, sampled as {@link SamplingParams#creative()} says. */
