@@ -7,6 +7,8 @@ import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.TorchScriptArchive;
 import io.github.loomtorch.torch.natives.TensorScope;
 import java.io.IOException;
+import java.lang.ref.Reference;
+import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.EnumMap;
@@ -107,13 +109,13 @@ final class Parameters {
             Tensor parameter = torch.empty(shape, new TensorOptions(dtype), null);
             if (checkpointName.contains("%d")) {
                 for (int layer = 0; layer < shape[0]; layer++) {
-                    Tensor stored = mapped(weights.get(checkpointName.formatted(layer)));
+                    Mapped stored = Mapped.of(weights.get(checkpointName.formatted(layer)));
                     Tensor target = parameter.select(0, layer);
-                    copies.add(() -> copy(stored, shape.length == 3, target));
+                    copies.add(() -> stored.copy(stored.tensor, shape.length == 3, target));
                 }
             } else {
-                Tensor stored = mapped(weights.get(checkpointName));
-                long rows = stored.size(0);
+                Mapped stored = Mapped.of(weights.get(checkpointName));
+                long rows = stored.tensor.size(0);
                 addCopies(copies, stored, parameter.narrow(0, 0, rows));
                 parameter.narrow(0, rows, shape[0] - rows).zero_(); // the padding of the vocabulary
             }
@@ -141,7 +143,7 @@ final class Parameters {
         }
         return (name, shape, dtype, copies) -> {
             Tensor parameter = torch.empty(shape, new TensorOptions(dtype), null);
-            addCopies(copies, mapped(Objects.requireNonNull(archive.tensors().get(name))), parameter);
+            addCopies(copies, Mapped.of(Objects.requireNonNull(archive.tensors().get(name))), parameter);
             return parameter;
         };
     }
@@ -167,30 +169,41 @@ final class Parameters {
         copies.parallelStream().forEach(Runnable::run);
     }
 
-    /** The elements of a stored tensor in memory, owned by the caller's scope. */
-    private static Tensor mapped(CheckpointTensor stored) throws IOException {
-        return torch.from_blob(
-                new BytePointer(stored.data()), stored.shape(), new TensorOptions(scalarType(stored.dtype())));
-    }
-
     /** Adds copies of pieces of rows, which can run at once. */
-    private static void addCopies(List<Runnable> copies, Tensor stored, Tensor target) {
-        long rows = stored.size(0);
-        long step = Math.max(1, PIECE_ELEMENTS * rows / Math.max(1, stored.numel()));
+    private static void addCopies(List<Runnable> copies, Mapped stored, Tensor target) {
+        long rows = stored.tensor.size(0);
+        long step = Math.max(1, PIECE_ELEMENTS * rows / Math.max(1, stored.tensor.numel()));
         for (long row = 0; row < rows; row += step) {
             long count = Math.min(step, rows - row);
-            Tensor from = stored.narrow(0, row, count);
+            Tensor from = stored.tensor.narrow(0, row, count);
             Tensor to = target.narrow(0, row, count);
-            copies.add(() -> copy(from, false, to));
+            copies.add(() -> stored.copy(from, false, to));
         }
     }
 
-    private static void copy(Tensor stored, boolean transposed, Tensor target) {
-        torch.set_num_threads(1); // the copies themselves are parallel
-        try (TensorScope scope = new TensorScope()) {
-            // Converted first: libtorch transposes fast only between equal types.
-            Tensor converted = stored.to(target.dtype().toScalarType());
-            target.copy_(transposed ? converted.t() : converted);
+    /**
+     * The elements of a stored tensor in memory. The tensor does not keep the buffer, and the memory is unmapped when
+     * the buffer is garbage collected: so whatever reads the tensor holds both.
+     *
+     * @param tensor owned by the caller's scope
+     */
+    private record Mapped(ByteBuffer buffer, Tensor tensor) {
+        static Mapped of(CheckpointTensor stored) throws IOException {
+            ByteBuffer buffer = stored.data();
+            TensorOptions options = new TensorOptions(scalarType(stored.dtype()));
+            return new Mapped(buffer, torch.from_blob(new BytePointer(buffer), stored.shape(), options));
+        }
+
+        /** Copies a part of the tensor. */
+        void copy(Tensor part, boolean transposed, Tensor target) {
+            torch.set_num_threads(1); // the copies themselves are parallel
+            try (TensorScope scope = new TensorScope()) {
+                // Converted first: libtorch transposes fast only between equal types.
+                Tensor converted = part.to(target.dtype().toScalarType());
+                target.copy_(transposed ? converted.t() : converted);
+            } finally {
+                Reference.reachabilityFence(buffer);
+            }
         }
     }
 
