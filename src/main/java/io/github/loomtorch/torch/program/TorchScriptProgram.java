@@ -248,18 +248,14 @@ public final class TorchScriptProgram implements AutoCloseable {
         Tensor input = torch.from_blob(
                         new IntPointer(ints), new long[] {ints.length}, new TensorOptions(ScalarType.Int))
                 .to(device, ScalarType.Long);
-        IValue writeRows = new IValue(input.narrow(0, shape.writeRowsAt(), shape.tokens()));
         long[] lengths = chunks.stream()
                 .flatMapToLong(chunk -> LongStream.of(chunk.count(), chunk.end()))
                 .toArray();
-        // Without rows to read, all is read that is written.
         return prefill.apply(new IValueVector(
                         new IValue(input.narrow(0, 0, shape.tokens())),
                         new IValue(input.narrow(0, shape.positionsAt(), shape.tokens())),
-                        writeRows,
-                        shape.readRows() == 0
-                                ? writeRows
-                                : new IValue(input.narrow(0, shape.readRowsAt(), shape.readRows())),
+                        new IValue(input.narrow(0, shape.writeRowsAt(), shape.tokens())),
+                        new IValue(input.narrow(0, shape.readRowsAt(), shape.readRows())),
                         new IValue(hostTensor(lengths, chunks.size(), 2)),
                         new IValue(input.narrow(0, shape.wantedAt(), shape.wanted())),
                         new IValue(cache.tensor()),

@@ -158,10 +158,11 @@ final class TorchScriptSource {
             def decode(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor, cache: Tensor) -> Tensor:
                 B, S = read_rows.size(0), read_rows.size(1)
                 rows = read_rows.view(-1)
-                visible: Optional[Tensor] = None
-                if B > 1:
-                    visible = (torch.arange(S, device=rows.device) <= positions.unsqueeze(1)).view(B, 1, 1, S)
                 x = self.embed(input_ids, positions)
+                mask: Optional[Tensor] = None
+                if B > 1:
+                    hidden = torch.arange(S, device=rows.device) > positions.unsqueeze(1)
+                    mask = torch.zeros([B, S], dtype=x.dtype, device=rows.device).masked_fill(hidden, float("-inf")).view(B, 1, 1, S)
                 for l in range($L):
                     q, k, v = self.qkv(x, l).split($C, 1)
                     keys, values = cache[l, 0], cache[l, 1]  # [R, C]
@@ -170,7 +171,7 @@ final class TorchScriptSource {
                     k = keys.index_select(0, rows).view(B, S, $H, $D).transpose(1, 2)  # [B, H, S, D]
                     v = values.index_select(0, rows).view(B, S, $H, $D).transpose(1, 2)
                     q = q.reshape(B, 1, $H, $D).transpose(1, 2)  # [B, H, 1, D]
-                    attended = torch.scaled_dot_product_attention(q, k, v, visible, 0.0, False, scale=$scale)
+                    attended = torch.scaled_dot_product_attention(q, k, v, mask, 0.0, False, scale=$scale)
                     x = self.finish(x, attended.reshape(B, $C), l)
                 return self.head(x)
 
@@ -199,9 +200,9 @@ final class TorchScriptSource {
                     if flash:
                         out = self.attend(qkv, read_rows, ends[0], ends[1], longest[0], longest[1], cache, l)
                     else:
-                        k = keys.index_select(0, read_rows).view(-1, $H, $D)
-                        v = values.index_select(0, read_rows).view(-1, $H, $D)
-                        q = q.view(-1, $H, $D)
+                        if read_rows.size(0) > 0:
+                            k, v = keys.index_select(0, read_rows), values.index_select(0, read_rows)
+                        q, k, v = q.view(-1, $H, $D), k.view(-1, $H, $D), v.view(-1, $H, $D)
                         attended: List[Tensor] = []
                         start, first = 0, 0
                         for i, (T, S) in enumerate(spans):

@@ -17,9 +17,9 @@
  *       sequence's tokens, the new one included; a shorter sequence is padded with a row of zeros.
  *   <li>{@code prefill(input_ids [N], positions [N], write_rows [N], read_rows [sum S], lengths [B, 2], wanted [M],
  *       cache, flash) -> hidden [M, C]}: several tokens per sequence, one sequence after the other. {@code lengths}, on
- *       the host, has each sequence's new tokens and tokens read. {@code wanted} are the tokens, in [0, N), whose
- *       logits are wanted; {@code head} computes these from the hidden states, block by block if there are many.
- *       {@code flash} selects ATen's flash attention.
+ *       the host, has each sequence's new tokens and tokens read. Without {@code read_rows} all tokens read are new.
+ *       {@code wanted} are the tokens, in [0, N), whose logits are wanted; {@code head} computes these from the hidden
+ *       states, block by block if there are many. {@code flash} selects ATen's flash attention.
  *   <li>{@code attend(qkv [N, 3C], read_rows [sum S] int32, new_ends [B + 1] int32, read_ends [B + 1] int32,
  *       longest_new, longest_read, cache, layer) -> [N, C]}: the attention of a prefill by ATen's flash attention, CUDA
  *       only. The ends are cumulative counts of new tokens and of tokens read, starting with 0. Without
