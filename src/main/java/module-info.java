@@ -4,7 +4,7 @@
  * <p>The natives and the embedded model are modules that nothing here requires, because a user chooses them: name them
  * in {@code --add-modules}, or leave their jars on the class path.
  */
-@SuppressWarnings("requires-automatic") // Micrometer has no module descriptors; it is of the HTTP server only
+@SuppressWarnings("requires-automatic") // Micrometer and XChart have no module descriptors; no library user needs them
 module io.github.loomtorch {
     requires com.fasterxml.jackson.databind;
     requires java.net.http;
@@ -16,6 +16,7 @@ module io.github.loomtorch {
 
     // Of the command line and the HTTP server only.
     requires static info.picocli;
+    requires static java.desktop;
     requires static java.management;
     requires static jdk.jfr;
     requires static jdk.management;
@@ -25,6 +26,7 @@ module io.github.loomtorch {
     requires static org.apache.commons.csv;
     requires static org.eclipse.jetty.http2.server;
     requires static org.eclipse.jetty.server;
+    requires static xchart;
 
     exports io.github.loomtorch;
     exports io.github.loomtorch.options;

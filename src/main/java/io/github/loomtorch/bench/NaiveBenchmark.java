@@ -1,11 +1,13 @@
 package io.github.loomtorch.bench;
 
+import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.request.Completion;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.util.List;
+import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
@@ -30,10 +32,21 @@ public record NaiveBenchmark(
      * What came of one pass over the prompts. Immutable.
      *
      * @param results in the order of the prompts
+     * @param measurement of all together; its requests are in the order of the prompts, too
      * @param batches how many the scheduler ran
-     * @param durationSeconds of all together
      */
-    public record Run(List<NaiveResult> results, int batches, double durationSeconds) {}
+    public record Run(List<NaiveResult> results, Measurement measurement, int batches) {
+        /**
+         * How long all together took.
+         *
+         * @return seconds
+         */
+        public double durationSeconds() {
+            return measurement.durationNanos() / 1e9;
+        }
+    }
+
+    private record Call(NaiveResult result, RequestTrace trace) {}
 
     /**
      * Validates.
@@ -59,48 +72,62 @@ public record NaiveBenchmark(
         Semaphore inFlight = new Semaphore(maxInFlight);
         long startNanos = System.nanoTime();
         try (ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {
-            List<CompletableFuture<NaiveResult>> calls = IntStream.range(0, prompts.size())
+            List<CompletableFuture<Call>> calls = IntStream.range(0, prompts.size())
                     .mapToObj(i -> CompletableFuture.supplyAsync(
                             () -> {
                                 inFlight.acquireUninterruptibly();
-                                NaiveResult result;
+                                Call call;
                                 try {
-                                    result = call(number, i + 1, prompts.get(i));
+                                    call = call(number, i + 1, prompts.get(i));
                                 } finally {
                                     inFlight.release();
                                 }
-                                onResult.accept(result);
-                                return result;
+                                onResult.accept(call.result);
+                                return call;
                             },
                             callers))
                     .toList();
-            List<NaiveResult> results =
-                    calls.stream().map(CompletableFuture::join).toList();
-            return new Run(results, scheduler.batches(), (System.nanoTime() - startNanos) / 1e9);
+            List<Call> all = calls.stream().map(CompletableFuture::join).toList();
+            return new Run(
+                    all.stream().map(Call::result).toList(),
+                    Measurement.of(all.stream().map(Call::trace).toList(), startNanos, System.nanoTime() - startNanos),
+                    scheduler.batches());
         }
     }
 
-    private NaiveResult call(int run, int seq, String prompt) {
+    private Call call(int run, int seq, String prompt) {
         int[] ids = tokenizer.encode(prompt);
+        TraceRecorder recorder =
+                new TraceRecorder(System.nanoTime(), Clock.system(), () -> {}, sampling.maxNewTokens());
         try {
-            Completion completion =
-                    scheduler.submit(new GenerationRequest(ids, sampling)).join();
-            return new NaiveResult(
+            Completion completion = scheduler
+                    .submit(new GenerationRequest(ids, sampling), event -> recorder.onTokens())
+                    .join();
+            int outputTokens = completion.outputTokenIds().length;
+            recorder.onEnd(
+                    RequestTrace.Status.COMPLETED,
+                    "",
+                    OptionalLong.of(completion.timings().startedNanos()),
+                    ids.length,
+                    outputTokens);
+            NaiveResult result = new NaiveResult(
                     run,
                     seq,
                     completion.batchNumber(),
                     ids.length,
-                    completion.outputTokenIds().length,
+                    outputTokens,
                     completion.timings().e2elNanos() / 1e9,
                     completion.timings().ttftNanos() / 1e9,
                     prompt,
                     completion.text(),
                     "");
+            return new Call(result, recorder.trace());
         } catch (RuntimeException e) {
             Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
             String message =
                     cause.getMessage() == null || cause.getMessage().isBlank() ? cause.toString() : cause.getMessage();
-            return NaiveResult.failed(run, seq, ids.length, prompt, message);
+            recorder.onEnd(RequestTrace.Status.FAILED, message, OptionalLong.empty(), ids.length, 0);
+            return new Call(NaiveResult.failed(run, seq, ids.length, prompt, message), recorder.trace());
         }
     }
 }

@@ -1,16 +1,54 @@
 package io.github.loomtorch.bench;
 
+import java.util.OptionalLong;
+
 /**
- * What a client saw of one finished request, in nanoseconds of {@link System#nanoTime}. The array is shared, do not
- * modify it.
+ * What a client saw of one request, in nanoseconds of one clock. The array is shared, do not modify it.
  *
- * @param arrivalNanos when it was to be submitted; if that took longer, the delay counts
- * @param tokenNanos when each output token was there; at least one
+ * @param status how the request ended
+ * @param failure why it did not complete; empty if it did
+ * @param arrivalNanos when it was to be sent; all latencies count from here, so a client that is late hides nothing
+ * @param sentNanos when it was sent
+ * @param startedNanos when it was admitted to a batch; empty if not known, as over HTTP
+ * @param endNanos when it ended
+ * @param inputTokens of the prompt
+ * @param outputTokens that were generated
+ * @param tokenNanos when output tokens arrived; over HTTP one time for each event, which may have several tokens
  */
-public record RequestTrace(long arrivalNanos, long[] tokenNanos) {
+public record RequestTrace(
+        Status status,
+        String failure,
+        long arrivalNanos,
+        long sentNanos,
+        OptionalLong startedNanos,
+        long endNanos,
+        int inputTokens,
+        int outputTokens,
+        long[] tokenNanos) {
+
+    /** How a request ended. */
+    public enum Status {
+        /** All its tokens came. */
+        COMPLETED,
+        /** It was refused because the queue was full. */
+        REJECTED,
+        /** It was cancelled, or its deadline passed. */
+        CANCELLED,
+        /** Anything else. */
+        FAILED
+    }
 
     /**
-     * Time to first token.
+     * Whether all its tokens came.
+     *
+     * @return false if it was rejected or cancelled, or failed
+     */
+    public boolean isCompleted() {
+        return status == Status.COMPLETED;
+    }
+
+    /**
+     * Time to first token, of a completed request.
      *
      * @return nanoseconds
      */
@@ -19,7 +57,7 @@ public record RequestTrace(long arrivalNanos, long[] tokenNanos) {
     }
 
     /**
-     * End-to-end latency.
+     * End-to-end latency, of a completed request.
      *
      * @return nanoseconds
      */
@@ -28,11 +66,11 @@ public record RequestTrace(long arrivalNanos, long[] tokenNanos) {
     }
 
     /**
-     * Time per output token after the first.
+     * Time per output token after the first, of a completed request.
      *
      * @return nanoseconds; 0 for a single token
      */
     public double tpotNanos() {
-        return tokenNanos.length < 2 ? 0 : (double) (e2elNanos() - ttftNanos()) / (tokenNanos.length - 1);
+        return outputTokens < 2 ? 0 : (double) (e2elNanos() - ttftNanos()) / (outputTokens - 1);
     }
 }

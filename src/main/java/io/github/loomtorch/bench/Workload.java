@@ -1,145 +1,120 @@
 package io.github.loomtorch.bench;
 
-import io.github.loomtorch.request.Generation;
+import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.request.Scheduler;
-import io.github.loomtorch.request.TokenEvent;
-import io.github.loomtorch.request.TokenListener;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
-import java.util.concurrent.CompletionException;
-import java.util.concurrent.locks.LockSupport;
-import java.util.function.Supplier;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.IntFunction;
 import java.util.random.RandomGenerator;
 
 /**
- * Requests and when they arrive. Immutable.
+ * Requests and when they arrive: an open loop, in which no request waits for the answer to another. Immutable.
  *
  * @param requests in order of arrival
- * @param arrivalNanos after the start, for each request
+ * @param arrivalNanos after the start, for each request, in ascending order
+ * @param maxConcurrency &gt;= 1; most requests in flight. One that arrives when there are so many is sent later, and
+ *     its latency counts from its arrival all the same
  */
-public record Workload(List<GenerationRequest> requests, long[] arrivalNanos) {
+public record Workload(List<GenerationRequest> requests, long[] arrivalNanos, int maxConcurrency) {
 
     /**
-     * What came of a workload. Immutable.
+     * Requests that generate exactly as many tokens as planned. A prompt that does not leave room for a token in the
+     * context is cut, and then the output.
      *
-     * @param traces of the requests that finished
-     * @param failures why the others did not
-     * @param durationNanos from the start to the last end
-     */
-    public record Outcome(List<RequestTrace> traces, List<RuntimeException> failures, long durationNanos) {
-
-        /**
-         * Joins the outcomes of workloads that ran one after the other.
-         *
-         * @param outcomes of each
-         * @return their results together, without the time between them
-         */
-        public static Outcome all(List<Outcome> outcomes) {
-            return new Outcome(
-                    outcomes.stream()
-                            .flatMap(outcome -> outcome.traces.stream())
-                            .toList(),
-                    outcomes.stream()
-                            .flatMap(outcome -> outcome.failures.stream())
-                            .toList(),
-                    outcomes.stream().mapToLong(Outcome::durationNanos).sum());
-        }
-    }
-
-    /**
-     * Requests that generate exactly as many tokens as they ask for.
-     *
-     * @param count how many
-     * @param prompts makes the prompt of each, [T] token ids
-     * @param minOutputLength fewest new tokens
-     * @param maxOutputLength most new tokens; the lengths are equally likely
-     * @param requestsPerSecond rate of a Poisson process; {@link Double#POSITIVE_INFINITY} for all at once
+     * @param plan arrivals ascending
+     * @param prompts makes a prompt of a length, [T] token ids
+     * @param contextLength most tokens of a prompt and its output, &gt;= 2
+     * @param maxConcurrency &gt;= 1
      * @param sampling all but {@code maxNewTokens}, {@code ignoreEos} and the seed
-     * @param random source of lengths, seeds and arrivals
+     * @param random source of the seeds
      * @return the workload
      */
     public static Workload of(
-            int count,
-            Supplier<int[]> prompts,
-            int minOutputLength,
-            int maxOutputLength,
-            double requestsPerSecond,
+            List<PlannedRequest> plan,
+            IntFunction<int[]> prompts,
+            int contextLength,
+            int maxConcurrency,
             SamplingParams sampling,
             RandomGenerator random) {
         List<GenerationRequest> requests = new ArrayList<>();
-        long[] arrivals = new long[count];
-        double seconds = 0;
-        for (int i = 0; i < count; i++) {
-            int[] prompt = prompts.get();
+        for (PlannedRequest planned : plan) {
+            int[] prompt = prompts.apply(Math.min(planned.inputTokens(), contextLength - 1));
             SamplingParams own = sampling.toBuilder()
-                    .maxNewTokens(random.nextInt(minOutputLength, maxOutputLength + 1))
+                    .maxNewTokens(Math.min(planned.outputTokens(), contextLength - prompt.length))
                     .ignoreEos(true)
                     .seed(random.nextLong())
                     .build();
             requests.add(new GenerationRequest(prompt, own));
-            arrivals[i] = (long) (seconds * 1e9);
-            seconds += random.nextExponential() / requestsPerSecond;
         }
-        return new Workload(requests, arrivals);
+        long[] arrivals = plan.stream()
+                .mapToLong(planned -> (long) (planned.arrivalSeconds() * 1e9))
+                .toArray();
+        return new Workload(requests, arrivals, maxConcurrency);
     }
 
     /**
-     * Submits the requests as they arrive and waits for all to end.
+     * Makes prompts of random token ids that begin alike.
      *
-     * @param scheduler runs them, and is flushed at the end
+     * @param vocabSize ids are in {@code [0, vocabSize)}
+     * @param maxLength of a prompt
+     * @param sharedShare share of each prompt's tokens that all have in common at the start, in [0, 1]
+     * @param random source
+     * @return makes a prompt of a length
+     */
+    public static IntFunction<int[]> randomPrompts(
+            int vocabSize, int maxLength, double sharedShare, RandomGenerator random) {
+        int[] prefix = sharedShare == 0
+                ? new int[0]
+                : random.ints(maxLength, 0, vocabSize).toArray();
+        return length -> {
+            int[] prompt = random.ints(length, 0, vocabSize).toArray();
+            System.arraycopy(prefix, 0, prompt, 0, (int) Math.round(sharedShare * length));
+            return prompt;
+        };
+    }
+
+    /**
+     * Sends the requests as they arrive and waits for all to end. Confined to one thread.
+     *
+     * @param target runs them, and is flushed at the end
+     * @param clock of all times and waiting
      * @param onFinished called for each request when it has ended, on any thread
      * @return what happened
      */
-    public Outcome run(Scheduler scheduler, Runnable onFinished) {
-        List<Recorder> recorders = new ArrayList<>();
-        List<Generation> generations = new ArrayList<>();
-        long startNanos = System.nanoTime();
+    public Measurement run(Target target, Clock clock, Runnable onFinished) {
+        Thread sender = Thread.currentThread();
+        AtomicInteger inFlight = new AtomicInteger();
+        Runnable onEnd = () -> {
+            onFinished.run();
+            inFlight.decrementAndGet();
+            clock.unpark(sender);
+        };
+        List<TraceRecorder> recorders = new ArrayList<>();
+        long startNanos = clock.nanoTime();
         for (int i = 0; i < requests.size(); i++) {
-            Recorder recorder = new Recorder(
-                    startNanos + arrivalNanos[i], requests.get(i).sampling().maxNewTokens());
+            long arrival = startNanos + arrivalNanos[i];
+            for (long wait; (wait = arrival - clock.nanoTime()) > 0; ) {
+                clock.park(wait);
+            }
+            awaitAtMost(maxConcurrency - 1, inFlight, clock);
+            GenerationRequest request = requests.get(i);
+            TraceRecorder recorder =
+                    new TraceRecorder(arrival, clock, onEnd, request.sampling().maxNewTokens());
             recorders.add(recorder);
-            for (long wait; (wait = recorder.arrivalNanos - System.nanoTime()) > 0; ) {
-                LockSupport.parkNanos(wait);
-            }
-            Generation generation = scheduler.submit(requests.get(i), recorder);
-            var unused = generation.completion().whenComplete((completion, failure) -> onFinished.run());
-            generations.add(generation);
+            inFlight.incrementAndGet();
+            target.send(request, recorder);
         }
-        scheduler.flush();
-        List<RequestTrace> traces = new ArrayList<>();
-        List<RuntimeException> failures = new ArrayList<>();
-        for (int i = 0; i < generations.size(); i++) {
-            try {
-                generations.get(i).join();
-                traces.add(recorders.get(i).trace());
-            } catch (CompletionException e) {
-                failures.add(e);
-            }
-        }
-        return new Outcome(traces, failures, System.nanoTime() - startNanos);
+        target.flush();
+        awaitAtMost(0, inFlight, clock);
+        return Measurement.of(
+                recorders.stream().map(TraceRecorder::trace).toList(), startNanos, clock.nanoTime() - startNanos);
     }
 
-    /** Records when each token arrives. */
-    private static final class Recorder implements TokenListener {
-        private final long arrivalNanos;
-        private final long[] tokenNanos;
-        private int count;
-
-        Recorder(long arrivalNanos, int maxTokens) {
-            this.arrivalNanos = arrivalNanos;
-            tokenNanos = new long[maxTokens];
-        }
-
-        @Override
-        public void onToken(TokenEvent event) {
-            tokenNanos[count++] = System.nanoTime();
-        }
-
-        RequestTrace trace() {
-            return new RequestTrace(arrivalNanos, Arrays.copyOf(tokenNanos, count));
+    private static void awaitAtMost(int count, AtomicInteger inFlight, Clock clock) {
+        while (inFlight.get() > count) {
+            clock.park(Long.MAX_VALUE);
         }
     }
 }

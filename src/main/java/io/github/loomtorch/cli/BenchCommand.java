@@ -9,15 +9,18 @@ import picocli.CommandLine.Command;
         synopsisSubcommandLabel = "COMMAND",
         subcommands = {
             BenchNaiveCommand.class,
+            BenchServeCommand.class,
             BenchOfflineCommand.class,
             BenchLatencyCommand.class,
             BenchStepCommand.class,
             BenchPrefillCommand.class,
-            BenchScoreCommand.class
+            BenchScoreCommand.class,
+            BenchSweepCommand.class,
+            BenchCompareCommand.class
         },
         footer = {
             "  loomtorch bench naive",
             "  loomtorch bench latency --batch-size 1 --input-len 12 --output-len 128",
-            "  loomtorch bench offline --requests 64 --max-batch-size 8 --output-len-min 16"
+            "  loomtorch bench serve --request-rate 20 --requests 200 --report report.html"
         })
 final class BenchCommand {}

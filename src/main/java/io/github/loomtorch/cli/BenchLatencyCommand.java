@@ -1,13 +1,14 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.bench.Arrivals;
+import io.github.loomtorch.options.QueueOptions;
 import java.io.IOException;
+import java.io.PrintWriter;
 import java.time.temporal.ChronoUnit;
-import java.util.concurrent.Callable;
+import java.util.OptionalLong;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.Spec;
 
 @Command(
         name = "latency",
@@ -16,10 +17,7 @@ import picocli.CommandLine.Spec;
             "  loomtorch bench latency --batch-size 1 --input-len 12 --output-len 128",
             "  loomtorch bench latency --shape gpt2 --batch-size 8 --temperature 0"
         })
-final class BenchLatencyCommand implements Callable<Integer> {
-    @Spec
-    private CommandSpec spec;
-
+final class BenchLatencyCommand extends RequestBenchmark {
     @Mixin
     private SchedulerBenchOptions options;
 
@@ -33,23 +31,29 @@ final class BenchLatencyCommand implements Callable<Integer> {
     private int warmUpRuns = 1;
 
     @Override
-    public Integer call() throws IOException {
+    Report measure(PrintWriter out) throws IOException {
+        checkReport();
         int runs = runOptions.runs();
         int batchSize = runOptions.batchSize();
         Checks.atLeast(0, warmUpRuns, "warmUpRuns");
-        String title = String.format(
-                "%d runs of a batch of %d, after %d to warm up, %d tokens in, %d out",
-                runs, batchSize, warmUpRuns, options.inputLen(), options.outputLen());
-        SchedulerBenchOptions.Load load =
-                new SchedulerBenchOptions.Load(batchSize, options.outputLen(), Double.POSITIVE_INFINITY);
-        // All requests of a batch are there at once, so every batch fills and no timeout is needed.
-        return options.measure(
-                title,
-                load,
-                warmUpRuns,
-                runs,
-                batchSize,
-                ChronoUnit.FOREVER.getDuration(),
-                spec.commandLine().getOut());
+        options.check(batchSize);
+        String title = runs + " runs of a batch of " + batchSize + ", after " + warmUpRuns + " to warm up";
+        Report report = new Report("latency", title, OptionalLong.of(options.seed()), out);
+        report.workload("batch-size", batchSize);
+        options.describe(report);
+        Arrivals atOnce = Arrivals.at(Double.POSITIVE_INFINITY, 1);
+        options.measure(
+                report,
+                new SchedulerBenchOptions.Plan(
+                        options.drawn(batchSize, atOnce),
+                        Integer.MAX_VALUE,
+                        0,
+                        warmUpRuns * batchSize,
+                        runs,
+                        batchSize,
+                        // All requests of a batch are there at once, so every batch fills and no timeout is needed.
+                        ChronoUnit.FOREVER.getDuration(),
+                        QueueOptions.unbounded()));
+        return report;
     }
 }

@@ -1,9 +1,12 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.bench.Limits;
+import io.github.loomtorch.bench.Measurement;
 import io.github.loomtorch.bench.NaiveBenchmark;
 import io.github.loomtorch.bench.NaiveCsv;
 import io.github.loomtorch.bench.NaiveResult;
 import io.github.loomtorch.bench.Prompts;
+import io.github.loomtorch.engine.Clock;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.EngineOptions;
@@ -18,16 +21,15 @@ import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
-import java.util.concurrent.Callable;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.Spec;
 
 @Command(
         name = "naive",
@@ -38,10 +40,7 @@ import picocli.CommandLine.Spec;
             "  loomtorch bench naive --shape gpt2 --dtype float32 --runs 1",
             "  loomtorch bench naive --batch-size 8 --in-flight 16 --output b8.csv"
         })
-final class BenchNaiveCommand implements Callable<Integer> {
-    @Spec
-    private CommandSpec spec;
-
+final class BenchNaiveCommand extends RequestBenchmark {
     @Mixin
     private BenchModelOptions model;
 
@@ -73,7 +72,8 @@ final class BenchNaiveCommand implements Callable<Integer> {
     private Path output = Path.of("benchmark_results.csv");
 
     @Override
-    public Integer call() throws IOException {
+    Report measure(PrintWriter out) throws IOException {
+        checkReport();
         int runs = runOptions.runs();
         int batchSize = runOptions.batchSize();
         Checks.atLeast(1, prompts, "prompts");
@@ -87,42 +87,51 @@ final class BenchNaiveCommand implements Callable<Integer> {
         for (String text : texts) {
             Checks.fits(tokenizer.encode(text), tokenizer, config);
         }
-        PrintWriter out = spec.commandLine().getOut();
-        Report environment = new Report("Asynchronous naive scheduler", out);
-        environment.setting("model", model.describe());
-        environment.setting("sampling", Report.describe(params));
+        Report report = new Report("naive", "Asynchronous naive scheduler", params.seed(), out);
+        report.workload("prompts", prompts);
+        report.workload("in-flight", inFlight);
+        report.workload("max-new-tokens", params.maxNewTokens());
+        report.workload("sampling", Report.describe(params));
+        report.setting("model", model.describe());
+        report.setting("batch", "at most " + batchSize + " sequences");
+        report.setting("timeout", timeout.seconds() + " s");
         AtomicReference<@Nullable String> device = new AtomicReference<>();
+        StepRecorder steps = new StepRecorder();
+        EngineOptions engineOptions = EngineOptions.builder().listener(steps).build();
         EngineFactory engines = () -> {
             Gpt2 gpt2 = model.load(options);
             if (device.getAndSet(gpt2.device()) == null) {
-                environment.environment(List.of(gpt2));
+                report.environment(List.of(gpt2));
             }
-            return new Engine(gpt2, tokenizer, EngineOptions.defaults());
+            return new Engine(gpt2, tokenizer, engineOptions, Clock.system(), Runnable::run);
         };
         run(0, engines, tokenizer, params, Prompts.of(batchSize), result -> {}); // warm-up
         out.println();
 
         String loadedOn = Objects.requireNonNull(device.get());
-        NaiveReport report = new NaiveReport(out);
+        NaiveReport original = new NaiveReport(out);
         List<NaiveBenchmark.Run> all = new ArrayList<>();
+        List<Measurement> measured = new ArrayList<>();
         try (NaiveCsv csv = new NaiveCsv(output)) {
             for (int number = 1; number <= runs; number++) {
-                report.start(number, runs, prompts, batchSize, loadedOn, inFlight, timeout.seconds());
+                original.start(number, runs, prompts, batchSize, loadedOn, inFlight, timeout.seconds());
                 NaiveBenchmark.Run run;
+                steps.take();
                 try (Progress progress = new Progress("run " + number, prompts, System.err)) {
                     run = run(number, engines, tokenizer, params, texts, result -> {
                         csv.add(result);
                         progress.step();
                     });
                 }
-                report.results(number, run);
+                original.results(number, run);
                 all.add(run);
+                measured.add(run.measurement().with(steps.take(), batchSize, 1, Optional.empty()));
             }
         }
-        report.summary(all);
+        original.summary(all);
         out.println("Results saved to " + output);
-        boolean allOk = all.stream().flatMap(run -> run.results().stream()).allMatch(NaiveResult::isSuccess);
-        return allOk ? 0 : 1;
+        report.measured(Map.of("scheduler", NamedConverter.nameOf(SchedulerKind.ASYNC_NAIVE)), measured, Limits.NONE);
+        return report;
     }
 
     /** Runs prompts through a new scheduler, which loads the model anew. */

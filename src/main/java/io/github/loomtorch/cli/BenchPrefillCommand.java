@@ -7,14 +7,14 @@ import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.PrefillProfile;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.concurrent.Callable;
+import java.util.Map;
+import java.util.OptionalLong;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.Spec;
 
 @Command(
         name = "prefill",
@@ -27,10 +27,7 @@ import picocli.CommandLine.Spec;
             "  loomtorch bench prefill --shape gpt2 --prompts 1 --prompt-len 1024",
             "  loomtorch bench prefill --shape gpt2 --prompts 32 --prompt-len 512 --score"
         })
-final class BenchPrefillCommand implements Callable<Integer> {
-    @Spec
-    private CommandSpec spec;
-
+final class BenchPrefillCommand extends Benchmark {
     @Mixin
     private BenchModelOptions model;
 
@@ -44,12 +41,14 @@ final class BenchPrefillCommand implements Callable<Integer> {
     private boolean score;
 
     @Override
-    public Integer call() throws IOException {
+    Report measure(PrintWriter out) throws IOException {
         Checks.atLeast(1, prompts, "prompts");
         Checks.atLeast(1, promptLen, "promptLen");
         ModelOptions options = model.torch(prompts);
-        PrintWriter out = spec.commandLine().getOut();
-        Report report = new Report("prefill of " + prompts + " prompts of " + promptLen + " tokens", out);
+        Report report = new Report(
+                "prefill", "prefill of " + prompts + " prompts of " + promptLen + " tokens", OptionalLong.empty(), out);
+        report.workload("prompts", prompts);
+        report.workload("prompt-len", promptLen);
         report.setting("model", model.describe());
         try (Gpt2 loaded = model.load(options);
                 CudaProfiler profiler = CudaProfiler.of(loaded)) {
@@ -63,20 +62,29 @@ final class BenchPrefillCommand implements Callable<Integer> {
                     prefill.operations() / prefill.micros() / 1e6,
                     100 * prefill.matmulShare(),
                     prefill.matmulOperationsPerSecond() / 1e12);
+            Map<String, Double> numbers = new LinkedHashMap<>();
+            numbers.put("prefill_us", prefill.micros());
+            numbers.put("input_throughput", prompts * promptLen / prefill.micros() * 1e6);
+            numbers.put("tflop_per_s", prefill.operations() / prefill.micros() / 1e6);
+            numbers.put("share_of_matmul", prefill.matmulShare());
             if (score) {
-                print("log-probabilities", profiler, PromptScoring.from(1), prefill.micros(), out);
-                print(
-                        "with statistics and top 5",
-                        profiler,
-                        new PromptScoring(1, 5, true, false),
-                        prefill.micros(),
-                        out);
+                numbers.put(
+                        "score_us", print("log-probabilities", profiler, PromptScoring.from(1), prefill.micros(), out));
+                numbers.put(
+                        "score_statistics_top5_us",
+                        print(
+                                "with statistics and top 5",
+                                profiler,
+                                new PromptScoring(1, 5, true, false),
+                                prefill.micros(),
+                                out));
             }
+            report.measured(Map.of(), List.of(numbers));
         }
-        return 0;
+        return report;
     }
 
-    private void print(
+    private double print(
             String what, CudaProfiler profiler, PromptScoring scoring, double prefillMicros, PrintWriter out) {
         double micros = profiler.scoreMicros(prompts, promptLen, scoring);
         out.printf(
@@ -86,5 +94,6 @@ final class BenchPrefillCommand implements Callable<Integer> {
                 micros / 1e3,
                 prompts * promptLen / micros * 1e6,
                 100 * prefillMicros / micros);
+        return micros;
     }
 }

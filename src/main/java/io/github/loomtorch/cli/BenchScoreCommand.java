@@ -15,13 +15,12 @@ import java.io.PrintWriter;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.OptionalLong;
 import java.util.Random;
-import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.Spec;
 
 @Command(
         name = "score",
@@ -33,11 +32,9 @@ import picocli.CommandLine.Spec;
             "  loomtorch bench score --shape gpt2 --texts 32 --length 512",
             "  loomtorch bench score --shape gpt2 --texts 32 --length 512 --top 5 --statistics"
         })
-final class BenchScoreCommand implements Callable<Integer> {
+final class BenchScoreCommand extends Benchmark {
     private static final int BATCHES = 6; // of a run
-
-    @Spec
-    private CommandSpec spec;
+    private static final long SEED = 1;
 
     @Mixin
     private BenchModelOptions model;
@@ -61,7 +58,7 @@ final class BenchScoreCommand implements Callable<Integer> {
     private int runs = 3;
 
     @Override
-    public Integer call() throws IOException {
+    Report measure(PrintWriter out) throws IOException {
         Checks.atLeast(1, texts, "texts");
         Checks.atLeast(2, length, "length");
         Checks.atLeast(1, runs, "runs");
@@ -76,8 +73,13 @@ final class BenchScoreCommand implements Callable<Integer> {
                 .prefixCaching(false)
                 .build();
         ModelOptions options = model.torch(2 * texts);
-        PrintWriter out = spec.commandLine().getOut();
-        Report report = new Report("scores of " + texts + " texts of " + length + " tokens a step", out);
+        Report report = new Report(
+                "score", "scores of " + texts + " texts of " + length + " tokens a step", OptionalLong.of(SEED), out);
+        report.workload("texts", texts);
+        report.workload("length", length);
+        report.workload("top", top);
+        report.workload("statistics", statistics);
+        List<Map<String, Double>> numbers = new ArrayList<>();
         report.setting("model", model.describe());
         int vocabSize = model.config().vocabSize();
         try (ContinuousScheduler scheduler = new ContinuousScheduler(
@@ -87,7 +89,7 @@ final class BenchScoreCommand implements Callable<Integer> {
                     return new Engine(loaded, engine);
                 },
                 QueueOptions.unbounded())) {
-            Random random = new Random(1);
+            Random random = new Random(SEED);
             for (int run = 0; run <= runs; run++) {
                 long start = System.nanoTime();
                 List<Generation> running = new ArrayList<>();
@@ -108,9 +110,11 @@ final class BenchScoreCommand implements Callable<Integer> {
                             1e3 * seconds / BATCHES,
                             scored);
                     out.flush();
+                    numbers.add(Map.of("input_throughput", (double) requests * length / seconds));
                 }
             }
         }
-        return 0;
+        report.measured(Map.of(), numbers);
+        return report;
     }
 }

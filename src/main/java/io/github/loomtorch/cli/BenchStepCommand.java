@@ -7,14 +7,14 @@ import io.github.loomtorch.torch.program.StepProfile;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.concurrent.Callable;
+import java.util.Map;
+import java.util.OptionalLong;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.Spec;
 
 @Command(
         name = "step",
@@ -24,11 +24,8 @@ import picocli.CommandLine.Spec;
                         + " step is faster without it, its bytes are the fewest it must move, and the share is of the speed of a large copy, bytes"
                         + " read and written, measured in the same run.",
         footer = {"  loomtorch bench step --shape gpt2 --batch-size 1,8,64 --profile"})
-final class BenchStepCommand implements Callable<Integer> {
+final class BenchStepCommand extends Benchmark {
     private static final double LEAST_MICROS = 5; // differences of two steps that are less are noise
-
-    @Spec
-    private CommandSpec spec;
 
     @Mixin
     private BenchModelOptions model;
@@ -47,12 +44,13 @@ final class BenchStepCommand implements Callable<Integer> {
     private boolean profile;
 
     @Override
-    public Integer call() throws IOException {
+    Report measure(PrintWriter out) throws IOException {
         batchSizes.forEach(batchSize -> Checks.atLeast(1, batchSize, "batchSize"));
         Checks.atLeast(1, context, "context");
         ModelOptions options = model.torch(Collections.max(batchSizes));
-        PrintWriter out = spec.commandLine().getOut();
-        Report report = new Report("decode steps at a context of " + context + " tokens", out);
+        Report report =
+                new Report("step", "decode steps at a context of " + context + " tokens", OptionalLong.empty(), out);
+        report.workload("context", context);
         report.setting("model", model.describe());
         try (Gpt2 loaded = model.load(options);
                 CudaProfiler profiler = CudaProfiler.of(loaded)) {
@@ -70,9 +68,17 @@ final class BenchStepCommand implements Callable<Integer> {
                     print(step, out);
                 }
                 out.flush();
+                Map<String, Double> numbers = new LinkedHashMap<>();
+                numbers.put("step_us", step.stepMicros());
+                numbers.put("output_throughput", batchSize / step.stepMicros() * 1e6);
+                numbers.put("copy_tb_per_s", step.copyBytesPerSecond() / 1e12);
+                if (profile) {
+                    step.parts().forEach(part -> numbers.put(part.name() + "_us", part.micros()));
+                }
+                report.measured(Map.of("batch-size", "" + batchSize), List.of(numbers));
             }
         }
-        return 0;
+        return report;
     }
 
     static void print(StepProfile step, PrintWriter out) {

@@ -8,6 +8,7 @@ import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.Objects;
 import java.util.concurrent.CompletionException;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -106,10 +107,14 @@ public final class Main {
 
     /** Takes arguments as data: none names a file of arguments, and an option's value may look like an option. */
     static CommandLine commandLine(Main main) {
-        return new CommandLine(main)
+        CommandLine commandLine = new CommandLine(main)
                 .setExpandAtFiles(false)
                 .setAllowOptionsAsOptionParameters(true)
                 .registerConverter(Path.class, new PathConverter());
+        // What follows the benchmark's name are its options.
+        CommandLine bench = Objects.requireNonNull(commandLine.getSubcommands().get("bench"));
+        Objects.requireNonNull(bench.getSubcommands().get("sweep")).setStopAtPositional(true);
+        return commandLine;
     }
 
     private int execute(ParseResult parsed) {

@@ -88,8 +88,8 @@ final class NaiveReport {
                 + decimals(distribution(ok, NaiveResult::tokensPerSecond).mean()));
         out.println("Total batches: " + batches);
         out.println();
-        out.println("Latency p50: " + seconds(latency.p50()) + ", p99: " + seconds(latency.p99()));
-        out.println("TTFT mean: " + seconds(ttft.mean()) + ", p50: " + seconds(ttft.p50()) + ", p99: "
+        out.println("Latency p50: " + seconds(latency.median()) + ", p99: " + seconds(latency.p99()));
+        out.println("TTFT mean: " + seconds(ttft.mean()) + ", p50: " + seconds(ttft.median()) + ", p99: "
                 + seconds(ttft.p99()));
         out.println("Throughput: " + decimals(ok.size() / seconds) + " requests/s, " + decimals(outputTokens / seconds)
                 + " output tokens/s");

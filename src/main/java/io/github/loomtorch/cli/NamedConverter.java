@@ -1,5 +1,6 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.bench.Arrivals;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.server.MetricNames;
 import java.util.Arrays;
@@ -40,6 +41,12 @@ abstract class NamedConverter<E extends Enum<E>> implements ITypeConverter<E> {
     static final class OfMetricNames extends NamedConverter<MetricNames> {
         OfMetricNames() {
             super(MetricNames.values());
+        }
+    }
+
+    static final class OfRamp extends NamedConverter<Arrivals.Ramp> {
+        OfRamp() {
+            super(Arrivals.Ramp.values());
         }
     }
 

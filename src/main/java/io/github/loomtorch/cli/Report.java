@@ -1,14 +1,10 @@
 package io.github.loomtorch.cli;
 
-import com.fasterxml.jackson.core.JsonGenerator;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.SerializationFeature;
-import com.fasterxml.jackson.databind.SerializerProvider;
-import com.fasterxml.jackson.databind.module.SimpleModule;
-import com.fasterxml.jackson.databind.ser.std.StdSerializer;
-import io.github.loomtorch.bench.Distribution;
-import io.github.loomtorch.bench.Summary;
-import io.github.loomtorch.bench.Workload;
+import io.github.loomtorch.bench.Limits;
+import io.github.loomtorch.bench.Measurement;
+import io.github.loomtorch.bench.Metrics;
+import io.github.loomtorch.bench.RequestTrace;
+import io.github.loomtorch.bench.ResultFile;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
@@ -17,159 +13,227 @@ import java.io.Writer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.OptionalDouble;
+import java.util.OptionalLong;
+import java.util.Set;
 import java.util.stream.Collectors;
 import org.apache.commons.csv.CSVFormat;
 
-/** The settings and results of a benchmark, as text, JSON and CSV. */
+/** What a benchmark measured: printed as it comes, and written as JSON, CSV or pictures. */
 final class Report {
     private static final CSVFormat CSV =
             CSVFormat.RFC4180.builder().setRecordSeparator("\n").get();
 
+    private final String benchmark;
     private final String title;
+    private final OptionalLong seed;
     private final PrintWriter out;
+    private final Map<String, String> machine = new LinkedHashMap<>();
+    private final Map<String, String> versions = new LinkedHashMap<>();
+    private final Map<String, String> workload = new LinkedHashMap<>();
     private final Map<String, String> settings = new LinkedHashMap<>();
-    private final Map<String, Summary> results = new LinkedHashMap<>();
+    private final List<Column> columns = new ArrayList<>();
 
-    /** What is written as JSON. */
-    private record Json(String title, Map<String, String> settings, Map<String, Summary> results) {}
+    /** One result, with the requests and steps that it is of, if there are such. */
+    record Column(ResultFile.Result result, List<Measurement> runs) {}
 
-    /** Starts a report and prints its title. */
-    Report(String title, PrintWriter out) {
+    /** Starts a report. Nothing is printed before {@link #environment()}, so that wrong options come alone. */
+    Report(String benchmark, String title, OptionalLong seed, PrintWriter out) {
+        this.benchmark = benchmark;
         this.title = title;
+        this.seed = seed;
         this.out = out;
-        out.println(title);
     }
 
-    boolean isWithoutResults() {
-        return results.isEmpty();
+    String title() {
+        return title;
     }
 
-    /** Adds and prints a setting. */
+    List<Column> columns() {
+        return columns;
+    }
+
+    /** Adds a number or a word that must be equal in results that are compared. */
+    void workload(String name, Object value) {
+        workload.put(name, value.toString());
+    }
+
+    /** Adds a setting of the model or the schedulers. */
     void setting(String name, String value) {
         settings.put(name, value);
-        out.printf("  %-10s %s%n", name, value);
+    }
+
+    /** Adds what measures, and prints all. */
+    void environment() {
+        machine.put("os", Versions.machine());
+        versions.put("loomtorch", Versions.loomtorch());
+        versions.put("java", Versions.java());
+        out.println(title);
+        for (Map<String, String> values : List.of(workload, settings, machine, versions)) {
+            values.forEach((name, value) -> out.printf("  %-18s %s%n", name, value));
+        }
         out.flush();
     }
 
-    /** {@code replicas}: the same model, each on its device. */
+    /** Adds what measures and is measured, and prints all; {@code replicas}: the same model, each on its device. */
     void environment(List<Gpt2> replicas) {
         Gpt2 model = replicas.getFirst();
-        setting("command", Versions.command());
         String devices = replicas.stream().map(Gpt2::device).collect(Collectors.joining(", "));
-        setting("device", devices + " (" + model.hardware() + ")");
+        machine.put("device", devices + " (" + model.hardware() + ")");
+        versions.put("libtorch", Versions.libtorch());
         setting("dtype", NamedConverter.nameOf(model.dtype()));
-        setting("machine", Versions.machine());
-        setting("Java", Versions.java());
-        setting("libtorch", Versions.libtorch());
-        setting("loomtorch", Versions.loomtorch());
+        environment();
     }
 
     static String describe(SamplingParams params) {
-        return params.maxNewTokens() + " new tokens, "
-                + (params.temperature() == 0
-                        ? "greedy"
-                        : "temperature " + params.temperature() + ", top-k " + params.topK() + ", top-p "
-                                + params.topP() + ", min-p " + params.minP());
+        return params.temperature() == 0
+                ? "greedy"
+                : "temperature " + params.temperature() + ", top-k " + params.topK() + ", top-p " + params.topP()
+                        + ", min-p " + params.minP();
     }
 
-    /** Adds the results of a column; if requests failed, prints how many and why at once. */
-    void result(String name, Workload.Outcome outcome, Summary.Steps steps, Summary.Limits limits) {
-        results.put(
-                name, Summary.of(outcome.traces(), outcome.failures().size(), outcome.durationNanos(), steps, limits));
-        if (!outcome.failures().isEmpty()) {
-            out.println("  " + name + ": " + outcome.failures().size() + " failed, the first: "
-                    + outcome.failures().get(0).getMessage());
+    /** Adds the results of a column; if requests did not complete, prints how many and why at once. */
+    void measured(Map<String, String> parameters, List<Measurement> runs, Limits limits) {
+        List<Map<String, Double>> each =
+                runs.stream().map(run -> Metrics.of(List.of(run), limits)).toList();
+        ResultFile.Result result = new ResultFile.Result(parameters, Metrics.of(runs, limits), each);
+        columns.add(new Column(result, runs));
+        List<RequestTrace> others = runs.stream()
+                .flatMap(run -> run.requests().stream())
+                .filter(trace -> !trace.isCompleted())
+                .toList();
+        if (!others.isEmpty()) {
+            out.println("  " + result.name() + ": " + others.size() + " did not complete, the first: "
+                    + others.getFirst().failure());
         }
+    }
+
+    /** Adds the results of a column that has no requests. */
+    void measured(Map<String, String> parameters, List<Map<String, Double>> runs) {
+        Map<String, Double> means = new LinkedHashMap<>();
+        for (String name : runs.getFirst().keySet()) {
+            means.put(
+                    name,
+                    runs.stream().mapToDouble(run -> run.get(name)).average().orElseThrow());
+        }
+        columns.add(new Column(new ResultFile.Result(parameters, means, runs), List.of()));
+    }
+
+    /** Takes over the results of another report; what only some of the reports have in common is left out. */
+    void add(Report other, Map<String, String> parameters) {
+        boolean isFirst = columns.isEmpty();
+        addCommon(isFirst, machine, other.machine);
+        addCommon(isFirst, versions, other.versions);
+        addCommon(isFirst, workload, other.workload);
+        addCommon(isFirst, settings, other.settings);
+        for (Column column : other.columns) {
+            Map<String, String> both = new LinkedHashMap<>(column.result.parameters());
+            both.putAll(parameters);
+            columns.add(new Column(
+                    new ResultFile.Result(both, column.result.metrics(), column.result.runs()), column.runs));
+        }
+    }
+
+    private static void addCommon(boolean isFirst, Map<String, String> common, Map<String, String> values) {
+        if (isFirst) {
+            common.putAll(values);
+        } else {
+            common.entrySet().retainAll(values.entrySet());
+        }
+    }
+
+    /** Whether every request of every column completed. */
+    boolean allCompleted() {
+        return columns.stream()
+                .flatMap(column -> column.runs.stream())
+                .flatMap(run -> run.requests().stream())
+                .allMatch(RequestTrace::isCompleted);
     }
 
     /** Prints the columns. */
     void printResults() {
-        List<Map<String, Object>> columns =
-                results.values().stream().map(Report::fields).toList();
         out.println();
-        out.printf("%-32s", "");
-        results.keySet().forEach(name -> out.printf(" %14s", name));
+        out.printf("%-25s", "");
+        columns.forEach(column -> out.printf(" %16s", column.result.name()));
         out.println();
-        for (String field : columns.get(0).keySet()) {
-            out.printf("%-32s", field);
-            for (Map<String, Object> column : columns) {
-                out.print(
-                        column.get(field) instanceof Double value
-                                ? String.format(Locale.ROOT, " %14.2f", value)
-                                : String.format(" %14s", column.get(field)));
+        for (String name : metricNames()) {
+            out.printf("%-25s", name);
+            for (Column column : columns) {
+                Double value = column.result.metrics().get(name);
+                int width = Math.max(16, column.result.name().length());
+                out.printf(" %" + width + "s", value == null ? "" : number(value));
             }
             out.println();
         }
+        out.flush();
     }
 
-    void writeJson(Path file) throws IOException {
-        ObjectMapper json = new ObjectMapper()
-                .registerModule(new SimpleModule().addSerializer(new OptionalDoubleSerializer()))
-                .enable(SerializationFeature.INDENT_OUTPUT);
-        Files.writeString(file, json.writeValueAsString(new Json(title, settings, results)) + "\n");
+    /** Prints a line for each result, with some of its numbers. */
+    void printRows(List<String> wanted) {
+        List<String> common = wanted.stream().filter(metricNames()::contains).toList();
+        List<String> names = common.size() > 1 ? common : List.copyOf(metricNames());
+        int width = columns.stream()
+                .mapToInt(column -> column.result.name().length())
+                .max()
+                .orElse(0);
+        out.print(" ".repeat(width));
+        names.forEach(name -> out.printf(" %18s", name));
+        out.println();
+        for (Column column : columns) {
+            out.print(column.result.name()
+                    + " ".repeat(width - column.result.name().length()));
+            for (String name : names) {
+                Double value = column.result.metrics().get(name);
+                out.printf(" %18s", value == null ? "" : number(value));
+            }
+            out.println();
+        }
+        out.flush();
     }
 
-    /** Writes an absent value as null. */
-    private static final class OptionalDoubleSerializer extends StdSerializer<OptionalDouble> {
-        private static final long serialVersionUID = 1;
+    /** A whole number without decimals, others with enough to be told apart. */
+    static String number(double value) {
+        return String.format(Locale.ROOT, value == Math.rint(value) && Math.abs(value) < 1e15 ? "%.0f" : "%.3f", value);
+    }
 
-        OptionalDoubleSerializer() {
-            super(OptionalDouble.class);
-        }
+    private Set<String> metricNames() {
+        Set<String> names = new LinkedHashSet<>();
+        columns.forEach(column -> names.addAll(column.result.metrics().keySet()));
+        return names;
+    }
 
-        @Override
-        public void serialize(OptionalDouble value, JsonGenerator json, SerializerProvider provider)
-                throws IOException {
-            provider.defaultSerializeValue(value.isPresent() ? value.getAsDouble() : null, json);
-        }
+    ResultFile file() {
+        return new ResultFile(
+                benchmark,
+                Instant.now(),
+                Versions.command(),
+                seed,
+                machine,
+                versions,
+                workload,
+                settings,
+                columns.stream().map(Column::result).toList());
     }
 
     void writeCsv(Path file) throws IOException {
         try (Writer csv = Files.newBufferedWriter(file, StandardCharsets.UTF_8)) {
-            List<Object> header = new ArrayList<>(List.of("scheduler"));
-            header.addAll(fields(results.values().iterator().next()).keySet());
+            List<Object> header = new ArrayList<>(List.of("name"));
+            header.addAll(metricNames());
             CSV.printRecord(csv, header.toArray());
-            for (Map.Entry<String, Summary> result : results.entrySet()) {
-                List<Object> row = new ArrayList<>(List.of(result.getKey()));
-                row.addAll(fields(result.getValue()).values());
+            for (Column column : columns) {
+                List<Object> row = new ArrayList<>(List.of(column.result.name()));
+                for (String name : metricNames()) {
+                    Double value = column.result.metrics().get(name);
+                    row.add(value == null ? "" : value);
+                }
                 CSV.printRecord(csv, row.toArray());
             }
         }
-    }
-
-    private static Object known(OptionalDouble value) {
-        return value.isPresent() ? value.getAsDouble() : "";
-    }
-
-    /** Values by name, in order; an unknown number is empty text. */
-    private static Map<String, Object> fields(Summary summary) {
-        Map<String, Object> fields = new LinkedHashMap<>();
-        fields.put("completed", summary.completed());
-        fields.put("failed", summary.failed());
-        fields.put("output_tokens", summary.outputTokens());
-        fields.put("duration_s", summary.durationSeconds());
-        fields.put("requests_per_s", summary.requestThroughput());
-        fields.put("output_tokens_per_s", summary.outputTokenThroughput());
-        fields.put("goodput_requests_per_s", summary.goodput());
-        fields.put("device_idle_share", known(summary.deviceIdleShare()));
-        fields.put("candidate_tokens", summary.candidateTokens());
-        fields.put("accepted_tokens", summary.acceptedTokens());
-        put(fields, "ttft", summary.ttftMillis());
-        put(fields, "itl", summary.itlMillis());
-        put(fields, "tpot", summary.tpotMillis());
-        put(fields, "e2el", summary.e2elMillis());
-        return fields;
-    }
-
-    private static void put(Map<String, Object> fields, String name, Distribution millis) {
-        fields.put(name + "_mean_ms", millis.mean());
-        fields.put(name + "_p50_ms", millis.p50());
-        fields.put(name + "_p99_ms", millis.p99());
     }
 }

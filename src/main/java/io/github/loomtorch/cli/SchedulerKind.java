@@ -15,12 +15,15 @@ enum SchedulerKind {
     ASYNC_NAIVE,
     CONTINUOUS;
 
-    /** A scheduler of one engine or more, whose queue is never full; the timeout is the asynchronous naive one's. */
-    Scheduler create(List<EngineFactory> engines, int batchSize, Duration timeout) throws IOException {
+    /**
+     * A scheduler of one engine or more; the timeout is the asynchronous naive one's, the queue the continuous one's.
+     */
+    Scheduler create(List<EngineFactory> engines, int batchSize, Duration timeout, QueueOptions queue)
+            throws IOException {
         SchedulerOptions options = switch (this) {
             case NAIVE -> SchedulerOptions.naive(batchSize);
             case ASYNC_NAIVE -> SchedulerOptions.asyncNaive(batchSize, timeout);
-            case CONTINUOUS -> SchedulerOptions.continuous(QueueOptions.unbounded());
+            case CONTINUOUS -> SchedulerOptions.continuous(queue);
         };
         return Schedulers.start(options, engines);
     }

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.loomtorch.bench.ResultFile;
 import io.github.loomtorch.model.DType;
 import io.github.loomtorch.testing.CommandProcess;
 import io.github.loomtorch.testing.CommandProcess.Result;
@@ -23,6 +24,7 @@ import java.util.Map;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import javax.imageio.ImageIO;
 import org.apache.commons.csv.CSVFormat;
 import org.apache.commons.csv.CSVRecord;
 import org.junit.jupiter.api.Test;
@@ -407,7 +409,7 @@ class CommandLineIT {
                                 .split(" "))
                 .run();
         assertEquals(0, result.status(), result.err());
-        assertTrue(result.out().contains("  device     cpu, cpu ("), result.out());
+        assertTrue(result.out().contains("  device             cpu, cpu ("), result.out());
         assertTrue(result.out().contains("at most 2 sequences on each device"), result.out());
         assertTrue(result.out().lines().anyMatch(line -> line.matches("completed +8")), result.out());
     }
@@ -653,24 +655,93 @@ class CommandLineIT {
                         csv.toString())
                 .run();
         assertSuccess(result);
-        JsonNode results = JSON.readTree(json.toFile()).get("results");
-        assertEquals("[naive, async-naive, continuous]", names(results));
-        for (JsonNode scheduler : results) {
-            assertEquals(4, scheduler.get("completed").intValue());
-            assertEquals(12, scheduler.get("outputTokens").intValue());
-            assertTrue(scheduler.get("itlMillis").get("p50").doubleValue() > 0);
-            assertTrue(scheduler.get("deviceIdleShare").isNull(), scheduler.toString()); // a CPU does not tell
+        ResultFile file = ResultFile.read(json);
+        assertEquals("latency", file.benchmark());
+        assertTrue(file.command().contains("bench latency --batch-size 2"), file.command());
+        assertEquals("cpu", file.machine().get("device").substring(0, 3));
+        assertEquals("5", file.workload().get("input-len"));
+        assertEquals(
+                List.of("naive", "async-naive", "continuous"),
+                file.results().stream().map(ResultFile.Result::name).toList());
+        for (ResultFile.Result scheduler : file.results()) {
+            assertEquals(4, scheduler.metrics().get("completed"));
+            assertEquals(12, scheduler.metrics().get("total_output_tokens"));
+            assertTrue(scheduler.metrics().get("median_itl_ms") > 0);
+            assertTrue(scheduler.metrics().get("batch_occupancy") > 0);
+            assertFalse(scheduler.metrics().containsKey("device_idle_share")); // a CPU does not tell
+            assertEquals(2, scheduler.runs().size());
+            assertEquals(2, scheduler.runs().getFirst().get("completed"));
         }
         try (Reader reader = Files.newBufferedReader(csv)) {
             List<CSVRecord> records =
                     CSVFormat.RFC4180.builder().setHeader().get().parse(reader).getRecords();
             assertEquals(3, records.size());
+            assertEquals("continuous", records.get(2).get("name"));
             assertTrue(records.stream()
-                    .allMatch(record -> record.get("device_idle_share").isEmpty()));
+                    .allMatch(record -> record.get("total_output_tokens").equals("12.0")));
         }
-        assertTrue(result.out().matches("(?s).*\ndevice_idle_share +\n.*"), result.out());
         assertTrue(
-                result.out().contains(String.format(Locale.ROOT, "%-32s %14d %14d %14d", "completed", 4, 4, 4)),
+                result.out().contains(String.format(Locale.ROOT, "%-25s %16d %16d %16d", "completed", 4, 4, 4)),
                 result.out());
+    }
+
+    /** The same load in this process and over HTTP, drawn and compared. */
+    @Test
+    void benchServeMeasuresSchedulersAndServersAlike() throws Exception {
+        Path trace = Files.writeString(
+                directory.resolve("trace.csv"),
+                "arrival_seconds,input_tokens,output_tokens\n0,3,4\n0.01,9,6\n0.02,2000,2\n");
+        Path html = directory.resolve("report.html");
+        Path png = directory.resolve("report.png");
+        Path json = directory.resolve("results.json");
+        Result inProcess = command(
+                        "bench",
+                        "serve",
+                        "--trace",
+                        trace.toString(),
+                        "--max-batch-size",
+                        "2",
+                        "--json",
+                        json.toString(),
+                        "--report",
+                        html.toString())
+                .run();
+        assertSuccess(inProcess);
+        ResultFile file = ResultFile.read(json);
+        assertEquals(3, file.results().size());
+        for (ResultFile.Result result : file.results()) {
+            assertEquals(3, result.metrics().get("completed"));
+            assertEquals(12, result.metrics().get("total_output_tokens"), result.name());
+        }
+        String page = Files.readString(html);
+        assertTrue(page.contains("uPlot") && page.contains("\"name\":\"continuous\""), "no charts or data");
+        assertFalse(page.contains("/*data*/") || page.contains("src="), "needs something else");
+
+        Result drawn = command(
+                        "bench",
+                        "serve",
+                        "--scheduler",
+                        "continuous",
+                        "--requests",
+                        "4",
+                        "--output-len",
+                        "uniform:2:5",
+                        "--report",
+                        png.toString())
+                .run();
+        assertSuccess(drawn);
+        assertEquals(1600, ImageIO.read(png.toFile()).getWidth());
+    }
+
+    @Test
+    void benchServeSaysInOneSentenceWhatIsWrongWithItsInput() throws Exception {
+        Path hole =
+                Files.writeString(directory.resolve("hole.csv"), "arrival_seconds,input_tokens,output_tokens\n0,3,\n");
+        Result trace = command("bench", "serve", "--trace", hole.toString()).run();
+        assertEquals("error: " + hole + " line 2: output_tokens must be a number, got nothing\n", trace.err());
+        assertEquals(1, trace.status());
+        Result server = command("bench", "serve", "--url", "http://127.0.0.1:1").run();
+        assertEquals("error: http://127.0.0.1:1: the server could not be reached: connection refused\n", server.err());
+        assertEquals(1, server.status());
     }
 }

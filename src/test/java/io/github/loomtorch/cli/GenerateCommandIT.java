@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.loomtorch.TextGenerator;
+import io.github.loomtorch.bench.ResultFile;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
@@ -186,15 +187,17 @@ class GenerateCommandIT {
                         json.toString())
                 .run();
         assertEquals("", result.err());
-        assertTrue(result.out().startsWith("1 runs of a batch of 1, after 1 to warm up, 21 tokens in, 30 out"));
-        JsonNode results = JSON.readTree(json.toFile()).get("results");
-        JsonNode plain = results.get("continuous");
-        JsonNode speculating = results.get("continuous 3:5");
-        assertEquals(30, plain.get("outputTokens").intValue());
-        assertEquals(30, speculating.get("outputTokens").intValue());
-        assertEquals(0, plain.get("candidateTokens").intValue());
-        int candidates = speculating.get("candidateTokens").intValue();
-        int accepted = speculating.get("acceptedTokens").intValue();
+        assertTrue(result.out().startsWith("1 runs of a batch of 1, after 1 to warm up\n"), result.out());
+        ResultFile written = ResultFile.read(json);
+        assertEquals("21", written.workload().get("input-len"));
+        Map<String, Double> plain = written.results().get(0).metrics();
+        assertEquals("continuous speculate=3:5", written.results().get(1).name());
+        Map<String, Double> speculating = written.results().get(1).metrics();
+        assertEquals(30, plain.get("total_output_tokens"));
+        assertEquals(30, speculating.get("total_output_tokens"));
+        assertEquals(0, plain.get("candidate_tokens"));
+        int candidates = speculating.get("candidate_tokens").intValue();
+        int accepted = speculating.get("accepted_tokens").intValue();
         assertTrue(accepted > 10 && accepted <= candidates && candidates < 60, accepted + " of " + candidates);
         assertTrue(result.out().matches("(?s).*\naccepted_tokens +0 +" + accepted + "\n.*"), result.out());
     }

@@ -43,8 +43,11 @@ class MainTest {
                 "demo",
                 "bench",
                 "bench naive",
+                "bench serve",
                 "bench offline",
-                "bench latency"
+                "bench latency",
+                "bench sweep",
+                "bench compare"
             })
     void everyCommandExplainsItself(String command) {
         assertEquals(0, run((command + " --help").strip().split(" ")));
@@ -117,11 +120,26 @@ class MainTest {
                 "bench latency --batch-size 0 | --batch-size must be >= 1, got 0",
                 "bench latency --runs 0 | --runs must be >= 1, got 0",
                 "bench latency --warm-up-runs -1 | --warm-up-runs must be >= 0, got -1",
-                "bench latency --input-len 0 | --input-len must be >= 1, got 0",
+                "bench latency --input-len 0 | Invalid value for option '--input-len': length must be >= 1, got 0",
                 "bench latency --input-len 1000 --output-len 100 | --input-len (1000) + --output-len (100) must be <= contextLength (1024), got 1100",
                 "bench latency --prompt-file models/tales/README.md --input-len 5 | --input-len must not be given together with --prompt-file",
-                "bench offline --request-rate 0 | --request-rate must be > 0, got 0.0",
-                "bench offline --output-len-min 200 | --output-len-min must be in [1, --output-len (128)], got 200",
+                "bench offline --request-rate 1 | unknown option '--request-rate'",
+                "bench serve --request-rate 0 | --request-rate must be > 0, got 0.0",
+                "bench serve --request-rate fast | Invalid value for option '--request-rate': expected a number or inf, got 'fast'",
+                "bench serve --burstiness 0 | --burstiness must be > 0 and finite, got 0.0",
+                "bench serve --requests 0 | --requests must be >= 1, got 0",
+                "bench serve --max-concurrency 0 | --max-concurrency must be >= 1, got 0",
+                "bench serve --shared-prefix 2 | --shared-prefix must be in [0, 1], got 2.0",
+                "bench serve --output-len uniform:9:2 | Invalid value for option '--output-len': maximum must be >= 9, got 2",
+                "bench serve --ramp-up linear --request-rate 3 | --ramp-up must not be given together with --request-rate",
+                "bench serve --ramp-up linear | --ramp-up must be given together with --ramp-up-start-rate and --ramp-up-end-rate",
+                "bench serve --ramp-up steep | Invalid value for option '--ramp-up': expected linear, exponential, got 'steep'",
+                "bench serve --trace t.csv --input-len 5 | --trace must not be given together with --input-len",
+                "bench serve --url http://localhost:1 --shape gpt2 | --url must not be given together with --shape",
+                "bench serve --url localhost:8000 | --url must be http://HOST:PORT or https://HOST:PORT, got localhost:8000",
+                "bench compare --fail-above 0.5 a b | --fail-above must be >= 1, got 0.5",
+                "bench serve --report r.pdf | --report must end in .html or .png, got r.pdf",
+                "bench serve --goodput-e2el-ms 0 | --goodput-e2el-ms must be > 0, got 0.0",
                 "score | one of --text, --file and --jsonl must be given, got none",
                 "score --text x --file y | one of --text and --file must be given, got both",
                 "score --text x --jsonl | --jsonl must not be given together with --text",
@@ -179,7 +197,15 @@ class MainTest {
                 "--api-key-file",
                 "--tls-key-store",
                 "--tls-password-file",
-                "--dump");
+                "--dump",
+                "--metrics",
+                "--report",
+                "--over", // of commands that need other arguments first
+                "--fail-above",
+                "--trace",
+                "--url",
+                "--served-model",
+                "--api-key");
         List<DynamicTest> tests = new ArrayList<>();
         for (CommandSpec command : leaves(Main.commandLine(new Main()).getCommandSpec())) {
             for (OptionSpec option : command.options()) {
@@ -212,7 +238,7 @@ class MainTest {
                         value, command.findOption(option).getValue(), command.qualifiedName() + " " + option));
             }
         }
-        assertEquals(4, commands); // generate, bench naive, bench latency, bench offline
+        assertEquals(5, commands); // generate, bench naive, bench latency, bench offline
     }
 
     private static List<CommandSpec> leaves(CommandSpec command) {

@@ -1,0 +1,37 @@
+package io.github.loomtorch.bench;
+
+import io.github.loomtorch.bench.RequestTrace.Status;
+import io.github.loomtorch.request.GenerationRequest;
+import java.util.OptionalLong;
+
+/** What a {@link Workload} is sent to. */
+public interface Target {
+
+    /** Receives what comes of a request, one call at a time. */
+    interface Receiver {
+        /** One or several output tokens arrived together. */
+        void onTokens();
+
+        /**
+         * The request ended. The last call.
+         *
+         * @param status how
+         * @param failure why it did not complete; empty if it did
+         * @param startedNanos when it was admitted to a batch, if that is known
+         * @param inputTokens of the prompt
+         * @param outputTokens that were generated
+         */
+        void onEnd(Status status, String failure, OptionalLong startedNanos, int inputTokens, int outputTokens);
+    }
+
+    /**
+     * Sends a request. Returns at once, unless the target runs its batches on the thread of the caller.
+     *
+     * @param request what to generate
+     * @param receiver of what comes
+     */
+    void send(GenerationRequest request, Receiver receiver);
+
+    /** Nothing more will be sent: runs what waits for its batch to fill. */
+    void flush();
+}

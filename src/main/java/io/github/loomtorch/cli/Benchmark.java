@@ -1,0 +1,52 @@
+package io.github.loomtorch.cli;
+
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** A command that measures and writes what it found. */
+abstract class Benchmark implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
+    @Option(names = "--json", paramLabel = "FILE", description = "Write settings and results as JSON.")
+    private @Nullable Path json;
+
+    @Option(names = "--csv", paramLabel = "FILE", description = "Write the results as CSV, a line for each column.")
+    private @Nullable Path csv;
+
+    /** Measures and prints the results. */
+    abstract Report measure(PrintWriter out) throws IOException;
+
+    @Override
+    public final Integer call() throws IOException {
+        Report report = measure(commandLine().getOut());
+        write(report);
+        return report.allCompleted() ? 0 : 1;
+    }
+
+    /** Writes the files that were asked for. */
+    void write(Report report) throws IOException {
+        if (json != null) {
+            report.file().write(json);
+        }
+        if (csv != null) {
+            report.writeCsv(csv);
+        }
+    }
+
+    final CommandLine commandLine() {
+        return spec.commandLine();
+    }
+
+    /** Whether an option was given. */
+    final boolean isGiven(String option) {
+        return commandLine().getParseResult().hasMatchedOption(option);
+    }
+}
