@@ -68,11 +68,14 @@ final class PngReport {
         chart.getStyler().setLegendPosition(Styler.LegendPosition.OutsideS);
         chart.getStyler().setSeriesColors(COLORS);
         chart.getStyler().setChartBackgroundColor(Color.WHITE);
+        chart.getStyler().setDecimalPattern("#,##0.##");
+        chart.getStyler().setYAxisMin(0.0);
         return chart;
     }
 
     private static XYChart throughput(List<Report.Column> columns) {
         XYChart chart = chart("Throughput against latency", "output throughput, tokens/s", "median E2EL, ms");
+        chart.getStyler().setXAxisMin(0.0);
         for (Report.Column column : columns) {
             double[] x = {column.result().metrics().get("output_throughput")};
             double[] y = {column.result().metrics().get("median_e2el_ms")};
@@ -90,6 +93,11 @@ final class PngReport {
             List<Report.Column> columns,
             Function<List<Measurement>, ChartData.Points> points) {
         XYChart chart = chart(title, xAxis, yAxis);
+        if (yAxis.endsWith("%")) {
+            chart.getStyler().setYAxisMax(100.0);
+        } else {
+            chart.getStyler().setDefaultSeriesRenderStyle(XYSeries.XYSeriesRenderStyle.Step);
+        }
         for (Report.Column column : columns) {
             ChartData.Points line = points.apply(column.runs());
             if (line.x().length > 0) { // XChart refuses an empty line

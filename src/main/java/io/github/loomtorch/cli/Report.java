@@ -32,7 +32,7 @@ final class Report {
 
     private final String benchmark;
     private final String title;
-    private final OptionalLong seed;
+    private OptionalLong seed;
     private final PrintWriter out;
     private final Map<String, String> machine = new LinkedHashMap<>();
     private final Map<String, String> versions = new LinkedHashMap<>();
@@ -128,6 +128,7 @@ final class Report {
     /** Takes over the results of another report; what only some of the reports have in common is left out. */
     void add(Report other, Map<String, String> parameters) {
         boolean isFirst = columns.isEmpty();
+        seed = isFirst || seed.equals(other.seed) ? other.seed : OptionalLong.empty();
         addCommon(isFirst, machine, other.machine);
         addCommon(isFirst, versions, other.versions);
         addCommon(isFirst, workload, other.workload);

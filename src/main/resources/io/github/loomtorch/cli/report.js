@@ -128,7 +128,7 @@ function overTime() {
 function batches() {
   const withSteps = shown.filter(column => column.steps.seconds.length > 0);
   if (withSteps.length === 0) return;
-  const grid = section('Batches', 'What the steps of the first run had: sequences whose prompt was computed, sequences that got a token, requests that waited, and sequences that were preempted.' + note);
+  const grid = section('Batches', 'What the steps of the first run had: sequences that got a token, sequences whose prompt needs more steps, requests that waited, and sequences that were preempted. A prompt that fits one step gets its first token in it.' + note);
   if (withSteps.length > 1) {
     chart(grid, 'Sequences in each step, side by side', 'time, s', 'sequences', withSteps.map((column, i) => ({label: name(column), color: i, stepped: true,
       x: column.steps.seconds, y: column.steps.decoding.map((d, j) => d + column.steps.prefilling[j])})), {xFromZero: true});
@@ -137,7 +137,7 @@ function batches() {
     const steps = column.steps;
     const line = (label, key, i) => ({label, color: i, stepped: true, x: steps.seconds, y: steps[key]});
     const preempted = steps.seconds.map((s, i) => [s, steps.preempted[i]]).filter(p => p[1] > 0);
-    chart(grid, name(column), 'time, s', 'sequences', [line('decoded', 'decoding', 0), line('prefilled', 'prefilling', 1),
+    chart(grid, name(column), 'time, s', 'sequences', [line('decoded', 'decoding', 0), line('in prefill, no token yet', 'prefilling', 1),
       line('waited', 'waiting', 2),
       {label: 'preempted', color: 3, points: true, x: preempted.map(p => p[0]), y: preempted.map(p => p[1])}], {xFromZero: true});
   }
