@@ -12,13 +12,17 @@ import java.util.List;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.Timeout;
 
-/** Parses every {@code loomtorch} command that the README and the pages in {@code docs} show. Runs none. */
+/**
+ * Parses every {@code loomtorch} command of the README and the pages in {@code docs}, and looks for the tests that they
+ * name. Runs nothing.
+ */
 @Timeout(60)
 class DocumentedCommandsTest {
     private static final Pattern BLOCK = Pattern.compile("^```(\\w*)\\n(.*?)^```", Pattern.MULTILINE | Pattern.DOTALL);
@@ -27,6 +31,7 @@ class DocumentedCommandsTest {
     private static final Pattern COMMAND = Pattern.compile("^(?:loomtorch|java -jar \\S*loomtorch\\.jar) (.*)$");
     // A quoted text, a comment, a pipe or redirection, or a word.
     private static final Pattern WORD = Pattern.compile("\"([^\"]*)\"|'([^']*)'|(#.*)|([|<>&].*)|(\\S+)");
+    private static final Pattern TESTS = Pattern.compile("-D(?:it\\.)?test='?([\\w,#]+)");
     private static final Pattern PLACEHOLDER = Pattern.compile("[A-Z]"); // as in "--batch-size B"
 
     @TestFactory
@@ -40,6 +45,26 @@ class DocumentedCommandsTest {
         }
         assertFalse(tests.isEmpty());
         return tests;
+    }
+
+    /** Maven runs the other tests of a list without a word about one that is not there. */
+    @Test
+    void everyNamedTestExists() throws IOException {
+        Set<String> classes;
+        try (Stream<Path> files = Files.walk(Path.of("src/test/java"))) {
+            classes = files.map(file -> file.getFileName().toString().replace(".java", ""))
+                    .collect(Collectors.toSet());
+        }
+        List<String> unknown = new ArrayList<>();
+        for (Path page : pages()) {
+            TESTS.matcher(Files.readString(page))
+                    .results()
+                    .flatMap(match -> Stream.of(match.group(1).split(",")))
+                    .map(test -> test.replaceFirst("#.*", ""))
+                    .filter(test -> !test.equals("None") && !classes.contains(test))
+                    .forEach(test -> unknown.add(page + ": " + test));
+        }
+        assertEquals(List.of(), unknown);
     }
 
     @Test
