@@ -2,6 +2,7 @@ package io.github.loomtorch.torch.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.CausalLm;
 import io.github.loomtorch.engine.Chunk;
@@ -78,8 +79,11 @@ class DeviceSamplerIT {
                 }
             }
         }
-        generations.forEach(Generation::join);
-        assertEquals(generations.size() * 12, lm.rows);
+        int tokens = generations.stream()
+                .mapToInt(generation -> generation.join().outputTokenIds().length)
+                .sum();
+        // A stop token ends a request early; a step launched ahead may then sample one row more.
+        assertTrue(tokens > 11 * generations.size() && lm.rows >= tokens, lm.rows + " rows, " + tokens + " tokens");
         assertEquals(List.of(), lm.differences);
     }
 
