@@ -50,7 +50,7 @@ class PackageArrowsTest {
                 "scheduler | request options engine",
                 "torch     | request options model sampling engine",
                 "base      | request options tokenizer model hub engine scheduler torch",
-                "bench     | request options tokenizer scheduler base",
+                "bench     | request options tokenizer engine scheduler base",
                 "server    | request options tokenizer base",
                 "doctor    | request options model torch base",
             })
