@@ -535,6 +535,7 @@ class CommandLineIT {
     @Test
     void benchNaivePrintsWhatTheOriginalPrintsAndWritesARowForEachRequest() throws Exception {
         Path csv = directory.resolve("results.csv");
+        Path page = directory.resolve("report.html");
         Result result = command(
                         "bench",
                         "naive",
@@ -554,8 +555,11 @@ class CommandLineIT {
                         "4",
                         "--ignore-eos",
                         "--output",
-                        csv.toString())
+                        csv.toString(),
+                        "--report",
+                        page.toString())
                 .run();
+        assertTrue(Files.readString(page).contains("\"name\":\"async-naive\""), "no data");
         assertSuccess(result);
         String doubleLine = "=".repeat(60) + "\n";
         assertTrue(
@@ -685,9 +689,8 @@ class CommandLineIT {
                 result.out());
     }
 
-    /** The same load in this process and over HTTP, drawn and compared. */
     @Test
-    void benchServeMeasuresSchedulersAndServersAlike() throws Exception {
+    void benchServeMeasuresATraceAndDrawsIt() throws Exception {
         Path trace = Files.writeString(
                 directory.resolve("trace.csv"),
                 "arrival_seconds,input_tokens,output_tokens\n0,3,4\n0.01,9,6\n0.02,2000,2\n");
@@ -711,7 +714,7 @@ class CommandLineIT {
         assertEquals(3, file.results().size());
         for (ResultFile.Result result : file.results()) {
             assertEquals(3, result.metrics().get("completed"));
-            assertEquals(12, result.metrics().get("total_output_tokens"), result.name());
+            assertEquals(11, result.metrics().get("total_output_tokens"), result.name()); // the last is cut to 1
         }
         String page = Files.readString(html);
         assertTrue(page.contains("uPlot") && page.contains("\"name\":\"continuous\""), "no charts or data");
@@ -731,6 +734,38 @@ class CommandLineIT {
                 .run();
         assertSuccess(drawn);
         assertEquals(1600, ImageIO.read(png.toFile()).getWidth());
+    }
+
+    @Test
+    void benchSweepNamesEachResultByItsOption() throws Exception {
+        Path json = directory.resolve("results.json");
+        Result result = command(
+                        "bench",
+                        "sweep",
+                        "--over",
+                        "max-batch-size=1,2",
+                        "--json",
+                        json.toString(),
+                        "offline",
+                        "--scheduler",
+                        "continuous",
+                        "--requests",
+                        "3",
+                        "--input-len",
+                        "4",
+                        "--output-len",
+                        "2")
+                .run();
+        assertSuccess(result);
+        ResultFile file = ResultFile.read(json);
+        assertEquals("offline", file.benchmark());
+        assertEquals(0, file.seed().orElseThrow());
+        assertEquals("3", file.workload().get("requests"));
+        assertFalse(file.settings().containsKey("batch")); // which differs
+        assertEquals(
+                List.of("continuous max-batch-size=1", "continuous max-batch-size=2"),
+                file.results().stream().map(ResultFile.Result::name).toList());
+        assertEquals(3, file.results().getLast().metrics().get("completed"));
     }
 
     @Test
