@@ -123,6 +123,9 @@ final class TorchScriptSource {
 
             """;
 
+    /*
+     * On a CPU attention is computed in float32: libtorch's build without MKL has no fast 16-bit products of small matrices there.
+     */
     private static final String PROGRAM = """
             def norm(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
                 return torch.layer_norm(x, [$C], w, b, $eps)
@@ -155,6 +158,11 @@ final class TorchScriptSource {
                     False, scale=$scale)
                 return out.view(-1, $C)
 
+            def attention_dtype(self, x: Tensor) -> int:
+                if x.is_cuda:
+                    return x.dtype
+                return $float32
+
             def decode(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor, cache: Tensor) -> Tensor:
                 B, S = read_rows.size(0), read_rows.size(1)
                 rows = read_rows.view(-1)
@@ -162,7 +170,7 @@ final class TorchScriptSource {
                 mask: Optional[Tensor] = None
                 if B > 1:
                     hidden = torch.arange(S, device=rows.device) > positions.unsqueeze(1)
-                    mask = torch.zeros([B, S], dtype=x.dtype, device=rows.device).masked_fill(hidden, float("-inf")).view(B, 1, 1, S)
+                    mask = torch.zeros([B, S], dtype=self.attention_dtype(x), device=rows.device).masked_fill(hidden, float("-inf")).view(B, 1, 1, S)
                 for l in range($L):
                     q, k, v = self.qkv(x, l).split($C, 1)
                     keys, values = cache[l, 0], cache[l, 1]  # [R, C]
@@ -171,8 +179,9 @@ final class TorchScriptSource {
                     k = keys.index_select(0, rows).view(B, S, $H, $D).transpose(1, 2)  # [B, H, S, D]
                     v = values.index_select(0, rows).view(B, S, $H, $D).transpose(1, 2)
                     q = q.reshape(B, 1, $H, $D).transpose(1, 2)  # [B, H, 1, D]
-                    attended = torch.scaled_dot_product_attention(q, k, v, mask, 0.0, False, scale=$scale)
-                    x = self.finish(x, attended.reshape(B, $C), l)
+                    dtype = self.attention_dtype(x)
+                    attended = torch.scaled_dot_product_attention(q.to(dtype), k.to(dtype), v.to(dtype), mask, 0.0, False, scale=$scale)
+                    x = self.finish(x, attended.to(x.dtype).reshape(B, $C), l)
                 return self.head(x)
 
             def prefill(self, input_ids: Tensor, positions: Tensor, write_rows: Tensor, read_rows: Tensor,
@@ -202,7 +211,8 @@ final class TorchScriptSource {
                     else:
                         if read_rows.size(0) > 0:
                             k, v = keys.index_select(0, read_rows), values.index_select(0, read_rows)
-                        q, k, v = q.view(-1, $H, $D), k.view(-1, $H, $D), v.view(-1, $H, $D)
+                        dtype = self.attention_dtype(x)
+                        q, k, v = q.to(dtype).view(-1, $H, $D), k.to(dtype).view(-1, $H, $D), v.to(dtype).view(-1, $H, $D)
                         attended: List[Tensor] = []
                         start, first = 0, 0
                         for i, (T, S) in enumerate(spans):
@@ -212,7 +222,7 @@ final class TorchScriptSource {
                             oi = torch.scaled_dot_product_attention(qi, ki, vi, masks[i], 0.0, T == S, scale=$scale)
                             attended.append(oi[0].transpose(0, 1))
                             start, first = start + T, first + S
-                        out = torch.cat(attended).reshape(-1, $C)
+                        out = torch.cat(attended).to(x.dtype).reshape(-1, $C)
                     x = self.finish(x, out, l)
                 return x.index_select(0, wanted)
             """;
