@@ -423,9 +423,7 @@ public final class TextGenerator implements AutoCloseable {
                 throw new IllegalArgumentException("scheduler must be continuous to run on several devices, got "
                         + scheduler + " for " + devices.size() + " devices");
             }
-            List<ModelOptions> options = devices.stream()
-                    .map(device -> model.toBuilder().device(device).build())
-                    .toList();
+            List<ModelOptions> options = Gpt2Loader.replicas(model, devices);
             ModelDirectory directory = ModelDirectory.open(modelDirectory);
             int contextLength = directory.config().contextLength();
             Tokenizer bpe = tokenizer == null

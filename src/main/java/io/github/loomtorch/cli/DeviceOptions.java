@@ -2,6 +2,7 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.torch.Gpt2Loader;
 import java.nio.file.Path;
 import java.util.List;
 import picocli.CommandLine.Option;
@@ -95,12 +96,7 @@ final class DeviceOptions {
 
     /** As {@link #torch}, of a replica on each device. */
     List<ModelOptions> replicas(int maxBatchSize) {
-        return devices.stream().map(device -> torch(device, maxBatchSize)).toList();
-    }
-
-    private ModelOptions torch(String device, int maxBatchSize) {
         ModelOptions.Builder options = ModelOptions.builder()
-                .device(device)
                 .dtype(dtype)
                 .maxBatchSize(maxBatchSize)
                 .pageSize(pageSize)
@@ -113,6 +109,6 @@ final class DeviceOptions {
         if (cache != null) {
             options.cacheFolder(cache);
         }
-        return options.build();
+        return Gpt2Loader.replicas(options.build(), devices);
     }
 }

@@ -243,7 +243,11 @@ final class GenerateCommand implements Callable<Integer> {
             return Optional.empty();
         }
         try {
-            return Optional.of(tokenizer.load(directory));
+            long start = System.nanoTime();
+            Tokenizer loaded = tokenizer.load(directory);
+            Logger log = LoggerFactory.getLogger(GenerateCommand.class); // not static: --verbose sets the level first
+            log.debug("reading the tokenizer took {} ms", (System.nanoTime() - start) / 1_000_000);
+            return Optional.of(loaded);
         } catch (IOException e) {
             throw new CompletionException(e);
         }

@@ -27,8 +27,8 @@ import java.util.regex.Pattern;
  *     much memory again for the weights. On a CPU, in float32 ({@code AUTO} is float32 then), all steps do; activations
  *     are quantized to two numbers of 8 bits, with a scale for each row, and the weights take less memory
  * @param threads on a CPU, how many threads compute one step, in [0, 1024]; 0 takes one for each core that the process
- *     may use, containers' limits included, or as many as the environment variable {@code OMP_NUM_THREADS} says. A GPU
- *     ignores it
+ *     may use, containers' limits included, or as many as the environment variable {@code OMP_NUM_THREADS} says;
+ *     several replicas on the CPU divide these. A GPU ignores it
  * @param trustModelTs whether a {@code model.ts} without weights beside it runs the program that it holds, where that
  *     is not this version's own. <b>This executes code of the file</b>, which can read and write files as this process
  *     may: only for files from a source that may run programs here. Without it, only the file's tensors are used

@@ -5,13 +5,18 @@ import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.cuda.CudaGpt2;
+import io.github.loomtorch.torch.natives.CpuThreads;
 import io.github.loomtorch.torch.natives.Failures;
+import io.github.loomtorch.torch.natives.Libtorch;
 import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.Gpt2Module;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.util.Collections;
+import java.util.List;
+import org.bytedeco.javacpp.Pointer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -31,7 +36,10 @@ public final class Gpt2Loader {
      * @throws TorchException if libtorch or CUDA is missing, or memory runs out
      */
     public static Gpt2 load(ModelDirectory directory, ModelOptions options) throws IOException {
-        return create(Gpt2Module.open(directory, options.trustModelTs()), options);
+        long start = System.nanoTime();
+        Gpt2Module model = Gpt2Module.open(directory, options.trustModelTs());
+        LOG.debug("opening the files took {} ms", (System.nanoTime() - start) / 1_000_000);
+        return create(model, options);
     }
 
     /**
@@ -51,14 +59,34 @@ public final class Gpt2Loader {
         }
     }
 
+    /**
+     * The options of a replica on each of some devices. Replicas on the CPU divide its cores, unless {@code threads} is
+     * set.
+     *
+     * @param model options of all replicas, but for the device
+     * @param devices as {@link ModelOptions#device()}, one for each replica
+     * @return one for each device, in their order
+     */
+    public static List<ModelOptions> replicas(ModelOptions model, List<String> devices) {
+        int onCpu = Collections.frequency(devices, "cpu");
+        int threads = model.threads() == 0 && onCpu > 1 ? Math.max(1, CpuThreads.count(0) / onCpu) : model.threads();
+        return devices.stream()
+                .map(device -> model.toBuilder().device(device).threads(threads).build())
+                .toList();
+    }
+
     private static Gpt2 create(Gpt2Module model, ModelOptions options) throws IOException {
         Gpt2Config config = model.config();
         TorchScriptProgram program;
+        long start = System.nanoTime();
+        Libtorch.load();
+        start = logPhase("loading libtorch", start);
         try {
             program = new TorchScriptProgram(model, options, CudaGpt2.reservedBytes(config, options));
         } catch (RuntimeException e) {
             throw Failures.explain("loading the model", e);
         }
+        start = logPhase("reading the weights", start);
         LOG.info(
                 "GPT-2 with {} layers of width {} on {} in {}, {} KV pages of {} tokens",
                 config.layerCount(),
@@ -68,9 +96,11 @@ public final class Gpt2Loader {
                 program.cache().pageCount(),
                 program.cache().pageSize());
         try {
-            return program.device().is_cuda()
+            Gpt2 gpt2 = program.device().is_cuda()
                     ? CudaGpt2.create(program, options)
                     : new TorchScriptGpt2(program, options);
+            logPhase("preparing the steps", start);
+            return gpt2;
         } catch (RuntimeException e) {
             program.close();
             throw Failures.explain("preparing the model", e);
@@ -78,5 +108,15 @@ public final class Gpt2Loader {
             program.close();
             throw e;
         }
+    }
+
+    /** Says how long a phase took and how much memory the process then has; returns the present. */
+    private static long logPhase(String phase, long start) {
+        long now = System.nanoTime();
+        if (LOG.isDebugEnabled()) {
+            LOG.debug(
+                    "{} took {} ms; {} MiB resident", phase, (now - start) / 1_000_000, Pointer.physicalBytes() >> 20);
+        }
+        return now;
     }
 }

@@ -78,7 +78,7 @@ public final class CpuThreads {
         try (BytePointer nameText = new BytePointer(name);
                 BytePointer valueText = new BytePointer(value)) {
             int result = (int) handle.invoke(nameText.address(), valueText.address(), 0);
-            LOG.debug("setenv {}={}: {}", name, value, result);
+            LOG.trace("setenv {}={}: {}", name, value, result);
         }
     }
 
