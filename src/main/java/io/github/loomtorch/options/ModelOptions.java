@@ -87,6 +87,7 @@ public record ModelOptions(
         return builder().build();
     }
 
+    /** {@return its components, which are written in its place} */
     private Object writeReplace() {
         return new SerialForm(this);
     }

@@ -52,6 +52,7 @@ public record ScoreOptions(
         return builder().build();
     }
 
+    /** {@return its components, which are written in its place} */
     private Object writeReplace() {
         return new SerialForm(this);
     }

@@ -125,6 +125,7 @@ public record SamplingParams(
         return builder().temperature(0.7f).topK(50).topP(0.95f).build();
     }
 
+    /** {@return its components, which are written in its place} */
     private Object writeReplace() {
         return new SerialForm(this);
     }
