@@ -186,7 +186,7 @@ final class StreamLoad {
                 throw new IllegalStateException("expected " + streams * tokens + " tokens, got " + read);
             }
             System.out.printf(
-                    "%s: %d streams of %d tokens: %.1f tokens/s, %.2f tokens an event, %.2f ms of CPU a token%n",
+                    "%s: %d streams of %d tokens: %.1f tokens/s, %.2f tokens an event, %.0f%% of a core%n",
                     how, streams, tokens, read / seconds, (double) read / events, (cpuNanos() - cpu) / seconds / 1e7);
             return seconds;
         }
