@@ -175,7 +175,9 @@ class HostileModelsTest {
                 System.getProperty("java.class.path"),
                 OpenModels.class.getName()));
         command.addAll(directories);
-        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+        ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
+        builder.environment().remove("JAVA_TOOL_OPTIONS"); // the JVM would name it
+        Process process = builder.start();
         try {
             List<String> lines = process.inputReader().lines().toList();
             assertTrue(process.waitFor(60, TimeUnit.SECONDS));
