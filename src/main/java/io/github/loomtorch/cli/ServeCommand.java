@@ -121,15 +121,15 @@ final class ServeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException, InterruptedException {
+        // A server's log is its only output. Loggers read this when the first is made, which what follows does.
+        System.setProperty(LOGGER + "log.io.github.loomtorch.server", "info");
+        System.setProperty(LOGGER + "showDateTime", "true");
+        System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
         Checks.atLeast(0, drainSeconds, "drainSeconds");
         List<ModelOptions> replicas = device.replicas(maxBatchSize);
         QueueOptions queue =
                 QueueOptions.builder().maxQueuedRequests(maxQueuedRequests).build();
         ServerOptions options = serverOptions();
-        // A server's log is its only output. Loggers read this when the first is made, which opening a model does.
-        System.setProperty(LOGGER + "log.io.github.loomtorch.server", "info");
-        System.setProperty(LOGGER + "showDateTime", "true");
-        System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
         ModelDirectory directory = model.open();
         String name = model.name();
         ServerMetrics metrics =
