@@ -184,6 +184,9 @@ final class ServeCommand implements Callable<Integer> {
         if (tlsKeyStore != null) {
             options.keyStore(tlsKeyStore);
         }
+        if (tlsPasswordFile != null && tlsKeyStore == null) {
+            throw new IllegalArgumentException("tlsPasswordFile must be given together with --tls-key-store");
+        }
         if (tlsPasswordFile != null) {
             options.keyStorePassword(Files.readString(tlsPasswordFile).strip());
         }
