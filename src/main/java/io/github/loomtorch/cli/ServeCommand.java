@@ -13,6 +13,7 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.scheduler.Schedulers;
+import io.github.loomtorch.server.GpuUse;
 import io.github.loomtorch.server.HttpServer;
 import io.github.loomtorch.server.MetricNames;
 import io.github.loomtorch.server.ServedModel;
@@ -20,6 +21,8 @@ import io.github.loomtorch.server.ServerMetrics;
 import io.github.loomtorch.server.ServerOptions;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.cuda.GpuReader;
+import io.github.loomtorch.torch.program.Gpt2;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -27,6 +30,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.stream.Stream;
 import picocli.CommandLine.Command;
@@ -138,13 +142,20 @@ final class ServeCommand implements Callable<Integer> {
             Tokenizer bpe = tokenizer.load(directory);
             String fingerprint = Fingerprint.of(directory, replicas);
             List<EngineFactory> engines = new ArrayList<>();
+            List<String> devices = new CopyOnWriteArrayList<>(); // each engine is made on its own thread
             for (ModelOptions replica : replicas) {
                 EngineOptions engineOptions = EngineOptions.builder()
                         .listener(metrics.engineListener())
                         .build();
-                engines.add(() -> new Engine(Gpt2Loader.load(directory, replica), bpe, engineOptions));
+                engines.add(() -> {
+                    Gpt2 gpt2 = Gpt2Loader.load(directory, replica);
+                    devices.add(gpt2.device());
+                    return new Engine(gpt2, bpe, engineOptions);
+                });
             }
-            try (Scheduler scheduler = Schedulers.start(SchedulerOptions.continuous(queue), engines)) {
+            try (Scheduler scheduler = Schedulers.start(SchedulerOptions.continuous(queue), engines);
+                    GpuReader gpus = GpuReader.open(devices)) {
+                metrics.watchGpus(() -> use(gpus));
                 warmUp(scheduler, replicas.size());
                 server.serve(new ServedModel(
                         name,
@@ -166,6 +177,13 @@ final class ServeCommand implements Callable<Integer> {
         GenerationRequest few = new GenerationRequest(new int[] {0}, SamplingParams.greedy(WARM_UP_TOKENS));
         // Submitted together, one goes to each: to the least loaded.
         Stream.generate(() -> scheduler.submit(few)).limit(replicas).toList().forEach(Generation::join);
+    }
+
+    private static List<GpuUse> use(GpuReader gpus) {
+        return gpus.read().stream()
+                .map(gpu -> new GpuUse(
+                        gpu.device(), gpu.utilization(), gpu.usedBytes(), gpu.totalBytes(), gpu.powerWatts()))
+                .toList();
     }
 
     private void end(HttpServer server, Scheduler scheduler) {

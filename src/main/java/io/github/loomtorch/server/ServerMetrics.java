@@ -9,6 +9,7 @@ import io.micrometer.core.instrument.Counter;
 import io.micrometer.core.instrument.DistributionSummary;
 import io.micrometer.core.instrument.Gauge;
 import io.micrometer.core.instrument.Meter;
+import io.micrometer.core.instrument.MultiGauge;
 import io.micrometer.core.instrument.Tags;
 import io.micrometer.core.instrument.Timer;
 import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
@@ -24,6 +25,8 @@ import java.util.Locale;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
+import java.util.function.ToDoubleFunction;
 import java.util.stream.DoubleStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -68,6 +71,11 @@ public final class ServerMetrics {
     private final Timer otelDuration;
     private final Timer otelTimeToFirstToken;
     private final Timer otelTimePerOutputToken;
+    private final MultiGauge gpuUtilization;
+    private final MultiGauge gpuUsedMemory;
+    private final MultiGauge gpuTotalMemory;
+    private final MultiGauge gpuPower;
+    private volatile Supplier<List<GpuUse>> gpus = List::of;
 
     /**
      * Metrics of one model.
@@ -109,6 +117,11 @@ public final class ServerMetrics {
                 .description("Pages of the KV cache that requests hold, in [0, 1]")
                 .tags(model)
                 .register(registry);
+        gpuUtilization =
+                gpuGauge("gpu_utilization_ratio", "Share of the time in which the GPU ran a kernel, in [0, 1]");
+        gpuUsedMemory = gpuGauge("gpu_memory_used_bytes", "GPU memory in use, by other processes too");
+        gpuTotalMemory = gpuGauge("gpu_memory_total_bytes", "Memory of the GPU");
+        gpuPower = gpuGauge("gpu_power_watts", "Power that the GPU draws");
         new JvmMemoryMetrics().bindTo(registry);
         new JvmThreadMetrics().bindTo(registry);
         new ProcessorMetrics().bindTo(registry);
@@ -140,6 +153,22 @@ public final class ServerMetrics {
                 .description(description)
                 .tags(model)
                 .register(registry);
+    }
+
+    private MultiGauge gpuGauge(String metric, String description) {
+        return MultiGauge.builder(names.of(metric))
+                .description(description)
+                .tags(model)
+                .register(registry);
+    }
+
+    /**
+     * Publishes what GPUs do from now on.
+     *
+     * @param reader called once for each scrape, by one thread at a time
+     */
+    public void watchGpus(Supplier<List<GpuUse>> reader) {
+        gpus = reader;
     }
 
     /** Called when the model is loaded. */
@@ -265,8 +294,22 @@ public final class ServerMetrics {
      *
      * @return in Prometheus' text format
      */
-    public String scrape() {
+    public synchronized String scrape() {
+        List<GpuUse> use = gpus.get();
+        publish(gpuUtilization, use, GpuUse::utilization);
+        publish(gpuUsedMemory, use, GpuUse::usedBytes);
+        publish(gpuTotalMemory, use, GpuUse::totalBytes);
+        publish(gpuPower, use, GpuUse::powerWatts);
         return registry.scrape() + cacheConfiguration();
+    }
+
+    private static void publish(MultiGauge gauge, List<GpuUse> use, ToDoubleFunction<GpuUse> value) {
+        gauge.register(
+                use.stream()
+                        .filter(gpu -> !Double.isNaN(value.applyAsDouble(gpu)))
+                        .map(gpu -> MultiGauge.Row.of(Tags.of("device", gpu.device()), value.applyAsDouble(gpu)))
+                        .toList(),
+                true);
     }
 
     /** Written here, because the registry takes no gauge whose name ends in {@code _info}. */

@@ -1,17 +1,28 @@
 package io.github.loomtorch.server;
 
+import static java.util.stream.Collectors.toSet;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineListener;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.StepStats;
+import io.github.loomtorch.scheduler.NaiveScheduler;
+import io.github.loomtorch.testing.FakeCausalLm;
+import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.StepGate;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.regex.MatchResult;
+import java.util.regex.Pattern;
 import jdk.jfr.Recording;
 import jdk.jfr.consumer.RecordedEvent;
 import jdk.jfr.consumer.RecordingFile;
@@ -116,6 +127,54 @@ class ServerMetricsTest {
 
     private static StepStats step(int availablePages, int pageCount) {
         return new StepStats(1, 1, 0, 1, 0, 0, 1, 0, availablePages, pageCount, 1, 1, false, 0);
+    }
+
+    @Test
+    void publishesWhatIsKnownOfEachGpuAtTheTimeOfTheScrape() {
+        ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "m", 4);
+        assertFalse(metrics.scrape().contains("gpu_power_watts"));
+        Iterator<List<GpuUse>> reads = List.of(
+                        List.of(
+                                new GpuUse("cuda:0", 0.25, 3e9, 8e10, 120.5),
+                                new GpuUse("cuda:1", Double.NaN, 4e9, 8e10, 0)),
+                        List.of(new GpuUse("cuda:1", 1, 5e9, 8e10, 700)))
+                .iterator();
+        metrics.watchGpus(reads::next);
+        String first = metrics.scrape();
+        String one = "{device=\"cuda:0\",model_name=\"m\"} ";
+        String two = "{device=\"cuda:1\",model_name=\"m\"} ";
+        assertTrue(first.contains("loomtorch_gpu_utilization_ratio" + one + "0.25\n"), first);
+        assertFalse(first.contains("loomtorch_gpu_utilization_ratio" + two), first);
+        assertTrue(first.contains("loomtorch_gpu_memory_used_bytes" + one + "3.0E9\n"), first);
+        assertTrue(first.contains("loomtorch_gpu_memory_used_bytes" + two + "4.0E9\n"), first);
+        assertTrue(first.contains("loomtorch_gpu_memory_total_bytes" + one + "8.0E10\n"), first);
+        assertTrue(first.contains("loomtorch_gpu_power_watts" + one + "120.5\n"), first);
+        String second = metrics.scrape();
+        assertFalse(second.contains("cuda:0"), second);
+        assertTrue(second.contains("loomtorch_gpu_utilization_ratio" + two + "1.0\n"), second);
+        assertTrue(second.contains("loomtorch_gpu_power_watts" + two + "700.0\n"), second);
+    }
+
+    @Test
+    void theDashboardAsksForMetricsThatExist() throws Exception {
+        ServerMetrics metrics = new ServerMetrics(MetricNames.LOOMTORCH, "m", 4);
+        metrics.rejected(429);
+        metrics.failed();
+        metrics.watchGpus(() -> List.of(new GpuUse("cuda:0", 1, 1, 1, 1)));
+        try (NaiveScheduler scheduler = new NaiveScheduler(
+                new Engine(FakeCausalLm.ofBatch(1), new FakeTokenizer(), EngineOptions.defaults()), 1)) {
+            metrics.watch(scheduler);
+            String text = metrics.scrape();
+            String dashboard = Files.readString(Path.of("docs/grafana/loomtorch.json"));
+            Set<String> asked = Pattern.compile("(loomtorch|jvm|process)_\\w+")
+                    .matcher(dashboard)
+                    .results()
+                    .map(MatchResult::group)
+                    .collect(toSet());
+            assertTrue(asked.size() > 15, asked::toString);
+            asked.removeIf(name -> text.contains("\n" + name + "{") || text.contains("\n" + name + " "));
+            assertEquals(Set.of(), asked);
+        }
     }
 
     @Test

@@ -679,6 +679,31 @@ class GpuIT {
     }
 
     @Test
+    void nvmlTellsWhatTheGpuDoes() throws IOException {
+        try (ContinuousScheduler scheduler =
+                        tales(ModelOptions.builder().device(Gpu.DEVICE).build());
+                GpuReader reader = GpuReader.open(List.of("cuda:" + Gpu.INDEX))) {
+            long free = Gpu.freeBytes(Gpu.INDEX);
+            GpuReader.Reading idle = reader.read().getFirst();
+            assertEquals("cuda:" + Gpu.INDEX, idle.device());
+            assertEquals(free, idle.totalBytes() - idle.usedBytes(), 0.05 * idle.totalBytes());
+            assertTrue(idle.powerWatts() > 5 && idle.powerWatts() < 3000, idle::toString);
+            GpuReader.Reading busy;
+            do { // NVML looks at the kernels of up to the last second
+                scheduler
+                        .submit(new GenerationRequest(
+                                new int[] {464},
+                                SamplingParams.greedy(500).toBuilder()
+                                        .ignoreEos(true)
+                                        .build()))
+                        .join();
+                busy = reader.read().getFirst();
+            } while (busy.utilization() == 0); // not so for NaN; the time limit of the test ends it
+            assertTrue(busy.utilization() > 0 && busy.utilization() <= 1, busy::toString);
+        }
+    }
+
+    @Test
     void theDemoRunsOnTheGpu() throws Exception {
         CommandProcess.Result result = new CommandProcess(Main.class, "demo", "--device", Gpu.DEVICE).run();
         assertEquals("", result.err());
