@@ -4,7 +4,7 @@ import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
 import java.util.List;
 import java.util.Locale;

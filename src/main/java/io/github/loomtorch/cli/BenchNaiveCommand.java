@@ -15,7 +15,7 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.tokenizer.Tokenizer;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;

@@ -3,7 +3,7 @@ package io.github.loomtorch.cli;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.torch.cuda.CudaProfiler;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.program.PrefillProfile;
 import java.io.IOException;
 import java.io.PrintWriter;

@@ -2,7 +2,7 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.torch.cuda.CudaProfiler;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.program.StepProfile;
 import java.io.IOException;
 import java.io.PrintWriter;

@@ -23,7 +23,7 @@ import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;

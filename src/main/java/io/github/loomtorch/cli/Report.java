@@ -6,7 +6,7 @@ import io.github.loomtorch.bench.Metrics;
 import io.github.loomtorch.bench.RequestTrace;
 import io.github.loomtorch.bench.ResultFile;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.Writer;

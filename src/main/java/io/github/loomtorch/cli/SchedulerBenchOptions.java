@@ -20,7 +20,7 @@ import io.github.loomtorch.request.Speculation;
 import io.github.loomtorch.scheduler.EngineFactory;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.cuda.GpuMonitor;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;

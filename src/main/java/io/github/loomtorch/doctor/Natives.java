@@ -3,8 +3,10 @@ package io.github.loomtorch.doctor;
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.CudaLibrary;
+import io.github.loomtorch.torch.natives.Failures;
 import io.github.loomtorch.torch.natives.Gpu;
 import io.github.loomtorch.torch.natives.Libtorch;
+import io.github.loomtorch.torch.natives.Processor;
 import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -45,7 +47,7 @@ public record Natives(
         try {
             Libtorch.load();
         } catch (TorchException | LinkageError e) {
-            loadFailure = Optional.of(Libtorch.firstLine(e));
+            loadFailure = Optional.of(Failures.firstLine(e));
         }
         boolean hasGpuBuild = Libtorch.hasGpuBuild();
         boolean wantsCuda = machine.isLinux()
@@ -65,9 +67,9 @@ public record Natives(
                 whyNoCuda = Optional.of(Libtorch.whyNoCuda());
             }
         } catch (RuntimeException | LinkageError e) {
-            whyNoCuda = Optional.of(Libtorch.firstLine(e));
+            whyNoCuda = Optional.of(Failures.firstLine(e));
         }
-        Dtype cpuDtype = Libtorch.dtype(Libtorch.scalarType(Dtype.AUTO, false));
+        Dtype cpuDtype = Processor.dtype(Dtype.AUTO, false);
         return new Natives(
                 loadFailure, Optional.of(cpuDtype), hasGpuBuild, whyNoCuda, gpus, libraries, products(gpus.size()));
     }
@@ -100,7 +102,7 @@ public record Natives(
                 failures.put(device, "the elements of a matrix product must sum to " + SUM + ", got " + sum);
             }
         } catch (RuntimeException | LinkageError e) {
-            failures.put(device, Libtorch.firstLine(e));
+            failures.put(device, Failures.firstLine(e));
         }
     }
 }

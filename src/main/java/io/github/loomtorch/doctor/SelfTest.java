@@ -3,7 +3,7 @@ package io.github.loomtorch.doctor;
 import io.github.loomtorch.TextGenerator;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
-import io.github.loomtorch.torch.natives.Libtorch;
+import io.github.loomtorch.torch.natives.Failures;
 import java.util.Arrays;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -40,9 +40,9 @@ public record SelfTest(double seconds, Optional<String> failure) {
                     : Optional.of("the embedded model must generate " + Arrays.toString(EXPECTED) + ", got "
                             + Arrays.toString(ids));
         } catch (CompletionException e) {
-            return Optional.of(Libtorch.firstLine(e.getCause() == null ? e : e.getCause()));
+            return Optional.of(Failures.firstLine(e.getCause() == null ? e : e.getCause()));
         } catch (Exception | LinkageError e) {
-            return Optional.of(Libtorch.firstLine(e));
+            return Optional.of(Failures.firstLine(e));
         }
     }
 }

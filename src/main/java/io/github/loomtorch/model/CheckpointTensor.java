@@ -7,17 +7,20 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One tensor of a checkpoint: a view of a piece of a file. Its dtype and shape are known; its elements are mapped into
- * memory by {@link #data()} only. Immutable and thread-safe.
+ * memory by {@link #data()} only. A tensor may also be computed by {@link #data()}, without a file. Immutable and
+ * thread-safe.
  */
 public final class CheckpointTensor {
 
     /** A piece of a file, in bytes, that is known to lie within the file. */
     record Storage(Path file, long begin, long size) {}
 
-    private static final Storage ZEROS = new Storage(Path.of("zeros"), 0, Long.MAX_VALUE);
+    private static final Storage NO_FILE = new Storage(Path.of("computed"), 0, Long.MAX_VALUE);
 
     private final String name;
     private final DType dtype;
@@ -25,6 +28,7 @@ public final class CheckpointTensor {
     private final long[] strides; // in elements, >= 0
     private final Storage storage;
     private final long offset; // of the first element in the storage, in elements
+    private final @Nullable Consumer<ByteBuffer> elements; // writes them to a buffer of zeros; null if a file has them
 
     /**
      * A view of a storage.
@@ -34,12 +38,25 @@ public final class CheckpointTensor {
      */
     CheckpointTensor(String name, DType dtype, long[] shape, long[] strides, Storage storage, long offset)
             throws IOException {
+        this(name, dtype, shape, strides, storage, offset, null);
+    }
+
+    private CheckpointTensor(
+            String name,
+            DType dtype,
+            long[] shape,
+            long[] strides,
+            Storage storage,
+            long offset,
+            @Nullable Consumer<ByteBuffer> elements)
+            throws IOException {
         this.name = name;
         this.dtype = dtype;
         this.shape = shape;
         this.strides = strides;
         this.storage = storage;
         this.offset = offset;
+        this.elements = elements;
         long available = storage.size / dtype.sizeBytes();
         if (!isWithin(available)) {
             throw new IOException(where() + ": shape " + Json.shorten(Arrays.toString(shape)) + " with strides "
@@ -81,7 +98,13 @@ public final class CheckpointTensor {
 
     /** A tensor of zeros, which no file holds. */
     static CheckpointTensor zeros(String name, DType dtype, long[] shape) throws IOException {
-        return new CheckpointTensor(name, dtype, shape, rowMajor(shape), ZEROS, 0);
+        return computed(name, dtype, shape, buffer -> {});
+    }
+
+    /** A tensor that no file holds; {@code elements} writes them, row-major, to a little-endian buffer of zeros. */
+    static CheckpointTensor computed(String name, DType dtype, long[] shape, Consumer<ByteBuffer> elements)
+            throws IOException {
+        return new CheckpointTensor(name, dtype, shape, rowMajor(shape), NO_FILE, 0, elements);
     }
 
     /** A tensor whose elements follow each other in row-major order and fill the storage. */
@@ -149,15 +172,57 @@ public final class CheckpointTensor {
         return elements;
     }
 
-    /** The same elements with the two dimensions exchanged. */
-    CheckpointTensor transposed() throws IOException {
-        return new CheckpointTensor(
-                name, dtype, new long[] {shape[1], shape[0]}, new long[] {strides[1], strides[0]}, storage, offset);
+    /**
+     * A matrix with its dimensions exchanged. Nothing is copied.
+     *
+     * @return {@code [n, m]} of the elements of this {@code [m, n]}
+     * @throws IllegalStateException if this has no two dimensions, or no file holds it
+     */
+    public CheckpointTensor transposed() {
+        if (shape.length != 2) {
+            throw new IllegalStateException("a tensor that is transposed must have 2 dimensions, got " + shape.length);
+        }
+        return view(new long[] {shape[1], shape[0]}, new long[] {strides[1], strides[0]}, offset);
     }
 
     /** The first rows of a matrix. */
-    CheckpointTensor firstRows(long rows) throws IOException {
-        return new CheckpointTensor(name, dtype, new long[] {rows, shape[1]}, strides, storage, offset);
+    CheckpointTensor firstRows(long rows) {
+        return view(new long[] {rows, shape[1]}, strides, offset);
+    }
+
+    /** One element of the first dimension. */
+    CheckpointTensor slice(long index) {
+        return view(
+                Arrays.copyOfRange(shape, 1, shape.length),
+                Arrays.copyOfRange(strides, 1, strides.length),
+                offset + index * strides[0]);
+    }
+
+    private CheckpointTensor view(long[] viewShape, long[] viewStrides, long viewOffset) {
+        if (elements != null) {
+            throw new IllegalStateException("a view must be of a tensor in a file, got " + name);
+        }
+        try {
+            return new CheckpointTensor(name, dtype, viewShape, viewStrides, storage, viewOffset);
+        } catch (IOException e) {
+            throw new IllegalArgumentException(e); // outside this tensor
+        }
+    }
+
+    /**
+     * Whether the elements follow each other in row-major order, so that {@link #data()} copies nothing. If they do
+     * not, those of {@link #transposed()} may.
+     *
+     * @return true if they do
+     */
+    public boolean isContiguous() {
+        long[] contiguous = rowMajor(shape);
+        for (int i = 0; i < shape.length; i++) {
+            if (shape[i] != 1 && strides[i] != contiguous[i]) {
+                return false;
+            }
+        }
+        return true;
     }
 
     /** Whether both have the same dtype, shape and bytes. */
@@ -165,16 +230,20 @@ public final class CheckpointTensor {
         if (dtype != other.dtype || !Arrays.equals(shape, other.shape)) {
             return false;
         }
-        boolean sameView =
-                storage.equals(other.storage) && offset == other.offset && Arrays.equals(strides, other.strides);
+        boolean sameView = elements == other.elements
+                && storage.equals(other.storage)
+                && offset == other.offset
+                && Arrays.equals(strides, other.strides);
         return sameView || data().equals(other.data());
     }
 
     /**
-     * The elements. A contiguous tensor is mapped: nothing is copied, the file must not be changed while the buffer is
-     * in use, and the mapping lives until the buffer is garbage collected. Other tensors are copied.
+     * The elements. A {@linkplain #isContiguous contiguous} tensor is mapped: nothing is copied, the file must not be
+     * changed while the buffer is in use, and the mapping lives until the buffer is garbage collected. Other tensors
+     * are copied, as are those at an odd place in their file.
      *
-     * @return a buffer of its own, direct, read-only, little endian, row-major
+     * @return a buffer of its own, direct, read-only, little endian, row-major; its address is a multiple of an
+     *     element's size
      * @throws IOException if the tensor is larger than 2^31 - 1 bytes, or its file cannot be read or has become shorter
      */
     public ByteBuffer data() throws IOException {
@@ -182,22 +251,28 @@ public final class CheckpointTensor {
         if (bytes > Integer.MAX_VALUE) {
             throw new IOException(where() + ": size must be <= 2147483647 bytes, got " + bytes);
         }
-        if (bytes == 0 || storage == ZEROS) {
-            return ByteBuffer.allocateDirect((int) bytes).asReadOnlyBuffer().order(ByteOrder.LITTLE_ENDIAN);
+        if (bytes == 0 || elements != null) {
+            ByteBuffer computed = ByteBuffer.allocateDirect((int) bytes).order(ByteOrder.LITTLE_ENDIAN);
+            if (elements != null) {
+                elements.accept(computed);
+            }
+            return computed.clear().asReadOnlyBuffer().order(ByteOrder.LITTLE_ENDIAN);
         }
         long last = 0;
-        long[] contiguous = rowMajor(shape);
-        boolean isContiguous = true;
         for (int i = 0; i < shape.length; i++) {
             last += (shape[i] - 1) * strides[i];
-            isContiguous &= shape[i] == 1 || strides[i] == contiguous[i];
         }
         ByteBuffer span = map(offset * dtype.sizeBytes(), (last + 1) * dtype.sizeBytes());
-        if (isContiguous) {
+        boolean isContiguous = isContiguous();
+        if (isContiguous && span.alignmentOffset(0, dtype.sizeBytes()) == 0) {
             return span;
         }
         ByteBuffer copy = ByteBuffer.allocateDirect((int) bytes).order(ByteOrder.LITTLE_ENDIAN);
-        copy(span, 0, 0, copy);
+        if (isContiguous) {
+            copy.put(span);
+        } else {
+            copy(span, 0, 0, copy);
+        }
         return copy.flip().asReadOnlyBuffer().order(ByteOrder.LITTLE_ENDIAN);
     }
 

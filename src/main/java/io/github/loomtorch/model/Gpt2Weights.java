@@ -30,14 +30,16 @@ public final class Gpt2Weights {
     /** Causal masks, which old versions of Hugging Face's Transformers and of nanoGPT stored beside the weights. */
     private static final Pattern MASK = Pattern.compile("h\\.\\d+\\.attn\\.(masked_)?bias");
 
-    private static final List<DType> DTYPES = List.of(DType.F32, DType.F16, DType.BF16, DType.F64);
+    /** What weights may be stored as. */
+    static final List<DType> DTYPES = List.of(DType.F32, DType.F16, DType.BF16, DType.F64);
+
     private static final int VOCAB_MULTIPLE = 8;
     private static final int MAX_VOCAB_PADDING = 1024;
 
     private final Gpt2Config config;
     private final Map<String, CheckpointTensor> tensors;
 
-    private Gpt2Weights(Gpt2Config config, Map<String, CheckpointTensor> tensors) {
+    Gpt2Weights(Gpt2Config config, Map<String, CheckpointTensor> tensors) {
         this.config = config;
         this.tensors = Collections.unmodifiableMap(tensors);
     }

@@ -5,10 +5,10 @@ import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.cuda.CudaGpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.natives.CpuThreads;
 import io.github.loomtorch.torch.natives.Failures;
 import io.github.loomtorch.torch.natives.Libtorch;
-import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.Gpt2Module;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
@@ -56,6 +56,8 @@ public final class Gpt2Loader {
             return create(Gpt2Module.random(config, seed), options);
         } catch (IOException e) {
             throw new UncheckedIOException(e); // it reads no file
+        } finally {
+            System.gc(); // frees the buffers that held the weights, which would else distort a benchmark's memory
         }
     }
 

@@ -106,6 +106,44 @@ class CheckpointTensorTest {
     }
 
     @Test
+    void slicesOfTheFirstDimension() throws IOException {
+        CheckpointTensor slice =
+                view(DType.U8, 1, new long[] {3, 2, 2}, new long[] {4, 2, 1}).slice(2);
+        assertArrayEquals(new long[] {2, 2}, slice.shape());
+        assertArrayEquals(new byte[] {9, 10, 11, 12}, bytes(slice));
+    }
+
+    @Test
+    void computedElements() throws IOException {
+        CheckpointTensor tensor = CheckpointTensor.computed(
+                "c",
+                DType.F32,
+                new long[] {2},
+                buffer -> buffer.putFloat(4, 1.5f).putFloat(0, 2));
+        assertEquals(2, tensor.data().getFloat());
+        assertEquals(1.5f, tensor.data().getFloat(4));
+        assertThrows(ReadOnlyBufferException.class, () -> tensor.data().putFloat(0));
+        assertFalse(tensor.hasDataOf(CheckpointTensor.zeros("z", DType.F32, new long[] {2})));
+    }
+
+    @Test
+    void knowsWhatIsContiguous() throws IOException {
+        CheckpointTensor matrix = view(DType.U8, 6, new long[] {2, 3}, new long[] {3, 1});
+        assertTrue(matrix.isContiguous());
+        assertFalse(matrix.transposed().isContiguous());
+        assertTrue(matrix.transposed().transposed().isContiguous());
+        assertTrue(view(DType.U8, 6, new long[] {1, 3}, new long[] {9, 1}).isContiguous());
+    }
+
+    /** The storage begins at byte 3 of the file. */
+    @Test
+    void elementsAreAligned() throws IOException {
+        CheckpointTensor odd = view(DType.F32, 1, new long[] {2}, new long[] {1});
+        assertEquals(0, odd.data().alignmentOffset(0, 4));
+        assertArrayEquals(new byte[] {4, 5, 6, 7, 8, 9, 10, 11}, bytes(odd));
+    }
+
+    @Test
     void comparesDataNotPlaces() throws IOException {
         CheckpointTensor row = view(DType.U8, 5, new long[] {1}, new long[] {1});
         assertTrue(row.hasDataOf(view(DType.U8, 5, new long[] {1}, new long[] {3})));

@@ -11,7 +11,7 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.testing.Checkpoints;
 import io.github.loomtorch.testing.Generations;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Arrays;

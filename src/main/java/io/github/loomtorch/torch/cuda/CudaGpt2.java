@@ -5,13 +5,14 @@ import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.natives.CacheFolder;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.Libtorch;
 import io.github.loomtorch.torch.natives.Resources;
 import io.github.loomtorch.torch.natives.TensorScope;
-import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.KvCache;
+import io.github.loomtorch.torch.program.LibtorchGpt2;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.util.ArrayDeque;
@@ -40,14 +41,13 @@ import org.slf4j.LoggerFactory;
  * does not know yet. Only the large prefills of a model without kernels for its products wait. Confined to the engine
  * thread.
  */
-public final class CudaGpt2 extends Gpt2 {
+public final class CudaGpt2 extends LibtorchGpt2 {
     private static final Logger LOG = LoggerFactory.getLogger(CudaGpt2.class);
     /** Most prompt tokens of a step beside a full batch; more are faster as a large prefill. */
     private static final int PREFILL_ROWS = 512;
     /** Most positions of a chunk that are sampled: after the last token and after 32 candidates. */
     private static final int SAMPLED_POSITIONS = 33;
 
-    private final Gpt2Config config;
     private final KernelSet kernels;
     private final CUstream_st stream;
     private final CudaLayers layers;
@@ -123,7 +123,6 @@ public final class CudaGpt2 extends Gpt2 {
     private CudaGpt2(TorchScriptProgram program, ModelOptions options, KernelSet kernels) {
         super(program, options);
         this.kernels = kernels;
-        config = program.config();
         int rowSize = StepInput.rowSize(KvCache.pagesPerSequence(config, options.pageSize()));
         int batch = options.maxBatchSize();
         maxRows = options.deterministic() ? batch : batch + PREFILL_ROWS;

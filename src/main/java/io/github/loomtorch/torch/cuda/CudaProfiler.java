@@ -2,11 +2,11 @@ package io.github.loomtorch.torch.cuda;
 
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.Libtorch;
 import io.github.loomtorch.torch.natives.Resources;
 import io.github.loomtorch.torch.natives.TensorScope;
-import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.PrefillProfile;
 import io.github.loomtorch.torch.program.StepProfile;
 import java.util.ArrayList;

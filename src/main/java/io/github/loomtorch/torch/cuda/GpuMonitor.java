@@ -1,6 +1,6 @@
 package io.github.loomtorch.torch.cuda;
 
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;

@@ -1,7 +1,7 @@
 package io.github.loomtorch.torch.cuda;
 
 import io.github.loomtorch.torch.natives.Cuda;
-import io.github.loomtorch.torch.natives.Libtorch;
+import io.github.loomtorch.torch.natives.Failures;
 import java.io.File;
 import java.io.FileNotFoundException;
 import java.io.IOException;
@@ -33,7 +33,7 @@ final class KernelCompiler {
         try {
             Loader.load(nvrtc.class);
         } catch (LinkageError e) {
-            throw unavailable(Libtorch.firstLine(e), e);
+            throw unavailable(Failures.firstLine(e), e);
         }
     }
 
@@ -62,7 +62,7 @@ final class KernelCompiler {
                 System.clearProperty(LOAD_LIBRARIES);
             }
         } catch (LinkageError | IOException | ClassNotFoundException e) {
-            throw unavailable(Libtorch.firstLine(e), e);
+            throw unavailable(Failures.firstLine(e), e);
         }
     }
 

@@ -69,7 +69,7 @@ public enum CudaLibrary {
             Loader.loadGlobal(file);
             return Optional.empty();
         } catch (UnsatisfiedLinkError e) {
-            return Optional.of(Libtorch.firstLine(e));
+            return Optional.of(Failures.firstLine(e));
         }
     }
 }

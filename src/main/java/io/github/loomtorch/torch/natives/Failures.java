@@ -23,6 +23,15 @@ public final class Failures {
         return new TorchException(operation + " failed: " + reason(e) + advice, e);
     }
 
+    /** The first line of a message that says anything. */
+    public static String firstLine(Throwable e) {
+        return String.valueOf(e.getMessage())
+                .lines()
+                .filter(line -> !line.isBlank())
+                .findFirst()
+                .orElse("no reason given");
+    }
+
     /**
      * The line that says what is wrong: the first, or in a failure of a TorchScript program the one after its
      * traceback.

@@ -4,12 +4,8 @@ import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.request.TorchException;
 import java.io.IOException;
 import java.net.URL;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import java.util.stream.Stream;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
@@ -19,7 +15,6 @@ import org.jspecify.annotations.Nullable;
 
 /** The native library as a whole: loads it once and tells what the machine can do. Thread-safe. */
 public final class Libtorch {
-    private static final Path CPU_INFO = Path.of("/proc/cpuinfo");
     private static final Pattern MISSING_LIBRARY = Pattern.compile(": (\\S+\\.so\\S*): cannot open shared object file");
 
     private Libtorch() {}
@@ -52,7 +47,7 @@ public final class Libtorch {
             torch.set_env("THP_MEM_ALLOC_ENABLE", "1", /* overwrite= */ false);
         } catch (LinkageError e) {
             throw new TorchException(
-                    "libtorch could not be loaded for " + Loader.getPlatform() + ": " + firstLine(e)
+                    "libtorch could not be loaded for " + Loader.getPlatform() + ": " + Failures.firstLine(e)
                             + "; put the natives org.bytedeco:pytorch, openblas and javacpp with this platform's classifier on the class"
                             + " path, and for CUDA the CUDA 13, cuDNN 9 and NCCL libraries on the library path",
                     e);
@@ -101,7 +96,7 @@ public final class Libtorch {
             return "libtorch's CUDA build did not load with the class path as it is; name it before the build for the"
                     + " CPU, or set device=cpu";
         } catch (UnsatisfiedLinkError | IOException e) {
-            return cudaDidNotLoad(firstLine(e));
+            return cudaDidNotLoad(Failures.firstLine(e));
         }
     }
 
@@ -132,37 +127,12 @@ public final class Libtorch {
         }
     }
 
-    /**
-     * Whether the processor multiplies bfloat16 matrices itself (AVX512-BF16 or AMX), so that bfloat16 beats float32.
-     */
-    public static boolean cpuHasBfloat16() {
-        return cpuHasAny("avx512_bf16", "amx_bf16");
-    }
-
-    /** Whether the processor adds four products of 8-bit integers to one of 32 bits without overflow. */
-    public static boolean cpuHasVnni() {
-        return cpuHasAny("avx512_vnni", "avx_vnni");
-    }
-
-    private static boolean cpuHasAny(String first, String second) {
-        try (Stream<String> lines = Files.isReadable(CPU_INFO) ? Files.lines(CPU_INFO) : Stream.empty()) {
-            return lines.filter(line -> line.startsWith("flags"))
-                    .findFirst()
-                    .map(line -> Arrays.asList(line.split("\\s+")))
-                    .filter(flags -> flags.contains(first) || flags.contains(second))
-                    .isPresent();
-        } catch (IOException e) {
-            return false; // not Linux, or no such file: what needs none of these is right everywhere
-        }
-    }
-
-    /** The type of the weights and of all computation; {@link Dtype#AUTO} is resolved for the device. */
-    public static ScalarType scalarType(Dtype dtype, boolean cuda) {
+    /** The type of a format; {@link Dtype#AUTO} is that of a GPU. */
+    public static ScalarType scalarType(Dtype dtype) {
         return switch (dtype) {
             case FLOAT32 -> ScalarType.Float;
-            case FLOAT16 -> ScalarType.Half;
+            case FLOAT16, AUTO -> ScalarType.Half;
             case BFLOAT16 -> ScalarType.BFloat16;
-            case AUTO -> cuda ? ScalarType.Half : cpuHasBfloat16() ? ScalarType.BFloat16 : ScalarType.Float;
         };
     }
 
@@ -178,14 +148,5 @@ public final class Libtorch {
     /** Bytes of one element. */
     public static int sizeBytes(ScalarType dtype) {
         return dtype == ScalarType.Float ? 4 : 2;
-    }
-
-    /** The first line of a message that says anything. */
-    public static String firstLine(Throwable e) {
-        return String.valueOf(e.getMessage())
-                .lines()
-                .filter(line -> !line.isBlank())
-                .findFirst()
-                .orElse("no reason given");
     }
 }

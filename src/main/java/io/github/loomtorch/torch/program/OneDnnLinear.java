@@ -3,7 +3,7 @@ package io.github.loomtorch.torch.program;
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.TemporaryFile;
 import io.github.loomtorch.model.TorchScriptWriter;
-import io.github.loomtorch.torch.natives.Libtorch;
+import io.github.loomtorch.torch.natives.Processor;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -129,7 +129,7 @@ final class OneDnnLinear {
     /** Whether there are such products in a dtype. */
     static boolean supports(ScalarType dtype) {
         return torch.hasMKLDNN()
-                && (dtype == ScalarType.Float || dtype == ScalarType.BFloat16 && Libtorch.cpuHasBfloat16());
+                && (dtype == ScalarType.Float || dtype == ScalarType.BFloat16 && Processor.hasBfloat16());
     }
 
     /**
@@ -149,7 +149,7 @@ final class OneDnnLinear {
         String program = LINEAR.replace("$product\n", int8 ? INT8_PRODUCT : PRODUCT)
                 .replace("$activated", fused)
                 .replace("$activation", TorchScriptSource.expression(activation))
-                .replace("$limit", String.valueOf(Libtorch.cpuHasVnni() ? LIMIT : LIMIT_WITHOUT_VNNI));
+                .replace("$limit", String.valueOf(Processor.hasVnni() ? LIMIT : LIMIT_WITHOUT_VNNI));
         Path folder = Files.createTempDirectory("loomtorch");
         Path file = folder.resolve("linear.ts");
         try {

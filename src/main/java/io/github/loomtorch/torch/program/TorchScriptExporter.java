@@ -4,6 +4,7 @@ import io.github.loomtorch.model.DType;
 import io.github.loomtorch.model.Gpt2Config;
 import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.model.StackedWeights;
 import io.github.loomtorch.model.TemporaryFile;
 import io.github.loomtorch.model.TorchScriptWriter;
 import io.github.loomtorch.request.TorchException;
@@ -46,14 +47,13 @@ public final class TorchScriptExporter {
 
     private static void write(Gpt2Weights weights, TorchScriptWriter writer) throws IOException {
         Gpt2Config config = weights.config();
-        Parameters.Source parameters = Parameters.of(weights);
         DType stored = weights.dtype();
         ScalarType dtype = Parameters.scalarType(stored);
-        for (Map.Entry<String, long[]> parameter : Parameters.shapes(config).entrySet()) {
+        for (Map.Entry<String, long[]> parameter : StackedWeights.shapes(config).entrySet()) {
             String name = parameter.getKey();
             try (TensorScope scope = new TensorScope()) {
                 List<Runnable> copies = new ArrayList<>();
-                Tensor value = parameters.allocate(name, parameter.getValue(), dtype, copies);
+                Tensor value = Parameters.allocate(weights, name, parameter.getValue(), dtype, copies);
                 Parameters.fill(copies);
                 writer.tensor(name, stored, parameter.getValue(), bytes(value));
             }

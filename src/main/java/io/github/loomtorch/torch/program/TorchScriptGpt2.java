@@ -4,7 +4,9 @@ import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.torch.gpt2.HostSampler;
 import io.github.loomtorch.torch.natives.TensorScope;
+import java.nio.FloatBuffer;
 import java.util.Collections;
 import java.util.Iterator;
 import java.util.List;
@@ -16,7 +18,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * GPT-2 on any device that libtorch knows: the TorchScript program operator by operator, sampling and scoring on the
  * host. Confined to the engine thread.
  */
-public final class TorchScriptGpt2 extends Gpt2 {
+public final class TorchScriptGpt2 extends LibtorchGpt2 {
     /** Rows of logits at once, so that a prefill that wants all its positions takes little memory. */
     private static final int HEAD_ROWS = 128;
 
@@ -29,7 +31,7 @@ public final class TorchScriptGpt2 extends Gpt2 {
             throw new TorchException("int8Weights on a GPU needs the kernels made for it, got " + program.deviceName()
                     + " without them");
         }
-        sampler = new HostSampler(program.config().vocabSize());
+        sampler = new HostSampler(vocabSize());
     }
 
     @Override
@@ -111,8 +113,8 @@ public final class TorchScriptGpt2 extends Gpt2 {
             values = host.data_ptr_float();
         }
 
-        FloatPointer row(long index) {
-            return values.position(index * length);
+        FloatBuffer row(long index) {
+            return values.position(index * length).limit((index + 1) * length).asBuffer();
         }
     }
 }

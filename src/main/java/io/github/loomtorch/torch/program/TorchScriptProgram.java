@@ -3,13 +3,13 @@ package io.github.loomtorch.torch.program;
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
 import io.github.loomtorch.model.Gpt2Config;
-import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.CpuThreads;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.CudaStreams;
 import io.github.loomtorch.torch.natives.Libtorch;
+import io.github.loomtorch.torch.natives.Processor;
 import io.github.loomtorch.torch.natives.Resources;
 import io.github.loomtorch.torch.natives.TensorScope;
 import java.io.IOException;
@@ -70,16 +70,11 @@ public final class TorchScriptProgram implements AutoCloseable {
             device = resources.keep(device(options.device()));
             deviceName = device.str().getString();
             boolean int8 = options.int8Weights() && !device.is_cuda();
-            dtype = Libtorch.scalarType(
-                    int8 && options.dtype() == Dtype.AUTO ? Dtype.FLOAT32 : options.dtype(), device.is_cuda());
-            if (int8 && dtype != ScalarType.Float) {
-                throw new TorchException(
-                        "int8Weights on a CPU needs dtype float32 or auto, got " + Libtorch.dtype(dtype));
-            }
+            dtype = Libtorch.scalarType(device.is_cuda() ? options.dtype() : Processor.dtype(options.dtype(), int8));
             stream = device.is_cuda() ? CudaStreams.take(device.index()) : null;
             threads = CpuThreads.count(options.threads());
             configureThread();
-            module = resources.keep(model.load(device, dtype, int8));
+            module = resources.keep(JitModules.load(model, device, dtype, int8));
             if (!device.is_cuda()) {
                 boolean openBlas = dtype == ScalarType.Float && !module.hasattr(OneDnnLinear.ATTRIBUTE);
                 CpuThreads.openBlas(openBlas ? threads : 1);
@@ -160,7 +155,7 @@ public final class TorchScriptProgram implements AutoCloseable {
 
     public String hardware() {
         if (!device.is_cuda()) {
-            return Runtime.getRuntime().availableProcessors() + " processors";
+            return Processor.describe();
         }
         int[] driver = new int[1];
         int[] runtime = new int[1];

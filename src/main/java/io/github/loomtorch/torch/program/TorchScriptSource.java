@@ -2,6 +2,7 @@ package io.github.loomtorch.torch.program;
 
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.model.StackedWeights;
 import java.util.Set;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -59,7 +60,7 @@ final class TorchScriptSource {
 
     /** The program as an archive has it: a class with its attributes, whose methods name it as the type of self. */
     static String archived(Gpt2Config config) {
-        Set<String> names = Parameters.shapes(config).keySet();
+        Set<String> names = StackedWeights.shapes(config).keySet();
         StringBuilder text = new StringBuilder("class Gpt2(Module):\n  __parameters__ = [");
         names.forEach(name -> text.append('"').append(name).append("\", "));
         text.append("]\n  __buffers__ = []\n");

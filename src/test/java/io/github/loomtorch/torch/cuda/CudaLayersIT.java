@@ -15,12 +15,13 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.testing.Gpu;
 import io.github.loomtorch.testing.Seeds;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.natives.CacheFolder;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.TensorScope;
-import io.github.loomtorch.torch.program.Gpt2;
 import io.github.loomtorch.torch.program.Gpt2Module;
 import io.github.loomtorch.torch.program.KvCache;
+import io.github.loomtorch.torch.program.LibtorchGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.io.IOException;
 import java.util.ArrayDeque;
@@ -120,7 +121,7 @@ class CudaLayersIT {
      * Gives each sequence the program's most probable token, and notes how far the kernels' logits are from the
      * program's.
      */
-    private static final class ComparingLm extends Gpt2 {
+    private static final class ComparingLm extends LibtorchGpt2 {
         private static final int MAX_PADDING = 20; // rows
         private static final List<String> WEIGHTS = List.of("wte", "wpe", "qkv_w", "proj_w", "fc_w", "out_w");
         private static final List<String> FACTORS = List.of("ln1_w", "ln2_w", "lnf_w");

@@ -17,7 +17,7 @@ import io.github.loomtorch.testing.Gpu;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -32,7 +32,7 @@ import io.github.loomtorch.testing.RecordingListener;
 import io.github.loomtorch.testing.Seeds;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
-import io.github.loomtorch.torch.program.Gpt2;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.program.Gpt2Module;
 import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;

@@ -55,7 +55,7 @@ class FailuresTest {
 
     @Test
     void theFirstLineOfAMessageIsTheFirstThatSaysAnything() {
-        assertEquals("Unknown type", Libtorch.firstLine(new RuntimeException("\n  \nUnknown type\nat frame 1")));
-        assertEquals("no reason given", Libtorch.firstLine(new RuntimeException("")));
+        assertEquals("Unknown type", Failures.firstLine(new RuntimeException("\n  \nUnknown type\nat frame 1")));
+        assertEquals("no reason given", Failures.firstLine(new RuntimeException("")));
     }
 }

@@ -21,6 +21,7 @@ import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.natives.TensorScope;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -179,10 +180,10 @@ class GoldenIT {
         ForwardingLm recording = new ForwardingLm(gpt2) {
             @Override
             public void launch(List<Chunk> chunks) {
+                TorchScriptProgram program = ((TorchScriptGpt2) gpt2).program;
                 try (TensorScope scope = new TensorScope()) {
-                    Tensor logits = Gpt2.decodes(chunks) == 1
-                            ? gpt2.program.decode(chunks)
-                            : gpt2.program.head(gpt2.program.prefill(chunks));
+                    Tensor logits =
+                            Gpt2.decodes(chunks) == 1 ? program.decode(chunks) : program.head(program.prefill(chunks));
                     logits.to(ScalarType.Float).data_ptr_float().get(row);
                 }
                 super.launch(chunks);

@@ -21,6 +21,7 @@ import io.github.loomtorch.testing.Checkpoints;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;

@@ -1,4 +1,4 @@
-package io.github.loomtorch.torch.program;
+package io.github.loomtorch.torch.gpt2;
 
 import io.github.loomtorch.engine.Chunk;
 import io.github.loomtorch.engine.Sequence;
@@ -6,27 +6,32 @@ import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.UnusableLogitsException;
 import io.github.loomtorch.sampling.Sampler;
+import java.nio.FloatBuffer;
 import java.util.OptionalInt;
-import org.bytedeco.javacpp.FloatPointer;
 
 /** Samples and scores from logits in host memory by the reference {@link Sampler}. Confined to the engine thread. */
-final class HostSampler {
+public final class HostSampler {
     private final Sampler sampler;
     private final float[] row;
     private boolean[] wordStarts = {};
 
-    HostSampler(int vocabSize) {
+    public HostSampler(int vocabSize) {
         sampler = new Sampler(vocabSize);
         row = new float[vocabSize];
     }
 
-    void wordStarts(boolean[] table) {
+    /** See {@link io.github.loomtorch.engine.CausalLm#wordStarts}. */
+    public void wordStarts(boolean[] table) {
         wordStarts = table;
     }
 
-    /** Yields what is wanted at a position; fails the chunk if the logits are unusable. {@code logits} [V] float32. */
-    void take(Chunk chunk, WantedPosition wanted, FloatPointer logits) {
-        logits.get(row);
+    /**
+     * Yields what is wanted at a position; fails the chunk if the logits are unusable.
+     *
+     * @param logits [V] from the buffer's position on, which does not change
+     */
+    public void take(Chunk chunk, WantedPosition wanted, FloatBuffer logits) {
+        logits.get(logits.position(), row);
         Sequence sequence = chunk.sequence();
         SamplingParams params = sequence.sampling();
         try {
