@@ -20,6 +20,7 @@ import java.util.function.UnaryOperator;
 final class FakeServer implements AutoCloseable {
     static final JsonMapper JSON = JsonMapper.builder().build();
 
+    final ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "fake", 4);
     final HttpServer server;
     final ContinuousScheduler scheduler;
     final HttpClient client =
@@ -33,7 +34,6 @@ final class FakeServer implements AutoCloseable {
             UnaryOperator<QueueOptions.Builder> queue,
             UnaryOperator<FakeCausalLm> hooks)
             throws IOException {
-        ServerMetrics metrics = new ServerMetrics(MetricNames.VLLM, "fake", 4);
         server = HttpServer.start(options.apply(ServerOptions.builder().port(0)).build(), "test", metrics);
         scheduler = new ContinuousScheduler(
                 () -> {

@@ -114,6 +114,34 @@ class PageIT {
     }
 
     @Test
+    void saysThatTheConnectionWasLost() throws Exception {
+        StepGate gate = new StepGate();
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> model.onAwait(chunks -> gate.pass()))) {
+            browser.open(fake.uri("/"));
+            browser.value("$('max_tokens').value = 50; $('prompt').value = 'abc'");
+            browser.press("Enter", true);
+            gate.awaitStep();
+            gate.nextStep();
+            browser.await("$('status').textContent === 'Generating'");
+            fake.server.close();
+            browser.await("$('status').textContent.startsWith('The connection was lost after ')");
+            gate.open();
+        }
+    }
+
+    @Test
+    void showsHowBusyTheGpusAre() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            browser.open(fake.uri("/"));
+            browser.await("$('running').textContent === '0'");
+            assertTrue(browser.value("$('gpu_field').hidden").asBoolean());
+            fake.metrics.watchGpus(
+                    () -> List.of(new GpuUse("cuda:0", 0.25, 1, 1, 1), new GpuUse("cuda:1", 0.75, 1, 1, 1)));
+            browser.await("!$('gpu_field').hidden && $('gpu').textContent === '50 %'");
+        }
+    }
+
+    @Test
     void fitsNarrowAndWideScreensInLightAndDark() throws Exception {
         try (FakeServer fake = new FakeServer()) {
             browser.open(fake.uri("/"));
