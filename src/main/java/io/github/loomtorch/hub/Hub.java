@@ -50,7 +50,14 @@ public final class Hub {
         Optional<HubModel> name = isPath(model) ? Optional.empty() : HubModel.parse(model);
         if (name.isPresent()) {
             Path home = Path.of(System.getProperty("user.home"));
-            return new Hub(HubSettings.of(System.getenv(), home), progress).fetch(name.get());
+            Hub hub = new Hub(HubSettings.of(System.getenv(), home), progress);
+            try {
+                return hub.fetch(name.get());
+            } catch (InterruptedIOException e) {
+                throw e;
+            } catch (IOException e) {
+                throw new IOException(e.getMessage() + "; there is no folder " + model + " either", e);
+            }
         }
         try {
             return Path.of(model);

@@ -2,6 +2,7 @@ package io.github.loomtorch.hub;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.cli.Main;
 import io.github.loomtorch.testing.CommandProcess;
@@ -49,6 +50,21 @@ class HubProcessesIT {
                     .resolve(FakeHub.COMMIT)
                     .resolve(WEIGHTS);
             assertEquals(-1, Files.mismatch(TALES.resolve(WEIGHTS), weights));
+        }
+    }
+
+    /** Somebody may have mistyped a folder. */
+    @Test
+    void whatIsNeitherOnTheHubNorAFolderIsSaidToBeNeither() throws Exception {
+        try (FakeHub fake = new FakeHub("org/tales")) {
+            CommandProcess.Result result = CommandProcess.inShell(
+                            Main.class,
+                            "HF_ENDPOINT=" + fake.endpoint() + " HF_HOME=" + cache,
+                            "generate --model models/tails --device cpu --prompt-ids 1")
+                    .run();
+            assertEquals(1, result.status());
+            assertTrue(result.err().startsWith("error: download of models/tails from "), result.err());
+            assertTrue(result.err().endsWith("; there is no folder models/tails either\n"), result.err());
         }
     }
 
