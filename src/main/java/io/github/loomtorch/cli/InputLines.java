@@ -37,6 +37,9 @@ final class InputLines implements AutoCloseable {
 
     /** Opens a file; {@link #STANDARD_INPUT} is not a file. */
     static InputLines open(Path file) throws IOException {
+        if (Files.isDirectory(file)) {
+            throw new IOException(file + ": expected a file, got a directory");
+        }
         return file.equals(STANDARD_INPUT)
                 ? new InputLines(System.in, "standard input", false)
                 : new InputLines(Files.newInputStream(file), file.toString(), true);

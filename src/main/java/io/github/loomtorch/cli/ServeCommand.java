@@ -24,7 +24,6 @@ import io.github.loomtorch.torch.Gpt2Loader;
 import io.github.loomtorch.torch.cuda.GpuReader;
 import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -126,7 +125,11 @@ final class ServeCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException, InterruptedException {
         // A server's log is its only output. Loggers read this when the first is made, which what follows does.
-        System.setProperty(LOGGER + "log.io.github.loomtorch.server", "info");
+        if (!"debug".equals(System.getProperty(LOGGER + "defaultLogLevel"))) { // without --verbose
+            System.setProperty(LOGGER + "log.io.github.loomtorch", "info");
+        }
+        System.setProperty(LOGGER + "log.org.eclipse.jetty", "warn"); // below, it logs headers with keys, and bodies
+        System.setProperty(LOGGER + "log.io.micrometer", "warn");
         System.setProperty(LOGGER + "showDateTime", "true");
         System.setProperty(LOGGER + "dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
         Checks.atLeast(0, drainSeconds, "drainSeconds");
@@ -206,7 +209,7 @@ final class ServeCommand implements Callable<Integer> {
             throw new IllegalArgumentException("tlsPasswordFile must be given together with --tls-key-store");
         }
         if (tlsPasswordFile != null) {
-            options.keyStorePassword(Files.readString(tlsPasswordFile).strip());
+            options.keyStorePassword(read(tlsPasswordFile).strip());
         }
         return options.build();
     }
@@ -215,7 +218,8 @@ final class ServeCommand implements Callable<Integer> {
         if (apiKeyFile == null) {
             return List.of();
         }
-        List<String> keys = Files.readAllLines(apiKeyFile).stream()
+        List<String> keys = read(apiKeyFile)
+                .lines()
                 .map(String::strip)
                 .filter(line -> !line.isEmpty())
                 .toList();
@@ -223,5 +227,11 @@ final class ServeCommand implements Callable<Integer> {
             throw new IOException(apiKeyFile + ": expected a key on each line, got no key");
         }
         return keys;
+    }
+
+    private static String read(Path file) throws IOException {
+        try (InputLines lines = InputLines.open(file)) {
+            return lines.rest();
+        }
     }
 }

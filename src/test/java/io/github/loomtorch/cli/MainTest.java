@@ -328,6 +328,10 @@ class MainTest {
                 "generate --model ./nowhere --prompt x | ./nowhere: expected a model directory, got nothing",
                 "export --model ./nowhere | ./nowhere: expected a model directory, got nothing",
                 "demo --model src | src: expected config.json, got a directory without it",
+                "generate --prompt-file src | src: expected a file, got a directory",
+                "serve --model src --api-key-file nowhere | nowhere: no such file or directory",
+                "serve --model src --api-key-file src | src: expected a file, got a directory",
+                "serve --model src --api-key-file models/tales/model.safetensors | models/tales/model.safetensors: expected UTF-8, got malformed bytes",
                 "tokenize --tokenizer nowhere x | nowhere: expected a directory or a file, got none",
             })
     void aMissingFileIsAFailureInOneSentence(String command, String message) {

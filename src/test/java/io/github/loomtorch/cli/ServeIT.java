@@ -12,7 +12,10 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
@@ -23,6 +26,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.condition.DisabledOnOs;
 import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
 
 /** {@code loomtorch serve} from the jar, as a supervisor runs it. */
 @Timeout(180)
@@ -64,6 +68,36 @@ class ServeIT {
         return client.send(HttpRequest.newBuilder(server.resolve(path)).build(), BodyHandlers.ofString());
     }
 
+    /** Below it Jetty logs headers and bodies. */
+    @Test
+    void theVerboseLogHasRequestsButNeitherKeysNorPrompts(@TempDir Path directory) throws Exception {
+        Path keys = Files.writeString(directory.resolve("keys.txt"), "very-secret\n");
+        Process process = start("--verbose", "--api-key-file", keys.toString());
+        try (BufferedReader log = process.errorReader(StandardCharsets.UTF_8)) {
+            List<String> lines = new ArrayList<>();
+            do {
+                lines.add(log.readLine());
+            } while (!lines.getLast().contains(" INFO io.github.loomtorch.server.HttpServer - ready: "));
+            Matcher address = Pattern.compile("listening on (\\S+)").matcher(String.join("\n", lines));
+            assertTrue(address.find());
+            HttpRequest request = HttpRequest.newBuilder(
+                            completion(URI.create(address.group(1)), 2, true), (n, v) -> true)
+                    .header("Authorization", "Bearer very-secret")
+                    .build();
+            assertEquals(200, client.send(request, BodyHandlers.ofString()).statusCode());
+            process.toHandle().destroy();
+            log.lines().forEach(lines::add);
+            assertTrue(
+                    lines.stream()
+                            .anyMatch(line -> line.matches(".* DEBUG .* POST /v1/completions from .*: status 200 .*")),
+                    lines::toString);
+            assertFalse(lines.toString().contains("very-secret"), lines::toString);
+            assertFalse(lines.toString().contains("Once upon"), lines::toString);
+        } finally {
+            process.destroyForcibly();
+        }
+    }
+
     private HttpRequest completion(URI server, int tokens, boolean stream) {
         return HttpRequest.newBuilder(server.resolve("/v1/completions"))
                 .POST(HttpRequest.BodyPublishers.ofString(COMPLETION.formatted(tokens, stream)))
@@ -76,8 +110,12 @@ class ServeIT {
         try (BufferedReader log = process.errorReader(StandardCharsets.UTF_8)) {
             URI server = address(log);
             assertEquals(200, get(server, "/health").statusCode()); // also while it loads
+            String loaded = log.readLine();
+            assertTrue(loaded.contains(" INFO GPT-2 with ") && loaded.contains(" on cpu in "), loaded);
             String ready = log.readLine();
-            assertTrue(ready.endsWith("INFO ready: model tales, at most 1024 tokens"), ready);
+            assertTrue(
+                    ready.matches(".* INFO ready: model tales \\(loomtorch-.*-[0-9a-f]{8}\\), at most 1024 tokens"),
+                    ready);
             assertEquals(200, get(server, "/ready").statusCode());
             String answer = client.send(completion(server, 9, false), BodyHandlers.ofString())
                     .body();
@@ -105,7 +143,7 @@ class ServeIT {
         Process process = start("--log-prompts", "--drain-seconds", "0");
         try (BufferedReader log = process.errorReader(StandardCharsets.UTF_8)) {
             URI server = address(log);
-            log.readLine();
+            while (!log.readLine().contains(" INFO ready: ")) {}
             HttpResponse<Stream<String>> running = client.send(completion(server, 1000, true), BodyHandlers.ofLines());
             String line = log.readLine();
             assertTrue(line.endsWith("prompt \"Once upon a time\""), line);
