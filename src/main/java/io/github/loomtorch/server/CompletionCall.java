@@ -18,6 +18,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import org.eclipse.jetty.io.EofException;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * One call of {@code POST /v1/completions} or {@code /v1/chat/completions}: submits its prompts, and writes the answer
@@ -25,6 +27,8 @@ import org.jspecify.annotations.Nullable;
  * of the request, but for {@link #abort}.
  */
 final class CompletionCall {
+    private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
+
     private final Exchange exchange;
     private final ServedModel model;
     private final CompletionRequest request;
@@ -255,6 +259,7 @@ final class CompletionCall {
         if (cause instanceof IllegalStateException) {
             throw ApiException.unavailable(message);
         }
+        LOG.error("request {} failed: {}", exchange.id(), message);
         throw ApiException.internal("the generation failed: " + message);
     }
 

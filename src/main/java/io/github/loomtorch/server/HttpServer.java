@@ -2,6 +2,7 @@ package io.github.loomtorch.server;
 
 import java.io.IOException;
 import java.net.URI;
+import java.nio.channels.UnresolvedAddressException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.GeneralSecurityException;
@@ -81,18 +82,24 @@ public final class HttpServer implements AutoCloseable {
         HttpServer started = new HttpServer(options, version, metrics);
         try {
             started.server.start();
-        } catch (IOException e) {
-            started.close();
+        } catch (IOException | UnresolvedAddressException e) {
+            started.stop();
             throw new IOException(
-                    "listening failed: " + options.host() + ":" + options.port() + ": " + e.getMessage()
+                    "listening failed: " + options.host() + ":" + options.port() + ": " + reason(e)
                             + "; choose another --host or --port",
                     e);
         } catch (Exception e) {
-            started.close();
+            started.stop();
             throw new IllegalStateException("the HTTP server did not start: " + e.getMessage(), e);
         }
         LOG.info("listening on {}", started.uri());
         return started;
+    }
+
+    /** Jetty only says that it could not bind; its cause says why. */
+    private static String reason(Exception e) {
+        Throwable cause = e.getCause() == null ? e : e.getCause();
+        return cause instanceof UnresolvedAddressException ? "no such host" : String.valueOf(cause.getMessage());
     }
 
     private static void checkKeyStore(Path file, String password) throws IOException {
@@ -133,7 +140,7 @@ public final class HttpServer implements AutoCloseable {
     public void serve(ServedModel model) {
         routes.serve(model);
         loading.commit(model);
-        LOG.info("ready: model {}, at most {} tokens", model.name(), model.contextLength());
+        LOG.info("ready: model {} ({}), at most {} tokens", model.name(), model.fingerprint(), model.contextLength());
     }
 
     /**
@@ -172,11 +179,15 @@ public final class HttpServer implements AutoCloseable {
     /** Stops listening and closes all connections. Idempotent. */
     @Override
     public void close() {
+        stop();
+        LOG.info("stopped");
+    }
+
+    private void stop() {
         try {
             server.stop();
         } catch (Exception e) {
             LOG.warn("the HTTP server did not stop cleanly", e);
         }
-        LOG.info("stopped");
     }
 }

@@ -37,10 +37,17 @@ record JsonFields(JsonNode object, String prefix) {
                     : " at line " + e.getLocation().getLineNr() + ", column "
                             + e.getLocation().getColumnNr();
             throw ApiException.badRequest(
-                    "the body must be JSON, got an error" + place + ": " + e.getOriginalMessage());
+                    "the body must be JSON, got an error" + place + ": " + withoutAdvice(e.getOriginalMessage()));
         } catch (IOException e) { // bytes that are no text in the encoding that the body seems to have
             throw ApiException.badRequest("the body must be JSON in UTF-8, got an error: " + e.getMessage());
         }
+    }
+
+    /** Jackson's advice names settings of Jackson, which a client does not have. */
+    private static String withoutAdvice(String message) {
+        return message.startsWith("Trailing token")
+                ? "more behind the object"
+                : message.replaceAll("(, from|: enable) `[^`]*`( to allow)?", "");
     }
 
     boolean has(String name) {

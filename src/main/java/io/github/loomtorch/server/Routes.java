@@ -1,5 +1,6 @@
 package io.github.loomtorch.server;
 
+import com.fasterxml.jackson.core.JsonGenerator;
 import io.github.loomtorch.request.SchedulerState;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.io.IOException;
@@ -13,6 +14,7 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
 import org.eclipse.jetty.http.HttpException;
 import org.eclipse.jetty.http.HttpHeader;
 import org.eclipse.jetty.http.HttpStatus;
@@ -75,6 +77,7 @@ final class Routes extends Handler.Abstract {
     @Override
     public boolean handle(Request request, Response response, Callback callback) {
         Exchange exchange = new Exchange(request, response, callback);
+        long start = System.nanoTime();
         try {
             route(exchange);
         } catch (ApiException e) {
@@ -90,6 +93,15 @@ final class Routes extends Handler.Abstract {
             metrics.rejected(HttpStatus.INTERNAL_SERVER_ERROR_500);
             LOG.error("request {} failed", exchange.id(), e);
             exchange.sendError(ApiException.internal("request " + exchange.id() + " failed; the log says why"));
+        } finally {
+            LOG.debug(
+                    "request {} {} {} from {}: status {} after {} ms",
+                    exchange.id(),
+                    request.getMethod(),
+                    request.getHttpURI().getPath(),
+                    Request.getRemoteAddr(request),
+                    response.getStatus(),
+                    TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - start));
         }
         return true;
     }
@@ -123,7 +135,8 @@ final class Routes extends Handler.Abstract {
             case "/v1/models" -> {
                 allow(exchange, "GET");
                 authorize(exchange);
-                sendModels(exchange, served());
+                ServedModel served = served();
+                exchange.sendJson(JsonAnswers.write(json -> writeModels(json, served)));
             }
             case "/" -> {
                 allow(exchange, "GET");
@@ -154,8 +167,23 @@ final class Routes extends Handler.Abstract {
                 authorize(exchange);
                 sendTokenizerInfo(exchange, served());
             }
-            default -> throw ApiException.noSuchPath(path);
+            default -> routeModel(exchange, path);
         }
+    }
+
+    private void routeModel(Exchange exchange, String path) {
+        String models = "/v1/models/";
+        if (!path.startsWith(models)) {
+            throw ApiException.noSuchPath(path);
+        }
+        allow(exchange, "GET");
+        authorize(exchange);
+        ServedModel served = served();
+        String name = path.substring(models.length());
+        if (!name.equals(served.name())) {
+            throw ApiException.noSuchModel(name, served.name());
+        }
+        exchange.sendJson(JsonAnswers.write(json -> writeModel(json, served)));
     }
 
     private static void allow(Exchange exchange, String method) {
@@ -232,21 +260,23 @@ final class Routes extends Handler.Abstract {
         }
     }
 
-    private void sendModels(Exchange exchange, ServedModel served) {
-        exchange.sendJson(JsonAnswers.write(json -> {
-            json.writeStartObject();
-            json.writeStringField("object", "list");
-            json.writeArrayFieldStart("data");
-            json.writeStartObject();
-            json.writeStringField("id", served.name());
-            json.writeStringField("object", "model");
-            json.writeNumberField("created", startedSeconds);
-            json.writeStringField("owned_by", "loomtorch");
-            json.writeNumberField("max_model_len", served.contextLength());
-            json.writeEndObject();
-            json.writeEndArray();
-            json.writeEndObject();
-        }));
+    private void writeModels(JsonGenerator json, ServedModel served) throws IOException {
+        json.writeStartObject();
+        json.writeStringField("object", "list");
+        json.writeArrayFieldStart("data");
+        writeModel(json, served);
+        json.writeEndArray();
+        json.writeEndObject();
+    }
+
+    private void writeModel(JsonGenerator json, ServedModel served) throws IOException {
+        json.writeStartObject();
+        json.writeStringField("id", served.name());
+        json.writeStringField("object", "model");
+        json.writeNumberField("created", startedSeconds);
+        json.writeStringField("owned_by", "loomtorch");
+        json.writeNumberField("max_model_len", served.contextLength());
+        json.writeEndObject();
     }
 
     private void tokenize(Exchange exchange, ServedModel served) throws IOException {

@@ -81,7 +81,29 @@ class HttpServerTest {
             IOException refused = assertThrows(
                     IOException.class,
                     () -> FakeServer.loading(options -> options.port(port)).close());
-            assertTrue(refused.getMessage().startsWith("listening failed: 127.0.0.1:" + port), refused.getMessage());
+            assertTrue(
+                    refused.getMessage().startsWith("listening failed: 127.0.0.1:" + port + ": Address already in use")
+                            && refused.getMessage().endsWith("; choose another --host or --port"),
+                    refused.getMessage());
+        }
+    }
+
+    @Test
+    void aHostThatDoesNotExistIsRefusedInOneSentence() {
+        IOException refused = assertThrows(
+                IOException.class,
+                () -> FakeServer.loading(options -> options.host("[::zz]")).close());
+        assertEquals("listening failed: [::zz]:0: no such host; choose another --host or --port", refused.getMessage());
+    }
+
+    @Test
+    void aModelIsDescribedByItsName() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            JsonNode listed = FakeServer.JSON.readTree(fake.get("/v1/models").body());
+            assertEquals(
+                    listed.at("/data/0"),
+                    FakeServer.JSON.readTree(fake.get("/v1/models/fake").body()));
+            assertEquals(404, fake.get("/v1/models/other").statusCode());
         }
     }
 

@@ -53,6 +53,7 @@ class OpenAiClientTest {
     @Test
     void completes() {
         assertEquals("fake", client.models().list().data().get(0).id());
+        assertEquals("fake", client.models().retrieve("fake").id());
         Completion answer =
                 client.completions().create(params().logprobs(0).seed(3).n(2).build());
         assertEquals(2, answer.choices().size());
