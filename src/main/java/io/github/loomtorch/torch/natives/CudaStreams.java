@@ -4,6 +4,7 @@ import java.util.Deque;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedDeque;
+import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.pytorch.cuda.CUDAStream;
 import org.bytedeco.pytorch.global.torch_cuda;
 
@@ -20,12 +21,14 @@ public final class CudaStreams {
     private CudaStreams() {}
 
     /**
-     * Takes a stream that no open model uses.
+     * Takes a stream that no open model uses. The device becomes this thread's current one.
      *
      * @param device index of the GPU
      * @return a stream to be handed to {@link #giveBack}
      */
     public static CUDAStream take(byte device) {
+        Cuda.check(
+                cudart.cudaSetDevice(device), "cudaSetDevice"); // or the first stream takes memory of the current GPU
         CUDAStream idle = idle(device).poll();
         return idle != null ? idle : torch_cuda.getStreamFromPool(true, device).retainReference();
     }

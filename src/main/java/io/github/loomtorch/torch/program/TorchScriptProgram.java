@@ -34,12 +34,15 @@ import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * A loaded {@code model.ts} with its KV cache on one device: calls its methods with the tensors that their contract
  * asks for. Owns the weights and the cache. Confined to the engine thread.
  */
 public final class TorchScriptProgram implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(TorchScriptProgram.class);
 
     private final Gpt2Config config;
     private final Resources resources = new Resources();
@@ -289,7 +292,11 @@ public final class TorchScriptProgram implements AutoCloseable {
         byte index = cuda ? device.index() : -1;
         resources.close();
         if (cuda) {
-            torch_cuda.getAllocator().emptyCache(); // gives the memory back to the GPU, not only to libtorch
+            try {
+                torch_cuda.getAllocator().emptyCache(); // gives the memory back to the GPU, not only to libtorch
+            } catch (RuntimeException e) { // of a GPU that is lost; the process keeps its memory
+                LOG.warn("the memory of {} could not be given back: {}", deviceName, Libtorch.firstLine(e));
+            }
         }
         if (cuda && stream != null && !streamReturned) {
             streamReturned = true;

@@ -40,6 +40,9 @@ import java.util.function.UnaryOperator;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.DeviceOptional;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.DeviceType;
@@ -190,15 +193,19 @@ class ReplicasIT {
                 assertSame(alone.get(i), together.get(i).join(), "request " + i);
             }
             assertEquals(new SchedulerState.Running(2, 2), pool.state());
-            long free = Gpu.freeBytes(0);
-            TorchException e = assertThrows(
-                    TorchException.class,
-                    () -> TextGenerator.builder(TALES)
-                            .model(options("cuda:0"))
-                            .devices("cuda:0", "cuda:1")
-                            .build());
-            assertTrue(e.getMessage().contains("cuda:1"), e.getMessage());
-            assertTrue(Gpu.freeBytes(0) > free - (16 << 20), free + " bytes were free, then " + Gpu.freeBytes(0));
+            long[] free = new long[3];
+            for (int round = 0; round < 3; round++) {
+                TorchException e = assertThrows(
+                        TorchException.class,
+                        () -> TextGenerator.builder(TALES)
+                                .model(options("cuda:0"))
+                                .devices("cuda:0", "cuda:1")
+                                .build());
+                assertTrue(e.getMessage().contains("cuda:1"), e.getMessage());
+                free[round] = Gpu.freeBytes(0);
+            }
+            // libtorch keeps a workspace for the stream of the first
+            assertTrue(free[2] > free[0] - (16 << 20), free[0] + " bytes were free, then " + free[2]);
         } finally {
             taken.forEach(cudart::cudaFree);
         }
@@ -218,28 +225,75 @@ class ReplicasIT {
         }
     }
 
-    /** Its GPU is made to fail for good in the middle of the work, by a kernel that reads where nothing is. */
-    static final class LosesSecondGpu {
+    /**
+     * The failure is the model's, not the device's. At most the 16 requests that ran there fail; those that waited
+     * move.
+     */
+    @Test
+    void aReplicaThatFailsLosesNoWaitingRequest() throws IOException {
+        List<GenerationRequest> requests = requests(200);
+        List<Completion> alone = completionsOn("cuda:0", requests);
+        int failed = 0;
+        try (ReplicaPool pool =
+                new ReplicaPool(List.of(replica("cuda:0", lm -> lm), replica("cuda:1", FailingLm::new)))) {
+            List<Generation> generations = requests.stream().map(pool::submit).toList();
+            for (int i = 0; i < requests.size(); i++) {
+                try {
+                    assertSame(alone.get(i), generations.get(i).join(), "request " + i);
+                } catch (CompletionException e) {
+                    failed++;
+                    assertTrue(String.valueOf(e.getCause()).contains("injected"), String.valueOf(e.getCause()));
+                }
+            }
+            assertTrue(failed <= 16, failed + " requests failed");
+            assertEquals(new SchedulerState.Running(1, 2), pool.state());
+            assertSame(alone.get(0), pool.submit(requests.get(0)).join(), "afterwards");
+        }
+    }
+
+    /** Is lost from its 25th step on. */
+    private static final class FailingLm extends ForwardingLm {
+        private int steps;
+
+        FailingLm(CausalLm lm) {
+            super(lm);
+        }
+
+        @Override
+        public void launch(List<Chunk> chunks) {
+            if (++steps >= 25) {
+                throw new TorchException("injected");
+            }
+            super.launch(chunks);
+        }
+
+        @Override
+        public boolean isLost() {
+            return steps >= 25;
+        }
+    }
+
+    /** A kernel on {@code cuda:1} fails an assertion in the middle of the work. */
+    static final class FaultsSecondGpu {
         public static void main(String[] args) throws IOException {
             List<GenerationRequest> requests = requests(200);
-            List<Completion> alone = completionsOn("cuda:0", requests);
             int finished = 0;
             int failed = 0;
-            try (ReplicaPool pool =
-                    new ReplicaPool(List.of(replica("cuda:0", lm -> lm), replica("cuda:1", LosesSecondGpu::failing)))) {
+            try (ReplicaPool pool = new ReplicaPool(
+                    List.of(replica("cuda:0", lm -> lm), replica("cuda:1", FaultsSecondGpu::failing)))) {
                 List<Generation> generations =
                         requests.stream().map(pool::submit).toList();
-                for (int i = 0; i < requests.size(); i++) {
+                for (Generation generation : generations) {
                     try {
-                        assertSame(alone.get(i), generations.get(i).join(), "request " + i);
+                        generation.join();
                         finished++;
                     } catch (CompletionException e) {
                         failed++;
                         assertTrue(e.getCause() instanceof TorchException, String.valueOf(e.getCause()));
                     }
                 }
-                System.out.println(finished + " finished, " + failed + " failed, " + pool.state());
-                assertSame(alone.get(0), pool.submit(requests.get(0)).join(), "afterwards");
+                System.out.println((finished + failed) + " ended, " + (failed > 0) + ", "
+                        + pool.state().getClass().getSimpleName());
             }
             System.out.println("closed");
         }
@@ -252,13 +306,9 @@ class ReplicasIT {
                 public void launch(List<Chunk> chunks) {
                     if (++steps == 25) {
                         Device gpu = new Device(DeviceType.CUDA, (byte) 1);
-                        TensorOptions longs =
-                                new TensorOptions(ScalarType.Long).device(new org.bytedeco.pytorch.DeviceOptional(gpu));
-                        torch.zeros(new long[] {4}, longs)
-                                .index_select(
-                                        0,
-                                        torch.ones(new long[] {4}, longs)
-                                                .mul(new org.bytedeco.pytorch.Scalar(1 << 30)));
+                        TensorOptions longs = new TensorOptions(ScalarType.Long).device(new DeviceOptional(gpu));
+                        Tensor outside = torch.ones(new long[] {4}, longs).mul(new Scalar(1 << 30));
+                        torch.zeros(new long[] {4}, longs).index_select(0, outside);
                     }
                     super.launch(chunks);
                 }
@@ -266,15 +316,11 @@ class ReplicasIT {
         }
     }
 
-    /** At most the 16 requests that ran on the lost GPU fail; those that waited for it move. */
+    /** A fault of one GPU is a fault of all GPUs of the process, in CUDA: no request can go on, and all are told so. */
     @Test
-    void aGpuThatFailsLosesNoWaitingRequest() throws Exception {
-        CommandProcess.Result result = new CommandProcess(LosesSecondGpu.class).run();
-        List<String> lines = result.out().lines().toList();
-        assertEquals("closed", lines.getLast(), result.out() + result.err());
-        assertTrue(
-                lines.getFirst().matches("1[89]\\d finished, (\\d|1[0-6]) failed, Running\\[.*1.*2.*]"),
-                result.out() + result.err());
+    void aFaultOfOneGpuEndsAllRequests() throws Exception {
+        CommandProcess.Result result = new CommandProcess(FaultsSecondGpu.class).run();
+        assertEquals("200 ended, true, Lost\nclosed\n", result.out(), result.err());
         assertEquals(0, result.status());
     }
 }
