@@ -8,6 +8,7 @@ import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.torch.natives.CpuThreads;
 import io.github.loomtorch.torch.natives.Cuda;
 import io.github.loomtorch.torch.natives.CudaStreams;
+import io.github.loomtorch.torch.natives.Failures;
 import io.github.loomtorch.torch.natives.Libtorch;
 import io.github.loomtorch.torch.natives.Processor;
 import io.github.loomtorch.torch.natives.Resources;
@@ -295,7 +296,7 @@ public final class TorchScriptProgram implements AutoCloseable {
             try {
                 torch_cuda.getAllocator().emptyCache(); // gives the memory back to the GPU, not only to libtorch
             } catch (RuntimeException e) { // of a GPU that is lost; the process keeps its memory
-                LOG.warn("the memory of {} could not be given back: {}", deviceName, Libtorch.firstLine(e));
+                LOG.warn("the memory of {} could not be given back: {}", deviceName, Failures.firstLine(e));
             }
         }
         if (cuda && stream != null && !streamReturned) {
