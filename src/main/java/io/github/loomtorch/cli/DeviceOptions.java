@@ -52,13 +52,12 @@ final class DeviceOptions {
 
     @Option(
             names = "--weights",
-            arity = "1",
             paramLabel = "FORMAT",
-            converter = WeightFormat.class,
+            converter = NamedConverter.OfWeights.class,
             description =
                     "dtype or int8: quantized to 8 bits, on a GPU for small batches only: faster, slightly less exact"
                             + " (default: dtype).")
-    private boolean int8Weights;
+    private WeightFormat weights = WeightFormat.DTYPE;
 
     @Option(
             names = "--threads",
@@ -103,7 +102,7 @@ final class DeviceOptions {
                 .kvCacheFraction(kvCacheFraction)
                 .cudaGraphs(!noCudaGraphs)
                 .deterministic(deterministic)
-                .int8Weights(int8Weights)
+                .int8Weights(weights == WeightFormat.INT8)
                 .threads(threads)
                 .trustModelTs(trustModelTs);
         if (cache != null) {

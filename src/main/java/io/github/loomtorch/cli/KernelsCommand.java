@@ -70,11 +70,10 @@ final class KernelsCommand implements Callable<Integer> {
 
     @Option(
             names = "--weights",
-            arity = "1",
             paramLabel = "FORMAT",
-            converter = WeightFormat.class,
+            converter = NamedConverter.OfWeights.class,
             description = "dtype or int8, as the model will be run (default: dtype).")
-    private boolean int8Weights;
+    private WeightFormat weights = WeightFormat.DTYPE;
 
     @Option(
             names = "--cache",
@@ -94,7 +93,7 @@ final class KernelsCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         GpuModel gpu = new GpuModel(arch, smCount);
         ModelOptions options = ModelOptions.builder().pageSize(pageSize).build(); // checks the range
-        KernelBuild build = new KernelBuild(config(), dtype, options.pageSize(), int8Weights, gpu);
+        KernelBuild build = new KernelBuild(config(), dtype, options.pageSize(), weights == WeightFormat.INT8, gpu);
         PrintWriter out = spec.commandLine().getOut();
         if (dump != null) {
             build.dump(dump).forEach(out::println);

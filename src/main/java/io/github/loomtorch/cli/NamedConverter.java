@@ -55,4 +55,10 @@ abstract class NamedConverter<E extends Enum<E>> implements ITypeConverter<E> {
             super(SchedulerKind.values());
         }
     }
+
+    static final class OfWeights extends NamedConverter<WeightFormat> {
+        OfWeights() {
+            super(WeightFormat.values());
+        }
+    }
 }

@@ -1,16 +1,9 @@
 package io.github.loomtorch.cli;
 
-import picocli.CommandLine.ITypeConverter;
-import picocli.CommandLine.TypeConversionException;
-
-/** The value of {@code --weights}: whether weights are quantized to 8 bits. */
-final class WeightFormat implements ITypeConverter<Boolean> {
-    @Override
-    public Boolean convert(String value) {
-        return switch (value) {
-            case "dtype" -> false;
-            case "int8" -> true;
-            default -> throw new TypeConversionException("must be dtype or int8, got " + value);
-        };
-    }
+/** How weights are kept. An enum, as picocli takes no value of an option of type boolean but true and false. */
+enum WeightFormat {
+    /** In the type that the model computes in. */
+    DTYPE,
+    /** Quantized to 8 bits. */
+    INT8
 }

@@ -1,6 +1,7 @@
 package io.github.loomtorch.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.request.SamplingParams;
@@ -239,6 +240,30 @@ class MainTest {
             }
         }
         assertEquals(5, commands); // generate, bench naive, bench latency, bench offline
+    }
+
+    /** Picocli does not read the value of an option whose type is boolean, unless it is true or false. */
+    @Test
+    void noOptionWithAValueIsBoolean() {
+        for (CommandSpec command : leaves(Main.commandLine(new Main()).getCommandSpec())) {
+            for (OptionSpec option : command.options()) {
+                assertFalse(
+                        option.arity().max() > 0
+                                && Set.of(boolean.class, Boolean.class).contains(option.type()),
+                        command.qualifiedName() + " " + option.longestName());
+            }
+        }
+    }
+
+    @Test
+    void weightsHaveAFormat() {
+        CommandSpec command = Main.commandLine(new Main())
+                .parseArgs("bench", "latency", "--weights", "int8", "--runs", "2")
+                .subcommand()
+                .subcommand()
+                .commandSpec();
+        assertEquals(WeightFormat.INT8, command.findOption("--weights").getValue());
+        assertEquals(2, (int) command.findOption("--runs").getValue());
     }
 
     private static List<CommandSpec> leaves(CommandSpec command) {
