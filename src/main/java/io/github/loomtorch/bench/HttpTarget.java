@@ -16,7 +16,9 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Iterator;
+import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
@@ -62,22 +64,21 @@ public final class HttpTarget implements Target, AutoCloseable {
         this.base = base;
         this.apiKey = apiKey;
         JsonNode models = models().path("data");
-        JsonNode found = null;
+        Optional<JsonNode> found = Optional.empty();
+        List<String> ids = new ArrayList<>();
         for (JsonNode each : models) {
-            if (found == null
-                    && model.orElse(each.path("id").asText())
-                            .equals(each.path("id").asText())) {
-                found = each;
+            String id = each.path("id").asText();
+            ids.add(id);
+            if (found.isEmpty() && model.orElse(id).equals(id)) {
+                found = Optional.of(each);
             }
         }
-        if (found == null) {
-            throw new IOException(
-                    base + ": expected " + model.map(name -> "model " + name).orElse("a model") + " in /v1/models, got "
-                            + shortened(models.findValuesAsText("id").toString()));
-        }
-        this.model = found.path("id").asText();
-        contextLength = found.path("max_model_len").isInt()
-                ? OptionalInt.of(found.path("max_model_len").intValue())
+        JsonNode chosen = found.orElseThrow(() -> new IOException(
+                base + ": expected " + model.map(name -> "model " + name).orElse("a model") + " in /v1/models, got "
+                        + shortened(ids.toString())));
+        this.model = chosen.path("id").asText();
+        contextLength = chosen.path("max_model_len").isInt()
+                ? OptionalInt.of(chosen.path("max_model_len").intValue())
                 : OptionalInt.empty();
     }
 

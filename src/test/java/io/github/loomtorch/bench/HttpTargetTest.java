@@ -34,7 +34,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 @Timeout(60)
 class HttpTargetTest {
     private static final ObjectMapper JSON = new ObjectMapper();
-    private static final String MODELS = "{'data': [{'id': 'a', 'max_model_len': 64}, {'id': 'b'}]}";
+    // As vLLM's, whose models have permissions with ids of their own.
+    private static final String MODELS =
+            "{'data': [{'id': 'a', 'max_model_len': 64, 'permission': [{'id': 'p'}]}, {'id': 'b'}]}";
     // As vLLM's, which says which tokens each event has; the second event has two, the third none.
     private static final String VLLM = """
             data: {'choices': [{'text': 'x', 'token_ids': [1]}]}
