@@ -1,6 +1,7 @@
 package io.github.loomtorch.bench;
 
 import io.github.loomtorch.options.StepStats;
+import io.github.loomtorch.request.RequestTimings;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -41,8 +42,18 @@ public final class ChartData {
      * @param firstToken when its first token came; {@code end} if none came
      * @param end when it ended
      * @param status how
+     * @param preempted when it had lost its place in the batch
      */
-    public record Life(double arrival, double started, double firstToken, double end, String status) {}
+    public record Life(
+            double arrival, double started, double firstToken, double end, String status, List<Span> preempted) {}
+
+    /**
+     * A span of time.
+     *
+     * @param start in seconds after the start of the run
+     * @param end likewise
+     */
+    public record Span(double start, double end) {}
 
     /**
      * Steps, several of which are one slot of time where there are many.
@@ -178,10 +189,19 @@ public final class ChartData {
                     long first = trace.tokenNanos().length == 0 ? end : trace.tokenNanos()[0];
                     return new Life(
                             seconds(run, trace.arrivalNanos()),
-                            seconds(run, trace.startedNanos().orElse(trace.arrivalNanos())),
+                            seconds(
+                                    run,
+                                    trace.timings()
+                                            .map(RequestTimings::startedNanos)
+                                            .orElse(trace.arrivalNanos())),
                             seconds(run, first),
                             seconds(run, end),
-                            trace.status().name().toLowerCase(Locale.ROOT));
+                            trace.status().name().toLowerCase(Locale.ROOT),
+                            trace.timings().stream()
+                                    .flatMap(timings -> timings.preemptions().stream())
+                                    .map(each -> new Span(
+                                            seconds(run, each.preemptedNanos()), seconds(run, each.resumedNanos())))
+                                    .toList());
                 })
                 .toList();
     }

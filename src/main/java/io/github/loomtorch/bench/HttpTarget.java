@@ -21,7 +21,6 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -260,7 +259,7 @@ public final class HttpTarget implements Target, AutoCloseable {
         void end(Status status, String failure) {
             if (!ended) {
                 ended = true;
-                receiver.onEnd(status, failure, OptionalLong.empty(), inputTokens, outputTokens.orElse(events));
+                receiver.onEnd(status, failure, Optional.empty(), inputTokens, outputTokens.orElse(events));
             }
         }
     }

@@ -62,9 +62,10 @@ public final class Metrics {
                 .addTo(metrics, "itl_ms");
         Distribution.of(millis(completed, RequestTrace::e2elNanos)).addTo(metrics, "e2el_ms");
         List<RequestTrace> started =
-                all.stream().filter(trace -> trace.startedNanos().isPresent()).toList();
+                all.stream().filter(trace -> trace.timings().isPresent()).toList();
         if (!started.isEmpty()) {
-            Distribution.of(millis(started, trace -> trace.startedNanos().getAsLong() - trace.arrivalNanos()))
+            Distribution.of(millis(
+                            started, trace -> trace.timings().orElseThrow().startedNanos() - trace.arrivalNanos()))
                     .addTo(metrics, "queue_wait_ms");
         }
         addSteps(metrics, runs);

@@ -7,7 +7,7 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.scheduler.AsyncNaiveScheduler;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.util.List;
-import java.util.OptionalLong;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
@@ -105,11 +105,7 @@ public record NaiveBenchmark(
                     .join();
             int outputTokens = completion.outputTokenIds().length;
             recorder.onEnd(
-                    RequestTrace.Status.COMPLETED,
-                    "",
-                    OptionalLong.of(completion.timings().startedNanos()),
-                    ids.length,
-                    outputTokens);
+                    RequestTrace.Status.COMPLETED, "", Optional.of(completion.timings()), ids.length, outputTokens);
             NaiveResult result = new NaiveResult(
                     run,
                     seq,
@@ -126,7 +122,7 @@ public record NaiveBenchmark(
             Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
             String message =
                     cause.getMessage() == null || cause.getMessage().isBlank() ? cause.toString() : cause.getMessage();
-            recorder.onEnd(RequestTrace.Status.FAILED, message, OptionalLong.empty(), ids.length, 0);
+            recorder.onEnd(RequestTrace.Status.FAILED, message, Optional.empty(), ids.length, 0);
             return new Call(NaiveResult.failed(run, seq, ids.length, prompt, message), recorder.trace());
         }
     }

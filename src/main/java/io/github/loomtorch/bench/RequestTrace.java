@@ -1,6 +1,7 @@
 package io.github.loomtorch.bench;
 
-import java.util.OptionalLong;
+import io.github.loomtorch.request.RequestTimings;
+import java.util.Optional;
 
 /**
  * What a client saw of one request, in nanoseconds of one clock. The array is shared, do not modify it.
@@ -9,7 +10,7 @@ import java.util.OptionalLong;
  * @param failure why it did not complete; empty if it did
  * @param arrivalNanos when it was to be sent; all latencies count from here, so a client that is late hides nothing
  * @param sentNanos when it was sent
- * @param startedNanos when it was admitted to a batch; empty if not known, as over HTTP
+ * @param timings of the scheduler, on the same clock; empty if not known, as over HTTP
  * @param endNanos when it ended
  * @param inputTokens of the prompt
  * @param outputTokens that were generated
@@ -20,7 +21,7 @@ public record RequestTrace(
         String failure,
         long arrivalNanos,
         long sentNanos,
-        OptionalLong startedNanos,
+        Optional<RequestTimings> timings,
         long endNanos,
         int inputTokens,
         int outputTokens,

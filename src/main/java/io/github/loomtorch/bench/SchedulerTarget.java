@@ -6,7 +6,7 @@ import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.Scheduler;
-import java.util.OptionalLong;
+import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.RejectedExecutionException;
@@ -25,10 +25,10 @@ public record SchedulerTarget(Scheduler scheduler) implements Target {
         try {
             generation = scheduler.submit(request, event -> receiver.onTokens());
         } catch (RejectedExecutionException e) {
-            receiver.onEnd(Status.REJECTED, String.valueOf(e.getMessage()), OptionalLong.empty(), inputTokens, 0);
+            receiver.onEnd(Status.REJECTED, String.valueOf(e.getMessage()), Optional.empty(), inputTokens, 0);
             return;
         } catch (IllegalStateException e) {
-            receiver.onEnd(Status.FAILED, String.valueOf(e.getMessage()), OptionalLong.empty(), inputTokens, 0);
+            receiver.onEnd(Status.FAILED, String.valueOf(e.getMessage()), Optional.empty(), inputTokens, 0);
             return;
         }
         var unused = generation
@@ -43,7 +43,7 @@ public record SchedulerTarget(Scheduler scheduler) implements Target {
                     failure instanceof CompletionException && failure.getCause() != null ? failure.getCause() : failure;
             Status status = cause instanceof CancellationException ? Status.CANCELLED : Status.FAILED;
             String why = cause == null ? "" : String.valueOf(cause.getMessage());
-            receiver.onEnd(status, why, OptionalLong.empty(), inputTokens, 0);
+            receiver.onEnd(status, why, Optional.empty(), inputTokens, 0);
             return;
         }
         FinishReason reason = completion.finishReason();
@@ -51,7 +51,7 @@ public record SchedulerTarget(Scheduler scheduler) implements Target {
         receiver.onEnd(
                 isWhole ? Status.COMPLETED : Status.CANCELLED,
                 isWhole ? "" : "ended early: " + reason,
-                OptionalLong.of(completion.timings().startedNanos()),
+                Optional.of(completion.timings()),
                 inputTokens,
                 completion.outputTokenIds().length);
     }

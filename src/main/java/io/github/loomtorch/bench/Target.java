@@ -2,7 +2,8 @@ package io.github.loomtorch.bench;
 
 import io.github.loomtorch.bench.RequestTrace.Status;
 import io.github.loomtorch.request.GenerationRequest;
-import java.util.OptionalLong;
+import io.github.loomtorch.request.RequestTimings;
+import java.util.Optional;
 
 /** What a {@link Workload} is sent to. */
 public interface Target {
@@ -17,11 +18,11 @@ public interface Target {
          *
          * @param status how
          * @param failure why it did not complete; empty if it did
-         * @param startedNanos when it was admitted to a batch, if that is known
+         * @param timings of the scheduler; empty over HTTP, and if the request was rejected, cancelled or failed
          * @param inputTokens of the prompt
          * @param outputTokens that were generated
          */
-        void onEnd(Status status, String failure, OptionalLong startedNanos, int inputTokens, int outputTokens);
+        void onEnd(Status status, String failure, Optional<RequestTimings> timings, int inputTokens, int outputTokens);
     }
 
     /**

@@ -2,8 +2,9 @@ package io.github.loomtorch.bench;
 
 import io.github.loomtorch.bench.RequestTrace.Status;
 import io.github.loomtorch.engine.Clock;
+import io.github.loomtorch.request.RequestTimings;
 import java.util.Arrays;
-import java.util.OptionalLong;
+import java.util.Optional;
 
 /** Records what comes of a request. Confined to one thread at a time. */
 final class TraceRecorder implements Target.Receiver {
@@ -16,7 +17,7 @@ final class TraceRecorder implements Target.Receiver {
 
     private Status status = Status.FAILED;
     private String failure = "";
-    private OptionalLong startedNanos = OptionalLong.empty();
+    private Optional<RequestTimings> timings = Optional.empty();
     private long endNanos;
     private int inputTokens;
     private int outputTokens;
@@ -38,11 +39,12 @@ final class TraceRecorder implements Target.Receiver {
     }
 
     @Override
-    public void onEnd(Status status, String failure, OptionalLong startedNanos, int inputTokens, int outputTokens) {
+    public void onEnd(
+            Status status, String failure, Optional<RequestTimings> timings, int inputTokens, int outputTokens) {
         boolean isEmpty = status == Status.COMPLETED && count == 0;
         this.status = isEmpty ? Status.FAILED : status;
         this.failure = isEmpty ? "no output token came" : failure;
-        this.startedNanos = startedNanos;
+        this.timings = timings;
         this.inputTokens = inputTokens;
         this.outputTokens = outputTokens;
         endNanos = clock.nanoTime();
@@ -55,7 +57,7 @@ final class TraceRecorder implements Target.Receiver {
                 failure,
                 arrivalNanos,
                 sentNanos,
-                startedNanos,
+                timings,
                 endNanos,
                 inputTokens,
                 outputTokens,

@@ -79,12 +79,16 @@ final class HtmlReport {
         node.put("requestCount", first.requests().size());
         ArrayNode lives = node.putArray("requests");
         for (ChartData.Life life : ChartData.lives(first)) {
-            lives.addArray()
+            ArrayNode preempted = lives.addArray()
                     .add(rounded(life.arrival()))
                     .add(rounded(life.started()))
                     .add(rounded(life.firstToken()))
                     .add(rounded(life.end()))
-                    .add(life.status());
+                    .add(life.status())
+                    .addArray();
+            life.preempted()
+                    .forEach(span ->
+                            preempted.addArray().add(rounded(span.start())).add(rounded(span.end())));
         }
     }
 

@@ -222,6 +222,8 @@ public final class Engine implements AutoCloseable {
             throw new IllegalStateException("no step must be in flight when a sequence is preempted");
         }
         batch.stop(sequences);
+        long now = clock.nanoTime();
+        sequences.forEach(sequence -> sequence.output().preempted(now));
         steps.countPreempted(sequences.size());
     }
 

@@ -5,6 +5,7 @@ import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.PositionScore;
 import io.github.loomtorch.request.RequestTimings;
+import io.github.loomtorch.request.RequestTimings.Preemption;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenEvent;
 import io.github.loomtorch.request.TokenLogprobs;
@@ -42,6 +43,9 @@ final class SequenceOutput {
     private long startedNanos;
     private long firstTokenNanos;
     private long endedNanos;
+    private final List<Preemption> preemptions = new ArrayList<>();
+    private boolean preempted; // since preemptedNanos
+    private long preemptedNanos;
 
     private boolean ended;
     private @Nullable FinishReason finishReason; // null until it completes
@@ -70,8 +74,22 @@ final class SequenceOutput {
                 .toArray();
     }
 
-    /** The sequence was admitted with so many tokens in the cache; only the first time counts, whatever preempts it. */
+    /** The sequence lost its place in the batch. */
+    void preempted(long now) {
+        preempted = true;
+        preemptedNanos = now;
+    }
+
+    private void endPreemption(long now) {
+        if (preempted) {
+            preempted = false;
+            preemptions.add(new Preemption(preemptedNanos, now));
+        }
+    }
+
+    /** The sequence was admitted with so many tokens in the cache; only those of the first time are reported. */
     void started(long now, int cachedTokens) {
+        endPreemption(now);
         if (!started) {
             started = true;
             cachedPromptTokens = cachedTokens;
@@ -131,6 +149,7 @@ final class SequenceOutput {
         assert !ended;
         ended = true;
         endedNanos = now;
+        endPreemption(now);
     }
 
     /** So many tokens of the prompt are in the cache; fewer than before if it was preempted. */
@@ -183,7 +202,8 @@ final class SequenceOutput {
                 submittedNanos,
                 started ? startedNanos : endedNanos,
                 count > 0 ? firstTokenNanos : endedNanos,
-                endedNanos);
+                endedNanos,
+                preemptions);
         return new Completion(
                 request.promptTokenIds(),
                 Arrays.copyOf(ids, count),

@@ -152,7 +152,7 @@ function timelines() {
   if (shown.length === 0) return;
   const grid = section('Requests', 'A line for each of the first requests of the first run, on one scale of time. A static batch shows as a block, whose requests wait for the longest.' + note);
   const key = element('div', {class: 'key'});
-  for (const [cls, label] of [['wait', 'waited'], ['prefill', 'until the first token'], ['decode', 'got tokens'], ['bad', 'did not complete']]) {
+  for (const [cls, label] of [['wait', 'waited'], ['prefill', 'until the first token'], ['decode', 'got tokens'], ['preempted', 'preempted'], ['bad', 'did not complete']]) {
     key.append(element('span', {}, element('i', {style: cls === 'bad' ? 'border: 2px solid var(--bad)' : `background: var(--${cls})`}), label));
   }
   grid.before(key);
@@ -169,11 +169,15 @@ function timelines() {
     }
     svg += `<text x="316" y="${bottom + 32}" text-anchor="middle">time, s</text><text x="13" y="${10 + rows * height / 2}" text-anchor="middle" transform="rotate(-90 13 ${10 + rows * height / 2})">request</text>`;
     svg += `<text x="42" y="${18}" text-anchor="end">1</text>` + (rows > 1 ? `<text x="42" y="${bottom}" text-anchor="end">${rows}</text>` : '');
-    column.requests.forEach(([arrival, started, first, end, status], i) => {
+    column.requests.forEach(([arrival, started, first, end, status, preempted], i) => {
       const y = 10 + i * height, h = Math.max(2, height - 1.5);
       const part = (cls, from, to) => to > from ? `<rect class="${cls}" x="${x(from)}" y="${y}" width="${x(to) - x(from)}" height="${h}"/>` : '';
-      svg += `<g><title>request ${i + 1}, ${status}: arrived ${format(arrival)} s, started ${format(started)} s, first token ${format(first)} s, end ${format(end)} s</title>`
-        + part('wait', arrival, started) + part('prefill', started, first) + part('decode', first, end)
+      // A thin line in a gap: told from the other parts without its colour, too.
+      const gap = ([from, to]) => part('gap', from, to)
+        + `<rect class="preempted" x="${x(from)}" y="${y + h / 3}" width="${x(to) - x(from)}" height="${h / 3}"/>`;
+      svg += `<g><title>request ${i + 1}, ${status}: arrived ${format(arrival)} s, started ${format(started)} s, first token ${format(first)} s, end ${format(end)} s`
+        + preempted.map(([from, to]) => `, preempted from ${format(from)} to ${format(to)} s`).join('') + '</title>'
+        + part('wait', arrival, started) + part('prefill', started, first) + part('decode', first, end) + preempted.map(gap).join('')
         + (status === 'completed' ? '' : `<rect class="bad" x="${x(arrival)}" y="${y}" width="${Math.max(3, x(end) - x(arrival))}" height="${h}"/>`) + '</g>';
     });
     const box = element('div');

@@ -5,12 +5,13 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import io.github.loomtorch.bench.RequestTrace.Status;
 import io.github.loomtorch.options.StepStats;
+import io.github.loomtorch.request.RequestTimings;
+import io.github.loomtorch.request.RequestTimings.Preemption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -20,7 +21,10 @@ class ChartDataTest {
     private static final long SECOND = 1_000_000_000;
     private static final long START = 5 * SECOND;
 
-    /** Arrives at a second after the start, starts half a second later, and gets tokens at each of the next two. */
+    /**
+     * Arrives at a second after the start, starts half a second later, and gets tokens at each of the next two; between
+     * them it is preempted for half a second.
+     */
     private static RequestTrace trace(int second, Status status) {
         long arrival = START + second * SECOND;
         return new RequestTrace(
@@ -28,7 +32,12 @@ class ChartDataTest {
                 "",
                 arrival,
                 arrival,
-                OptionalLong.of(arrival + SECOND / 2),
+                Optional.of(new RequestTimings(
+                        arrival,
+                        arrival + SECOND / 2,
+                        arrival + SECOND,
+                        arrival + 2 * SECOND,
+                        List.of(new Preemption(arrival + SECOND * 5 / 4, arrival + SECOND * 7 / 4)))),
                 arrival + 2 * SECOND,
                 1,
                 2,
@@ -64,9 +73,9 @@ class ChartDataTest {
     }
 
     @Test
-    void aLifeHasWaitingPrefillAndDecode() {
+    void aLifeHasWaitingPrefillDecodeAndPreemptions() {
         assertEquals(
-                List.of(new ChartData.Life(1, 1.5, 2, 3, "cancelled")),
+                List.of(new ChartData.Life(1, 1.5, 2, 3, "cancelled", List.of(new ChartData.Span(2.25, 2.75)))),
                 ChartData.lives(run(trace(1, Status.CANCELLED))));
         RequestTrace[] many =
                 Collections.nCopies(500, trace(1, Status.COMPLETED)).toArray(RequestTrace[]::new);

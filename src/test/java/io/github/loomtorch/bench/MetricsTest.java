@@ -5,12 +5,12 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 
 import io.github.loomtorch.bench.RequestTrace.Status;
 import io.github.loomtorch.options.StepStats;
+import io.github.loomtorch.request.RequestTimings;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
-import java.util.OptionalLong;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -27,7 +27,7 @@ class MetricsTest {
                 "",
                 arrivalMillis * MILLI,
                 arrivalMillis * MILLI,
-                OptionalLong.of((arrivalMillis + 2) * MILLI),
+                Optional.of(new RequestTimings(0, (arrivalMillis + 2) * MILLI, 0, 0, List.of())),
                 nanos[nanos.length - 1],
                 10,
                 nanos.length,
@@ -35,7 +35,7 @@ class MetricsTest {
     }
 
     private static RequestTrace unfinished(Status status) {
-        return new RequestTrace(status, "why", 0, 0, OptionalLong.empty(), MILLI, 10, 0, new long[0]);
+        return new RequestTrace(status, "why", 0, 0, Optional.empty(), MILLI, 10, 0, new long[0]);
     }
 
     private static Map<String, Double> metrics(long millis, RequestTrace... traces) {

@@ -11,6 +11,7 @@ import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.RequestTimings;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
@@ -22,7 +23,7 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
-import java.util.OptionalLong;
+import java.util.Optional;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.IntFunction;
@@ -74,7 +75,11 @@ class WorkloadTest {
             clock.after(
                     Duration.ofNanos(freeNanos - clock.nanoTime()),
                     () -> receiver.onEnd(
-                            Status.COMPLETED, "", OptionalLong.of(started), request.promptTokenIds().length, tokens));
+                            Status.COMPLETED,
+                            "",
+                            Optional.of(new RequestTimings(started, started, started, started, List.of())),
+                            request.promptTokenIds().length,
+                            tokens));
         }
 
         @Override
@@ -123,7 +128,7 @@ class WorkloadTest {
         Target empty = new Target() {
             @Override
             public void send(GenerationRequest request, Receiver receiver) {
-                receiver.onEnd(Status.COMPLETED, "", OptionalLong.empty(), 1, 0);
+                receiver.onEnd(Status.COMPLETED, "", Optional.empty(), 1, 0);
             }
 
             @Override
@@ -200,7 +205,7 @@ class WorkloadTest {
             assertEquals(tokens, trace.outputTokens());
             assertEquals(tokens, trace.tokenNanos().length);
             assertTrue(trace.arrivalNanos() <= trace.sentNanos()
-                    && trace.sentNanos() <= trace.startedNanos().orElseThrow());
+                    && trace.sentNanos() <= trace.timings().orElseThrow().startedNanos());
             assertTrue(trace.ttftNanos() > 0 && trace.e2elNanos() >= trace.ttftNanos());
             assertTrue(trace.endNanos() - run.startNanos() <= run.durationNanos());
         }

@@ -34,7 +34,7 @@ class DemoPageTest {
                 List.of(),
                 List.of(),
                 0,
-                new RequestTimings(0, 0, 1, 500_000_000),
+                new RequestTimings(0, 0, 1, 500_000_000, List.of()),
                 3);
     }
 

@@ -8,9 +8,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Engine.Admission;
 import io.github.loomtorch.options.StepStats;
+import io.github.loomtorch.request.FinishReason;
 import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.RequestTimings;
+import io.github.loomtorch.request.RequestTimings.Preemption;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.testing.FakeCausalLm;
+import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
@@ -53,6 +57,34 @@ class EnginePreemptionTest extends EngineFixture {
                 preemptions,
                 stats.stream().mapToInt(StepStats::preemptedSequences).sum());
         runs.forEach(Run::assertComplete);
+        assertEquals(
+                preemptions,
+                runs.stream()
+                        .mapToInt(run -> run.listener
+                                .completion()
+                                .timings()
+                                .preemptions()
+                                .size())
+                        .sum());
+    }
+
+    @Test
+    void tellsWhenASequenceDidNotRun() {
+        use(new FakeCausalLm(4, 4, 16, 64));
+        Run run = admitted(request(8, 4));
+        engineStep();
+        clock.advance(Duration.ofNanos(20));
+        preempt(run);
+        clock.advance(Duration.ofNanos(30));
+        assertEquals(Admission.ADMITTED, tryAdmit(run));
+        engineStep();
+        clock.advance(Duration.ofNanos(20));
+        preempt(run);
+        clock.advance(Duration.ofNanos(20));
+        engine.finish(run.sequence, FinishReason.CANCELLED);
+        RequestTimings timings = run.listener.completion().timings();
+        assertEquals(90, timings.finishedNanos());
+        assertEquals(List.of(new Preemption(20, 50), new Preemption(70, 90)), timings.preemptions());
     }
 
     @Test

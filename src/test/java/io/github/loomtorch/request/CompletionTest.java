@@ -21,7 +21,7 @@ class CompletionTest {
                 List.of(new TokenLogprobs(-1, List.of())),
                 List.of(),
                 0,
-                new RequestTimings(1, 2, 3, 4),
+                new RequestTimings(1, 2, 3, 4, List.of()),
                 5);
     }
 
