@@ -1,4 +1,4 @@
-// The worker of compare.py for llama.cpp, over the library in de.kherud:llama: arguments MODEL.gguf THREADS.
+// The worker of compare.py for llama.cpp, over the libraries of @node-llama-cpp/linux-x64: arguments MODEL.gguf THREADS.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,6 @@
 typedef struct { char rest[512]; } __attribute__((aligned(8))) ModelParams;
 typedef struct {
     uint32_t n_ctx, n_batch, n_ubatch, n_seq_max;
-    int32_t n_threads, n_threads_batch;
     char rest[512];
 } __attribute__((aligned(8))) ContextParams;
 typedef struct {
@@ -25,7 +24,10 @@ Batch llama_batch_init(int32_t, int32_t, int32_t);
 int32_t llama_decode(void *, Batch);
 float *llama_get_logits_ith(void *, int32_t);
 void llama_backend_init(void);
-void llama_kv_self_clear(void *);
+void llama_set_n_threads(void *, int32_t, int32_t);
+void *llama_get_memory(void *);
+void llama_memory_clear(void *, _Bool);
+void ggml_backend_load_all(void);
 void llama_log_set(void *, void *);
 
 enum { SEQUENCES = 16, VOCABULARY = 50257 };
@@ -52,7 +54,7 @@ static void add(int token, int position, int sequence, int wanted) {
 static double run(int requests, int prompt, int output) {
     int row[SEQUENCES], next[SEQUENCES];
     double first = 0;
-    llama_kv_self_clear(context);
+    llama_memory_clear(llama_get_memory(context), 1);
     batch.n_tokens = 0;
     for (int b = 0; b < requests; b++) {
         for (int i = 0; i < prompt; i++) add(rand() % 50256, i, b, i == prompt - 1);
@@ -75,16 +77,17 @@ static double run(int requests, int prompt, int output) {
 
 int main(int count, char **arguments) {
     llama_log_set(quiet, 0);
+    ggml_backend_load_all(); // of this processor, beside this program
     llama_backend_init();
     void *model = llama_model_load_from_file(arguments[1], llama_model_default_params());
     ContextParams params = llama_context_default_params();
-    params.n_ctx = 8192;
+    params.n_ctx = SEQUENCES * 1024;
     params.n_batch = 4096;
     params.n_ubatch = 512;
     params.n_seq_max = SEQUENCES;
-    params.n_threads = params.n_threads_batch = atoi(arguments[2]);
     context = model ? llama_init_from_model(model, params) : 0;
     if (!context) return 2;
+    llama_set_n_threads(context, atoi(arguments[2]), atoi(arguments[2]));
     batch = llama_batch_init(4096, 0, 1);
     run(1, 12, 4);
     printf("ready\n");
