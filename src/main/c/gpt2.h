@@ -18,19 +18,19 @@ enum dtype { F32, F16, BF16, F64 };
 struct linear {
     int32_t k, n;
     int32_t padded_k, padded_n; /* to multiples of BLOCK, with zeros */
-    uint8_t *panels;
-    float *scales; /* [padded_n], of int8 weights */
-    float *bias;   /* [padded_n] */
+    uint8_t* panels;
+    float* scales; /* [padded_n], of int8 weights */
+    float* bias;   /* [padded_n] */
 };
 
 /* Rows of activations: float32 [rows, stride]. For int8 weights also their quantized form: x = scale * q with a scale
    for each BLOCK of a row; correction is -128 times the sum of a block. */
 struct rows {
-    float *values;
+    float* values;
     int32_t stride;
-    int8_t *quantized;   /* [rows, stride] */
-    float *scales;       /* [rows, stride / BLOCK] */
-    int32_t *correction; /* [rows, stride / BLOCK] */
+    int8_t* quantized;   /* [rows, stride] */
+    float* scales;       /* [rows, stride / BLOCK] */
+    int32_t* correction; /* [rows, stride / BLOCK] */
 };
 
 struct attention {
@@ -38,30 +38,30 @@ struct attention {
     int32_t page_size;
     int32_t hidden_size;
     float scale;
-    float *keys;   /* of the layer: [pages, heads, head_size, page_size] */
-    float *values; /* of the layer: [pages, heads, page_size, padded_head_size] */
+    float* keys;   /* of the layer: [pages, heads, head_size, page_size] */
+    float* values; /* of the layer: [pages, heads, page_size, padded_head_size] */
 };
 
 /* The functions of an instruction set. */
 struct kernels {
-    int32_t vector; /* floats in one */
+    int32_t vector;     /* floats in one */
     int32_t query_rows; /* most rows of one call of attend */
     size_t (*panel_bytes)(enum weights kind, int padded_k, int n);
     /* Packs outputs [from, to), multiples of BLOCK, of a stored matrix: [K, N], or [N, K] if out_first. */
-    void (*pack)(enum weights kind, struct linear *linear, const void *elements, enum dtype dtype, int out_first,
-                 int from, int to, float *scratch);
+    void (*pack)(enum weights kind, struct linear* linear, const void* elements, enum dtype dtype, int out_first,
+            int from, int to, float* scratch);
     /* One output's weights as float32: [K]. */
-    void (*unpack)(enum weights kind, const struct linear *linear, int output, float *target);
+    void (*unpack)(enum weights kind, const struct linear* linear, int output, float* target);
     /* Outputs [from, to), multiples of BLOCK, of rows [0, rows): y = activation(x W + b) + residual. */
-    void (*multiply)(enum weights kind, const struct linear *linear, const struct rows *x, int first_row, int rows,
-                     int from, int to, float *y, size_t stride, enum activation activation, const float *residual);
-    void (*normalize)(const float *x, int n, const float *weight, const float *bias, float epsilon, float *y);
-    void (*quantize)(const float *x, int n, int8_t *q, float *scales, int32_t *correction);
+    void (*multiply)(enum weights kind, const struct linear* linear, const struct rows* x, int first_row, int rows,
+            int from, int to, float* y, size_t stride, enum activation activation, const float* residual);
+    void (*normalize)(const float* x, int n, const float* weight, const float* bias, float epsilon, float* y);
+    void (*quantize)(const float* x, int n, int8_t* q, float* scales, int32_t* correction);
     /* Writes the keys and values among the columns [from, to) of a row [3C] of queries, keys and values. */
-    void (*store)(const struct attention *attention, const float *row, int from, int to, int page, int offset);
+    void (*store)(const struct attention* attention, const float* row, int from, int to, int page, int offset);
     /* Attention of one head for `rows` consecutive tokens, the first at `position`. */
-    void (*attend)(const struct attention *attention, const int32_t *pages, int position, int rows,
-                   const float *queries, size_t stride, int head, float *y, size_t y_stride, float *scratch);
+    void (*attend)(const struct attention* attention, const int32_t* pages, int position, int rows,
+            const float* queries, size_t stride, int head, float* y, size_t y_stride, float* scratch);
 };
 
 extern const struct kernels kernels_avx2, kernels_avx512;

@@ -13,23 +13,57 @@
 enum { VECTOR = 16, FLOAT_ROWS = 12, INT8_ROWS = 6, QUERY_ROWS = 8, VALUE_ROWS = 4 };
 typedef __m512 floats;
 typedef __m512i ints;
-INLINE floats load(const float *p) { return _mm512_loadu_ps(p); }
-INLINE void store(float *p, floats x) { _mm512_storeu_ps(p, x); }
-INLINE floats all(float x) { return _mm512_set1_ps(x); }
-INLINE floats fma_(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
-INLINE floats max_(floats a, floats b) { return _mm512_max_ps(a, b); }
-INLINE floats min_(floats a, floats b) { return _mm512_min_ps(a, b); }
-INLINE floats absolute(floats x) { return _mm512_abs_ps(x); }
-INLINE floats first(int n, floats x) { return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), x); }
-INLINE ints load_ints(const void *p) { return _mm512_loadu_si512(p); }
-INLINE ints all_ints(int x) { return _mm512_set1_epi32(x); }
-INLINE ints round_(floats x) { return _mm512_cvtps_epi32(x); }
-INLINE floats to_floats(ints x) { return _mm512_cvtepi32_ps(x); }
-INLINE ints add_ints(ints a, ints b) { return _mm512_add_epi32(a, b); }
-INLINE floats as_floats(ints x) { return _mm512_castsi512_ps(x); }
-INLINE ints shift_left(ints x, int n) { return _mm512_slli_epi32(x, n); }
-INLINE ints high_halves(ints x) { return _mm512_and_si512(x, _mm512_set1_epi32((int)0xffff0000)); }
-INLINE void store_bytes(int8_t *p, ints x) { _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(x)); }
+INLINE floats load(const float* p) {
+    return _mm512_loadu_ps(p);
+}
+INLINE void store(float* p, floats x) {
+    _mm512_storeu_ps(p, x);
+}
+INLINE floats all(float x) {
+    return _mm512_set1_ps(x);
+}
+INLINE floats fma_(floats a, floats b, floats c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+INLINE floats max_(floats a, floats b) {
+    return _mm512_max_ps(a, b);
+}
+INLINE floats min_(floats a, floats b) {
+    return _mm512_min_ps(a, b);
+}
+INLINE floats absolute(floats x) {
+    return _mm512_abs_ps(x);
+}
+INLINE floats first(int n, floats x) {
+    return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), x);
+}
+INLINE ints load_ints(const void* p) {
+    return _mm512_loadu_si512(p);
+}
+INLINE ints all_ints(int x) {
+    return _mm512_set1_epi32(x);
+}
+INLINE ints round_(floats x) {
+    return _mm512_cvtps_epi32(x);
+}
+INLINE floats to_floats(ints x) {
+    return _mm512_cvtepi32_ps(x);
+}
+INLINE ints add_ints(ints a, ints b) {
+    return _mm512_add_epi32(a, b);
+}
+INLINE floats as_floats(ints x) {
+    return _mm512_castsi512_ps(x);
+}
+INLINE ints shift_left(ints x, int n) {
+    return _mm512_slli_epi32(x, n);
+}
+INLINE ints high_halves(ints x) {
+    return _mm512_and_si512(x, _mm512_set1_epi32((int)0xffff0000));
+}
+INLINE void store_bytes(int8_t* p, ints x) {
+    _mm_storeu_si128((void*)p, _mm512_cvtepi32_epi8(x));
+}
 /* Weights are stored as w + 128, as the first operand is unsigned; the sums begin with the correction. */
 enum { WEIGHT_OFFSET = 128 };
 INLINE ints dot4(ints sum, ints weights, int32_t activations) {
@@ -42,29 +76,60 @@ INLINE ints dot4(ints sum, ints weights, int32_t activations) {
 enum { VECTOR = 8, FLOAT_ROWS = 6, INT8_ROWS = 2, QUERY_ROWS = 8, VALUE_ROWS = 2 };
 typedef __m256 floats;
 typedef __m256i ints;
-INLINE floats load(const float *p) { return _mm256_loadu_ps(p); }
-INLINE void store(float *p, floats x) { _mm256_storeu_ps(p, x); }
-INLINE floats all(float x) { return _mm256_set1_ps(x); }
-INLINE floats fma_(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }
-INLINE floats max_(floats a, floats b) { return _mm256_max_ps(a, b); }
-INLINE floats min_(floats a, floats b) { return _mm256_min_ps(a, b); }
-INLINE floats absolute(floats x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.f), x); }
+INLINE floats load(const float* p) {
+    return _mm256_loadu_ps(p);
+}
+INLINE void store(float* p, floats x) {
+    _mm256_storeu_ps(p, x);
+}
+INLINE floats all(float x) {
+    return _mm256_set1_ps(x);
+}
+INLINE floats fma_(floats a, floats b, floats c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+INLINE floats max_(floats a, floats b) {
+    return _mm256_max_ps(a, b);
+}
+INLINE floats min_(floats a, floats b) {
+    return _mm256_min_ps(a, b);
+}
+INLINE floats absolute(floats x) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.f), x);
+}
 INLINE floats first(int n, floats x) {
     __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes)));
 }
-INLINE ints load_ints(const void *p) { return _mm256_loadu_si256(p); }
-INLINE ints all_ints(int x) { return _mm256_set1_epi32(x); }
-INLINE ints round_(floats x) { return _mm256_cvtps_epi32(x); }
-INLINE floats to_floats(ints x) { return _mm256_cvtepi32_ps(x); }
-INLINE ints add_ints(ints a, ints b) { return _mm256_add_epi32(a, b); }
-INLINE floats as_floats(ints x) { return _mm256_castsi256_ps(x); }
-INLINE ints shift_left(ints x, int n) { return _mm256_slli_epi32(x, n); }
-INLINE ints high_halves(ints x) { return _mm256_and_si256(x, _mm256_set1_epi32((int)0xffff0000)); }
-INLINE void store_bytes(int8_t *p, ints x) {
+INLINE ints load_ints(const void* p) {
+    return _mm256_loadu_si256(p);
+}
+INLINE ints all_ints(int x) {
+    return _mm256_set1_epi32(x);
+}
+INLINE ints round_(floats x) {
+    return _mm256_cvtps_epi32(x);
+}
+INLINE floats to_floats(ints x) {
+    return _mm256_cvtepi32_ps(x);
+}
+INLINE ints add_ints(ints a, ints b) {
+    return _mm256_add_epi32(a, b);
+}
+INLINE floats as_floats(ints x) {
+    return _mm256_castsi256_ps(x);
+}
+INLINE ints shift_left(ints x, int n) {
+    return _mm256_slli_epi32(x, n);
+}
+INLINE ints high_halves(ints x) {
+    return _mm256_and_si256(x, _mm256_set1_epi32((int)0xffff0000));
+}
+INLINE void store_bytes(int8_t* p, ints x) {
     int32_t lanes[VECTOR];
-    _mm256_storeu_si256((void *)lanes, x);
-    for (int i = 0; i < VECTOR; i++) p[i] = (int8_t)lanes[i];
+    _mm256_storeu_si256((void*)lanes, x);
+    for (int i = 0; i < VECTOR; i++)
+        p[i] = (int8_t)lanes[i];
 }
 /* Two products of |x| <= 127 and |w| <= 127 fit in 16 bits; so the sign of x is moved to w. */
 enum { WEIGHT_OFFSET = 0 };
@@ -79,15 +144,17 @@ INLINE ints dot4(ints sum, ints weights, int32_t activations) {
 enum { PANEL = 2 * VECTOR };
 
 /* The weights that follow; the processor alone does not look ahead far enough. */
-INLINE void prefetch(const void *weights) {
-    for (int line = 0; line < PANEL * 4; line += 64) _mm_prefetch((const char *)weights + 2048 + line, _MM_HINT_T0);
+INLINE void prefetch(const void* weights) {
+    for (int line = 0; line < PANEL * 4; line += 64)
+        _mm_prefetch((const char*)weights + 2048 + line, _MM_HINT_T0);
 }
 
 INLINE float sum_of(floats x) {
     float lanes[VECTOR];
     store(lanes, x);
     for (int n = VECTOR / 2; n > 0; n /= 2) {
-        for (int i = 0; i < n; i++) lanes[i] += lanes[i + n];
+        for (int i = 0; i < n; i++)
+            lanes[i] += lanes[i + n];
     }
     return lanes[0];
 }
@@ -96,7 +163,8 @@ INLINE float max_of(floats x) {
     float lanes[VECTOR], largest;
     store(lanes, x);
     largest = lanes[0];
-    for (int i = 1; i < VECTOR; i++) largest = lanes[i] > largest ? lanes[i] : largest;
+    for (int i = 1; i < VECTOR; i++)
+        largest = lanes[i] > largest ? lanes[i] : largest;
     return largest;
 }
 
@@ -151,7 +219,8 @@ INLINE floats activate(enum activation activation, floats x) {
         store(values, far);
         store(other, series);
         store(size, a);
-        for (int i = 0; i < VECTOR; i++) values[i] = size[i] < 0.05f ? other[i] : values[i];
+        for (int i = 0; i < VECTOR; i++)
+            values[i] = size[i] < 0.05f ? other[i] : values[i];
         return load(values);
     }
     default:
@@ -166,7 +235,7 @@ static size_t panel_bytes(enum weights kind, int padded_k, int n) {
     return (size_t)padded_k * ((n + BLOCK - 1) / BLOCK * BLOCK) * element[kind];
 }
 
-static uint8_t *panel(enum weights kind, const struct linear *linear, int output) {
+static uint8_t* panel(enum weights kind, const struct linear* linear, int output) {
     return linear->panels + panel_bytes(kind, linear->padded_k, 1) / BLOCK * (output / PANEL * PANEL);
 }
 
@@ -174,23 +243,23 @@ static float half(uint16_t h) {
     return _cvtsh_ss(h);
 }
 
-static void convert(const void *elements, enum dtype dtype, size_t from, size_t step, int n, float *target) {
+static void convert(const void* elements, enum dtype dtype, size_t from, size_t step, int n, float* target) {
     for (int i = 0; i < n; i++) {
         size_t at = from + i * step;
         switch (dtype) {
         case F32:
-            target[i] = ((const float *)elements)[at];
+            target[i] = ((const float*)elements)[at];
             break;
         case F16:
-            target[i] = half(((const uint16_t *)elements)[at]);
+            target[i] = half(((const uint16_t*)elements)[at]);
             break;
         case BF16: {
-            uint32_t bits = (uint32_t)((const uint16_t *)elements)[at] << 16;
+            uint32_t bits = (uint32_t)((const uint16_t*)elements)[at] << 16;
             memcpy(target + i, &bits, 4);
             break;
         }
         default:
-            target[i] = (float)((const double *)elements)[at];
+            target[i] = (float)((const double*)elements)[at];
         }
     }
 }
@@ -198,24 +267,27 @@ static void convert(const void *elements, enum dtype dtype, size_t from, size_t 
 static uint16_t bfloat16(float x) {
     uint32_t bits;
     memcpy(&bits, &x, 4);
-    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40); /* NaN */
+    if ((bits & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)(bits >> 16 | 0x40); /* NaN */
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 /* `scratch` [padded_k, PANEL] */
-static void pack_panel(enum weights kind, struct linear *linear, const void *elements, enum dtype dtype, int out_first,
-                       int output, float *scratch) {
+static void pack_panel(enum weights kind, struct linear* linear, const void* elements, enum dtype dtype, int out_first,
+        int output, float* scratch) {
     int k = linear->k, columns = linear->n - output < PANEL ? linear->n - output : PANEL;
-    uint8_t *target = panel(kind, linear, output);
-    float *values = kind == FLOAT32 ? (float *)target : scratch;
-    if (columns < PANEL || linear->padded_k > k) memset(values, 0, (size_t)linear->padded_k * PANEL * sizeof(float));
+    uint8_t* target = panel(kind, linear, output);
+    float* values = kind == FLOAT32 ? (float*)target : scratch;
+    if (columns < PANEL || linear->padded_k > k)
+        memset(values, 0, (size_t)linear->padded_k * PANEL * sizeof(float));
     if (out_first) {
         float column[256];
         for (int c = 0; c < columns; c++) {
             for (int i = 0; i < k; i += 256) {
                 int n = k - i < 256 ? k - i : 256;
                 convert(elements, dtype, (size_t)(output + c) * k + i, 1, n, column);
-                for (int j = 0; j < n; j++) values[(size_t)(i + j) * PANEL + c] = column[j];
+                for (int j = 0; j < n; j++)
+                    values[(size_t)(i + j) * PANEL + c] = column[j];
             }
         }
     } else {
@@ -224,7 +296,7 @@ static void pack_panel(enum weights kind, struct linear *linear, const void *ele
         }
     }
     if (kind == BFLOAT16) {
-        uint16_t *halves = (uint16_t *)target; /* column c beside column c + VECTOR */
+        uint16_t* halves = (uint16_t*)target; /* column c beside column c + VECTOR */
         for (size_t i = 0; i < (size_t)linear->padded_k; i++) {
             for (int c = 0; c < VECTOR; c++) {
                 halves[i * PANEL + 2 * c] = bfloat16(values[i * PANEL + c]);
@@ -235,7 +307,8 @@ static void pack_panel(enum weights kind, struct linear *linear, const void *ele
     if (kind == INT8) { /* [padded_k / 4, PANEL, 4] */
         for (int c = 0; c < PANEL; c++) {
             float largest = 0;
-            for (int i = 0; i < k; i++) largest = fmaxf(largest, fabsf(values[(size_t)i * PANEL + c]));
+            for (int i = 0; i < k; i++)
+                largest = fmaxf(largest, fabsf(values[(size_t)i * PANEL + c]));
             float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
             linear->scales[output + c] = scale;
             for (int i = 0; i < linear->padded_k; i++) {
@@ -246,21 +319,21 @@ static void pack_panel(enum weights kind, struct linear *linear, const void *ele
     }
 }
 
-static void pack(enum weights kind, struct linear *linear, const void *elements, enum dtype dtype, int out_first,
-                 int from, int to, float *scratch) {
+static void pack(enum weights kind, struct linear* linear, const void* elements, enum dtype dtype, int out_first,
+        int from, int to, float* scratch) {
     for (int output = from; output < to; output += PANEL) {
         pack_panel(kind, linear, elements, dtype, out_first, output, scratch);
     }
 }
 
-static void unpack(enum weights kind, const struct linear *linear, int output, float *target) {
-    const uint8_t *from = panel(kind, linear, output);
+static void unpack(enum weights kind, const struct linear* linear, int output, float* target) {
+    const uint8_t* from = panel(kind, linear, output);
     int c = output % PANEL;
     for (size_t i = 0; i < (size_t)linear->k; i++) {
         if (kind == FLOAT32) {
-            target[i] = ((const float *)from)[i * PANEL + c];
+            target[i] = ((const float*)from)[i * PANEL + c];
         } else if (kind == BFLOAT16) {
-            uint32_t bits = (uint32_t)((const uint16_t *)from)[i * PANEL + 2 * (c % VECTOR) + c / VECTOR] << 16;
+            uint32_t bits = (uint32_t)((const uint16_t*)from)[i * PANEL + 2 * (c % VECTOR) + c / VECTOR] << 16;
             memcpy(target + i, &bits, 4);
         } else {
             uint8_t q = from[(i / 4 * PANEL + c) * 4 + i % 4];
@@ -272,9 +345,10 @@ static void unpack(enum weights kind, const struct linear *linear, int output, f
 /* ---- products ---- */
 
 /* y [ROWS, PANEL] of one panel. ROWS is a constant wherever this is inlined, so the sums stay in registers. */
-INLINE void tile_float32(int ROWS, const float *x, size_t stride, const uint8_t *panel, int k, floats y[][2]) {
-    const float *w = (const float *)panel;
-    for (int m = 0; m < ROWS; m++) y[m][0] = y[m][1] = all(0.f);
+INLINE void tile_float32(int ROWS, const float* x, size_t stride, const uint8_t* panel, int k, floats y[][2]) {
+    const float* w = (const float*)panel;
+    for (int m = 0; m < ROWS; m++)
+        y[m][0] = y[m][1] = all(0.f);
     for (int i = 0; i < k; i++, w += PANEL) {
         floats w0 = load(w), w1 = load(w + VECTOR);
         prefetch(w);
@@ -287,9 +361,10 @@ INLINE void tile_float32(int ROWS, const float *x, size_t stride, const uint8_t 
     }
 }
 
-INLINE void tile_bfloat16(int ROWS, const float *x, size_t stride, const uint8_t *panel, int k, floats y[][2]) {
-    const uint16_t *w = (const uint16_t *)panel;
-    for (int m = 0; m < ROWS; m++) y[m][0] = y[m][1] = all(0.f);
+INLINE void tile_bfloat16(int ROWS, const float* x, size_t stride, const uint8_t* panel, int k, floats y[][2]) {
+    const uint16_t* w = (const uint16_t*)panel;
+    for (int m = 0; m < ROWS; m++)
+        y[m][0] = y[m][1] = all(0.f);
     for (int i = 0; i < k; i++, w += PANEL) {
         ints pairs = load_ints(w);
         prefetch(w);
@@ -303,12 +378,13 @@ INLINE void tile_bfloat16(int ROWS, const float *x, size_t stride, const uint8_t
     }
 }
 
-INLINE void tile_int8(int ROWS, const struct rows *x, size_t row, const uint8_t *w, int k, floats y[][2]) {
+INLINE void tile_int8(int ROWS, const struct rows* x, size_t row, const uint8_t* w, int k, floats y[][2]) {
     size_t stride = (size_t)x->stride, blocks = stride / BLOCK;
-    const int8_t *q = x->quantized + row * stride;
-    const float *scales = x->scales + row * blocks;
-    const int32_t *correction = x->correction + row * blocks;
-    for (int m = 0; m < ROWS; m++) y[m][0] = y[m][1] = all(0.f);
+    const int8_t* q = x->quantized + row * stride;
+    const float* scales = x->scales + row * blocks;
+    const int32_t* correction = x->correction + row * blocks;
+    for (int m = 0; m < ROWS; m++)
+        y[m][0] = y[m][1] = all(0.f);
     for (int b = 0; b < k / BLOCK; b++) {
         ints sums[INT8_ROWS][2];
 #pragma GCC unroll 12
@@ -337,21 +413,24 @@ INLINE void tile_int8(int ROWS, const struct rows *x, size_t row, const uint8_t 
 }
 
 struct output {
-    const struct linear *linear;
-    float *y;
+    const struct linear* linear;
+    float* y;
     size_t stride;
-    const float *residual;
+    const float* residual;
     enum activation activation;
 };
 
-INLINE void tile(enum weights kind, int ROWS, const struct rows *x, int row, const uint8_t *w, int column,
-                 const struct output *to) {
+INLINE void tile(enum weights kind, int ROWS, const struct rows* x, int row, const uint8_t* w, int column,
+        const struct output* to) {
     floats y[FLOAT_ROWS][2];
-    const struct linear *linear = to->linear;
+    const struct linear* linear = to->linear;
     size_t stride = (size_t)x->stride;
-    if (kind == FLOAT32) tile_float32(ROWS, x->values + row * stride, stride, w, linear->k, y);
-    if (kind == BFLOAT16) tile_bfloat16(ROWS, x->values + row * stride, stride, w, linear->k, y);
-    if (kind == INT8) tile_int8(ROWS, x, (size_t)row, w, linear->padded_k, y);
+    if (kind == FLOAT32)
+        tile_float32(ROWS, x->values + row * stride, stride, w, linear->k, y);
+    if (kind == BFLOAT16)
+        tile_bfloat16(ROWS, x->values + row * stride, stride, w, linear->k, y);
+    if (kind == INT8)
+        tile_int8(ROWS, x, (size_t)row, w, linear->padded_k, y);
     for (int half = 0; half < 2; half++) {
         int c = column + half * VECTOR;
         floats bias = linear->bias ? load(linear->bias + c) : all(0.f);
@@ -365,47 +444,52 @@ INLINE void tile(enum weights kind, int ROWS, const struct rows *x, int row, con
             } else if (linear->bias) {
                 v = v + bias;
             }
-            if (to->activation != NO_ACTIVATION) v = activate(to->activation, v);
-            if (to->residual) v = v + load(to->residual + at);
+            if (to->activation != NO_ACTIVATION)
+                v = activate(to->activation, v);
+            if (to->residual)
+                v = v + load(to->residual + at);
             store(to->y + at, v);
         }
     }
 }
 
-#define TILE(kind, n) \
-    static __attribute__((noinline)) void tile_##kind##_##n(const struct rows *x, int row, const uint8_t *w, int column, \
-                                                            const struct output *to) { \
-        tile(kind, n, x, row, w, column, to); \
+#define TILE(kind, n)                                                                               \
+    static __attribute__((noinline)) void tile_##kind##_##n(                                        \
+            const struct rows* x, int row, const uint8_t* w, int column, const struct output* to) { \
+        tile(kind, n, x, row, w, column, to);                                                       \
     }
-typedef void tile_function(const struct rows *x, int row, const uint8_t *w, int column, const struct output *to);
+typedef void tile_function(const struct rows* x, int row, const uint8_t* w, int column, const struct output* to);
 #ifdef __AVX512F__
-#define FLOAT_TILES(kind) \
-    TILE(kind, 1) TILE(kind, 2) TILE(kind, 3) TILE(kind, 4) TILE(kind, 5) TILE(kind, 6) TILE(kind, 7) TILE(kind, 8) \
-    TILE(kind, 9) TILE(kind, 10) TILE(kind, 11) TILE(kind, 12)
-#define FLOAT_NAMES(kind) \
+#define FLOAT_TILES(kind)                                                                                            \
+    TILE(kind, 1)                                                                                                    \
+    TILE(kind, 2)                                                                                                    \
+    TILE(kind, 3) TILE(kind, 4) TILE(kind, 5) TILE(kind, 6) TILE(kind, 7) TILE(kind, 8) TILE(kind, 9) TILE(kind, 10) \
+            TILE(kind, 11) TILE(kind, 12)
+#define FLOAT_NAMES(kind)                                                                                 \
     tile_##kind##_1, tile_##kind##_2, tile_##kind##_3, tile_##kind##_4, tile_##kind##_5, tile_##kind##_6, \
-        tile_##kind##_7, tile_##kind##_8, tile_##kind##_9, tile_##kind##_10, tile_##kind##_11, tile_##kind##_12
-TILE(INT8, 1) TILE(INT8, 2) TILE(INT8, 3) TILE(INT8, 4) TILE(INT8, 5) TILE(INT8, 6)
+            tile_##kind##_7, tile_##kind##_8, tile_##kind##_9, tile_##kind##_10, tile_##kind##_11, tile_##kind##_12
+TILE(INT8, 1)
+TILE(INT8, 2)
+TILE(INT8, 3) TILE(INT8, 4) TILE(INT8, 5) TILE(INT8, 6)
 #define INT8_NAMES tile_INT8_1, tile_INT8_2, tile_INT8_3, tile_INT8_4, tile_INT8_5, tile_INT8_6
 #else
-#define FLOAT_TILES(kind) \
-    TILE(kind, 1) TILE(kind, 2) TILE(kind, 3) TILE(kind, 4) TILE(kind, 5) TILE(kind, 6)
+#define FLOAT_TILES(kind) TILE(kind, 1) TILE(kind, 2) TILE(kind, 3) TILE(kind, 4) TILE(kind, 5) TILE(kind, 6)
 #define FLOAT_NAMES(kind) \
     tile_##kind##_1, tile_##kind##_2, tile_##kind##_3, tile_##kind##_4, tile_##kind##_5, tile_##kind##_6
-TILE(INT8, 1) TILE(INT8, 2)
+TILE(INT8, 1)
+TILE(INT8, 2)
 #define INT8_NAMES tile_INT8_1, tile_INT8_2
 #endif
-FLOAT_TILES(FLOAT32)
-FLOAT_TILES(BFLOAT16)
-static tile_function *const TILES[3][FLOAT_ROWS] = {{FLOAT_NAMES(FLOAT32)}, {FLOAT_NAMES(BFLOAT16)}, {INT8_NAMES}};
+        FLOAT_TILES(FLOAT32) FLOAT_TILES(BFLOAT16) static tile_function* const TILES[3][FLOAT_ROWS] = {
+                {FLOAT_NAMES(FLOAT32)}, {FLOAT_NAMES(BFLOAT16)}, {INT8_NAMES}};
 
-static void multiply(enum weights kind, const struct linear *linear, const struct rows *x, int first_row, int rows,
-                     int from, int to, float *y, size_t stride, enum activation activation, const float *residual) {
+static void multiply(enum weights kind, const struct linear* linear, const struct rows* x, int first_row, int rows,
+        int from, int to, float* y, size_t stride, enum activation activation, const float* residual) {
     struct output output = {linear, y, stride, residual, activation};
     int most = kind == INT8 ? INT8_ROWS : FLOAT_ROWS;
     int tiles = (rows + most - 1) / most;
     for (int column = from; column < to; column += PANEL) {
-        const uint8_t *w = panel(kind, linear, column);
+        const uint8_t* w = panel(kind, linear, column);
         int row = first_row;
         for (int t = 0; t < tiles; t++) { /* as equal as possible */
             int n = (first_row + rows - row + tiles - t - 1) / (tiles - t);
@@ -417,13 +501,15 @@ static void multiply(enum weights kind, const struct linear *linear, const struc
 
 /* ---- rows ---- */
 
-static void normalize(const float *x, int n, const float *weight, const float *bias, float epsilon, float *y) {
+static void normalize(const float* x, int n, const float* weight, const float* bias, float epsilon, float* y) {
     floats sum = all(0.f), squares = all(0.f);
-    for (int i = 0; i < n; i += VECTOR) sum = sum + load(x + i); /* zeros behind n */
+    for (int i = 0; i < n; i += VECTOR)
+        sum = sum + load(x + i); /* zeros behind n */
     floats mean = all(sum_of(sum) / n);
     for (int i = 0; i < n; i += VECTOR) {
         floats d = load(x + i) - mean;
-        if (n - i < VECTOR) d = first(n - i, d);
+        if (n - i < VECTOR)
+            d = first(n - i, d);
         squares = fma_(d, d, squares);
     }
     floats scale = all(1 / sqrtf(sum_of(squares) / n + epsilon));
@@ -432,10 +518,11 @@ static void normalize(const float *x, int n, const float *weight, const float *b
     }
 }
 
-static void quantize(const float *x, int n, int8_t *q, float *scales, int32_t *correction) {
+static void quantize(const float* x, int n, int8_t* q, float* scales, int32_t* correction) {
     for (int i = 0; i < n; i += BLOCK) {
         floats largest = absolute(load(x + i));
-        for (int j = VECTOR; j < BLOCK; j += VECTOR) largest = max_(largest, absolute(load(x + i + j)));
+        for (int j = VECTOR; j < BLOCK; j += VECTOR)
+            largest = max_(largest, absolute(load(x + i + j)));
         float limit = max_of(largest);
         floats inverse = all(limit > 0 ? 127 / limit : 0);
         ints sum = all_ints(0);
@@ -451,7 +538,7 @@ static void quantize(const float *x, int n, int8_t *q, float *scales, int32_t *c
 
 /* ---- attention ---- */
 
-static void store_head(const struct attention *a, const float *row, int from, int to, int page, int offset) {
+static void store_head(const struct attention* a, const float* row, int from, int to, int page, int offset) {
     int d = a->head_size, c = a->hidden_size;
     for (int i = from > c ? from : c; i < to && i < 3 * c; i++) {
         int column = i < 2 * c ? i - c : i - 2 * c, head = column / d, j = column % d;
@@ -465,8 +552,8 @@ static void store_head(const struct attention *a, const float *row, int from, in
 }
 
 /* The keys of VECTOR tokens from `position` on: [head_size, *stride]. */
-INLINE const float *keys(const struct attention *a, const int32_t *pages, int position, int end, int head,
-                         float *scratch, size_t *stride) {
+INLINE const float* keys(const struct attention* a, const int32_t* pages, int position, int end, int head,
+        float* scratch, size_t* stride) {
     size_t plane = (size_t)a->head_size * a->page_size;
     if (a->page_size >= VECTOR) {
         *stride = (size_t)a->page_size;
@@ -474,10 +561,10 @@ INLINE const float *keys(const struct attention *a, const int32_t *pages, int po
         return a->keys + ((size_t)page * a->heads + head) * plane + position % a->page_size;
     }
     for (int p = position; p < end && p < position + VECTOR; p += a->page_size) { /* of small pages: copied together */
-        const float *from = a->keys + ((size_t)pages[p / a->page_size] * a->heads + head) * plane;
+        const float* from = a->keys + ((size_t)pages[p / a->page_size] * a->heads + head) * plane;
         for (int d = 0; d < a->head_size; d++) {
             memcpy(scratch + d * VECTOR + (p - position), from + d * a->page_size,
-                   (size_t)a->page_size * sizeof(float));
+                    (size_t)a->page_size * sizeof(float));
         }
     }
     *stride = VECTOR;
@@ -485,10 +572,11 @@ INLINE const float *keys(const struct attention *a, const int32_t *pages, int po
 }
 
 /* Scores of ROWS queries with the VECTOR keys of each of BLOCKS groups. */
-INLINE void score(int ROWS, int BLOCKS, const float *queries, size_t stride, const float *const *k, size_t k_stride,
-                  int head_size, float scale, float *scores, size_t scores_stride) {
+INLINE void score(int ROWS, int BLOCKS, const float* queries, size_t stride, const float* const* k, size_t k_stride,
+        int head_size, float scale, float* scores, size_t scores_stride) {
     floats s[QUERY_ROWS];
-    for (int i = 0; i < ROWS * BLOCKS; i++) s[i] = all(0.f);
+    for (int i = 0; i < ROWS * BLOCKS; i++)
+        s[i] = all(0.f);
     for (int d = 0; d < head_size; d++) {
 #pragma GCC unroll 8
         for (int b = 0; b < BLOCKS; b++) {
@@ -507,15 +595,18 @@ INLINE void score(int ROWS, int BLOCKS, const float *queries, size_t stride, con
 }
 
 /* Turns n scores into e^(score - largest), 0 behind them up to the end of a vector; returns their sum. */
-INLINE float exponentials(float *scores, int n) {
+INLINE float exponentials(float* scores, int n) {
     floats largest = all(scores[0]), sum = all(0.f);
     int whole = n / VECTOR * VECTOR;
-    for (int i = 0; i < whole; i += VECTOR) largest = max_(largest, load(scores + i));
+    for (int i = 0; i < whole; i += VECTOR)
+        largest = max_(largest, load(scores + i));
     float limit = max_of(largest);
-    for (int i = whole; i < n; i++) limit = scores[i] > limit ? scores[i] : limit;
+    for (int i = whole; i < n; i++)
+        limit = scores[i] > limit ? scores[i] : limit;
     for (int i = 0; i < n; i += VECTOR) {
         floats e = exp_(load(scores + i) - all(limit));
-        if (n - i < VECTOR) e = first(n - i, e);
+        if (n - i < VECTOR)
+            e = first(n - i, e);
         store(scores + i, e);
         sum = sum + e;
     }
@@ -523,42 +614,46 @@ INLINE float exponentials(float *scores, int n) {
 }
 
 /* y = weights V for ROWS rows and VECTORS vectors of a head. */
-INLINE void weigh(int ROWS, int VECTORS, const struct attention *a, const int32_t *pages, int tokens, int head,
-                  const float *weights, size_t weights_stride, int column, floats y[][4]) {
+INLINE void weigh(int ROWS, int VECTORS, const struct attention* a, const int32_t* pages, int tokens, int head,
+        const float* weights, size_t weights_stride, int column, floats y[][4]) {
     for (int m = 0; m < ROWS; m++) {
-        for (int v = 0; v < VECTORS; v++) y[m][v] = all(0.f);
+        for (int v = 0; v < VECTORS; v++)
+            y[m][v] = all(0.f);
     }
     for (int first_token = 0; first_token < tokens; first_token += a->page_size) {
         size_t at = (size_t)pages[first_token / a->page_size] * a->heads + head;
-        const float *values = a->values + at * a->page_size * a->padded_head_size + column;
+        const float* values = a->values + at * a->page_size * a->padded_head_size + column;
         int n = tokens - first_token < a->page_size ? tokens - first_token : a->page_size;
         for (int j = 0; j < n; j++, values += a->padded_head_size) {
             floats value[4];
 #pragma GCC unroll 4
-            for (int v = 0; v < VECTORS; v++) value[v] = load(values + v * VECTOR);
+            for (int v = 0; v < VECTORS; v++)
+                value[v] = load(values + v * VECTOR);
 #pragma GCC unroll 4
             for (int m = 0; m < ROWS; m++) {
                 floats weight = all(weights[m * weights_stride + first_token + j]);
 #pragma GCC unroll 4
-                for (int v = 0; v < VECTORS; v++) y[m][v] = fma_(weight, value[v], y[m][v]);
+                for (int v = 0; v < VECTORS; v++)
+                    y[m][v] = fma_(weight, value[v], y[m][v]);
             }
         }
     }
 }
 
 /* scratch: [QUERY_ROWS, scores_stride] scores, then [head_size, VECTOR] keys */
-static void attend(const struct attention *a, const int32_t *pages, int position, int rows, const float *queries,
-                   size_t stride, int head, float *y, size_t y_stride, float *scratch) {
+static void attend(const struct attention* a, const int32_t* pages, int position, int rows, const float* queries,
+        size_t stride, int head, float* y, size_t y_stride, float* scratch) {
     int tokens = position + rows; /* that the last row sees */
     size_t scores_stride = ((size_t)tokens + 4 * VECTOR - 1) / VECTOR * VECTOR;
     float *scores = scratch, *copied = scratch + QUERY_ROWS * scores_stride;
     queries += (size_t)head * a->head_size;
     int t = 0;
     size_t k_stride;
-    const float *k[4];
+    const float* k[4];
     if (rows == 1 && a->page_size >= VECTOR) { /* four groups of keys at once: one alone would wait for each sum */
         for (; t + 3 * VECTOR < tokens; t += 4 * VECTOR) {
-            for (int b = 0; b < 4; b++) k[b] = keys(a, pages, t + b * VECTOR, tokens, head, copied, &k_stride);
+            for (int b = 0; b < 4; b++)
+                k[b] = keys(a, pages, t + b * VECTOR, tokens, head, copied, &k_stride);
             score(1, 4, queries, stride, k, k_stride, a->head_size, a->scale, scores + t, scores_stride);
         }
     }
@@ -569,16 +664,17 @@ static void attend(const struct attention *a, const int32_t *pages, int position
         } else {
             for (int m = 0; m < rows; m++) {
                 score(1, 1, queries + m * stride, stride, k, k_stride, a->head_size, a->scale,
-                      scores + m * scores_stride + t, scores_stride);
+                        scores + m * scores_stride + t, scores_stride);
             }
         }
     }
     float sums[QUERY_ROWS];
     for (int m = 0; m < rows; m++) {
-        float *row = scores + m * scores_stride;
+        float* row = scores + m * scores_stride;
         int n = position + m + 1;
         sums[m] = exponentials(row, n);
-        for (int i = (n + VECTOR - 1) / VECTOR * VECTOR; i < tokens; i++) row[i] = 0;
+        for (int i = (n + VECTOR - 1) / VECTOR * VECTOR; i < tokens; i++)
+            row[i] = 0;
     }
     int vectors = a->padded_head_size / VECTOR;
     for (int m = 0; m < rows;) {
@@ -586,9 +682,9 @@ static void attend(const struct attention *a, const int32_t *pages, int position
         int n = position + m + together;
         for (int v = 0; v < vectors; v += 4) {
             floats part[VALUE_ROWS][4];
-            const float *weights = scores + m * scores_stride;
+            const float* weights = scores + m * scores_stride;
             int count = vectors - v < 4 ? vectors - v : 4;
-#define WEIGH(r, c) weigh(r, c, a, pages, n, head, weights, scores_stride, v * VECTOR, part)
+#define WEIGH(r, c) weigh(r, c, a, pages, n, head, weights, scores_stride, v* VECTOR, part)
             if (together == 1) {
                 count == 1 ? WEIGH(1, 1) : count == 2 ? WEIGH(1, 2) : count == 3 ? WEIGH(1, 3) : WEIGH(1, 4);
             } else {
@@ -601,7 +697,7 @@ static void attend(const struct attention *a, const int32_t *pages, int position
                 floats inverse = all(1 / sums[m + r]);
                 for (int c = 0; c < count; c++) {
                     int column = (v + c) * VECTOR, left = a->head_size - column;
-                    float *to = y + (m + r) * y_stride + (size_t)head * a->head_size + column;
+                    float* to = y + (m + r) * y_stride + (size_t)head * a->head_size + column;
                     floats result = part[r][c] * inverse;
                     if (left >= VECTOR) {
                         store(to, result);
@@ -618,14 +714,14 @@ static void attend(const struct attention *a, const int32_t *pages, int position
 }
 
 const struct kernels KERNELS = {
-    .vector = VECTOR,
-    .query_rows = QUERY_ROWS,
-    .panel_bytes = panel_bytes,
-    .pack = pack,
-    .unpack = unpack,
-    .multiply = multiply,
-    .normalize = normalize,
-    .quantize = quantize,
-    .store = store_head,
-    .attend = attend,
+        .vector = VECTOR,
+        .query_rows = QUERY_ROWS,
+        .panel_bytes = panel_bytes,
+        .pack = pack,
+        .unpack = unpack,
+        .multiply = multiply,
+        .normalize = normalize,
+        .quantize = quantize,
+        .store = store_head,
+        .attend = attend,
 };
