@@ -76,29 +76,40 @@ class PackageArrowsTest {
         slices().matching(ROOT + ".(**)").should().beFreeOfCycles().check(CLASSES);
     }
 
-    /** From the natives up to CUDA. */
+    /** A package below torch, and which others there it may use. */
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "natives |",
+                "gpt2    | natives",
+                "program | natives gpt2",
+                "cpu     | natives gpt2",
+                "cuda    | natives gpt2 program",
+            })
+    void theRoomsOfTorchUseOnlyThoseBelowThem(String from, String allowed) {
+        String torch = ROOT + ".torch";
+        String[] mayUse = Stream.concat(
+                        Stream.of(from), Stream.of(allowed == null ? new String[0] : allowed.split(" ")))
+                .map(name -> torch + "." + name)
+                .toArray(String[]::new);
+        classes()
+                .that()
+                .resideInAPackage(torch + "." + from)
+                .should()
+                .onlyDependOnClassesThat(resideOutsideOfPackage(torch + "..").or(resideInAnyPackage(mayUse)))
+                .check(CLASSES);
+    }
+
+    /** So a model on the CPU starts without it. */
     @Test
-    void theRoomsOfTorchUseOnlyThoseBelowThem() {
+    void kernelsForTheCpuDoNotUseLibtorch() {
         noClasses()
                 .that()
-                .resideInAPackage(ROOT + ".torch.natives")
+                .resideInAnyPackage(ROOT + ".torch.cpu", ROOT + ".torch.gpt2")
                 .should()
                 .dependOnClassesThat()
-                .resideInAnyPackage(ROOT + ".torch", ROOT + ".torch.program", ROOT + ".torch.cuda")
-                .check(CLASSES);
-        noClasses()
-                .that()
-                .resideInAPackage(ROOT + ".torch.program")
-                .should()
-                .dependOnClassesThat()
-                .resideInAnyPackage(ROOT + ".torch", ROOT + ".torch.cuda")
-                .check(CLASSES);
-        noClasses()
-                .that()
-                .resideInAPackage(ROOT + ".torch.cuda")
-                .should()
-                .dependOnClassesThat()
-                .resideInAPackage(ROOT + ".torch")
+                .resideInAPackage("org.bytedeco.pytorch..")
                 .check(CLASSES);
     }
 

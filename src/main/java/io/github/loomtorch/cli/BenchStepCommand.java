@@ -1,6 +1,8 @@
 package io.github.loomtorch.cli;
 
 import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.torch.cpu.CpuGpt2;
+import io.github.loomtorch.torch.cpu.CpuProfiler;
 import io.github.loomtorch.torch.cuda.CudaProfiler;
 import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.program.StepProfile;
@@ -18,11 +20,12 @@ import picocli.CommandLine.Option;
 
 @Command(
         name = "step",
-        header = "Measures the decode step on a GPU, sampling included.",
+        header = "Measures the decode step.",
         description =
-                "The time is the device's, of the recorded step replayed over and over. With --profile, a part's time is what the"
+                "On a GPU the time is the device's, of the recorded step replayed over and over, sampling included. With --profile, a part's time is what the"
                         + " step is faster without it, its bytes are the fewest it must move, and the share is of the speed of a large copy, bytes"
-                        + " read and written, measured in the same run.",
+                        + " read and written, measured in the same run. On a CPU the time is without sampling, and the share is of the speed at which all"
+                        + " threads read the weights alone.",
         footer = {"  loomtorch bench step --shape gpt2 --batch-size 1,8,64 --profile"})
 final class BenchStepCommand extends Benchmark {
     private static final double LEAST_MICROS = 5; // differences of two steps that are less are noise
@@ -52,8 +55,42 @@ final class BenchStepCommand extends Benchmark {
                 new Report("step", "decode steps at a context of " + context + " tokens", OptionalLong.empty(), out);
         report.workload("context", context);
         report.setting("model", model.describe());
-        try (Gpt2 loaded = model.load(options);
-                CudaProfiler profiler = CudaProfiler.of(loaded)) {
+        try (Gpt2 loaded = model.load(options)) {
+            if (loaded instanceof CpuGpt2 cpu) {
+                measure(cpu, report, out);
+            } else {
+                measure(loaded, report, out);
+            }
+        }
+        return report;
+    }
+
+    private void measure(CpuGpt2 loaded, Report report, PrintWriter out) {
+        report.environment(List.of(loaded));
+        for (int batchSize : batchSizes) {
+            CpuProfiler.Step step = CpuProfiler.step(loaded, batchSize, context);
+            out.printf(
+                    Locale.ROOT,
+                    "%nbatch %d: %.2f ms, %.1f tokens/s; %.0f MB of weights and KV cache at %.1f GB/s, %.0f%% of %.1f GB/s%n",
+                    batchSize,
+                    step.micros() / 1e3,
+                    batchSize / step.micros() * 1e6,
+                    step.bytes() / 1e6,
+                    step.stepBytesPerSecond() / 1e9,
+                    100 * step.stepBytesPerSecond() / step.bytesPerSecond(),
+                    step.bytesPerSecond() / 1e9);
+            out.flush();
+            Map<String, Double> numbers = new LinkedHashMap<>();
+            numbers.put("step_us", step.micros());
+            numbers.put("output_throughput", batchSize / step.micros() * 1e6);
+            numbers.put("read_mb", step.bytes() / 1e6);
+            numbers.put("memory_gb_per_s", step.bytesPerSecond() / 1e9);
+            report.measured(Map.of("batch-size", "" + batchSize), List.of(numbers));
+        }
+    }
+
+    private void measure(Gpt2 loaded, Report report, PrintWriter out) {
+        try (CudaProfiler profiler = CudaProfiler.of(loaded)) {
             report.environment(List.of(loaded));
             for (int batchSize : batchSizes) {
                 StepProfile step = profiler.step(batchSize, context);
@@ -78,7 +115,6 @@ final class BenchStepCommand extends Benchmark {
                 report.measured(Map.of("batch-size", "" + batchSize), List.of(numbers));
             }
         }
-        return report;
     }
 
     static void print(StepProfile step, PrintWriter out) {

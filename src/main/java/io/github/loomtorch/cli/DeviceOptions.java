@@ -47,7 +47,8 @@ final class DeviceOptions {
 
     @Option(
             names = "--deterministic",
-            description = "Make a request's tokens the same bit for bit whatever runs beside it, which is slower.")
+            description =
+                    "Make a request's tokens the same bit for bit whatever runs beside it, which is slower; on a CPU they always are.")
     private boolean deterministic;
 
     @Option(

@@ -109,12 +109,14 @@ public final class Doctor {
      * @param machine what Java and the operating system tell
      * @param natives what native code tells
      * @param libtorch its version
-     * @return libtorch, the data type, the CUDA libraries, the GPUs, and a matrix product on each device
+     * @return libtorch, the data type and the kernels on the CPU, the CUDA libraries, the GPUs, and a matrix product on
+     *     each device
      */
     public static List<Check> natives(Machine machine, Natives natives, String libtorch) {
         List<Check> checks = new ArrayList<>();
         checks.add(libtorch(natives, libtorch));
-        natives.cpuDtype().ifPresent(dtype -> checks.add(Check.ok("cpu_dtype", name(dtype))));
+        checks.add(Check.ok("cpu_dtype", name(natives.cpuDtype())));
+        checks.add(cpuKernels(natives));
         natives.libraries().forEach((library, problem) -> checks.add(library(library, problem, natives)));
         checks.addAll(gpus(machine, natives));
         if (natives.loadFailure().isEmpty()) {
@@ -134,6 +136,15 @@ public final class Doctor {
         String[] failure = natives.loadFailure().get().split("; ", 2); // what, and what to do
         String usualAdvice = failure.length == 2 ? failure[1] : "see docs/compatibility.md#platforms";
         return Check.problem("libtorch", build + ": " + failure[0], loadAdvice(failure[0], usualAdvice));
+    }
+
+    private static Check cpuKernels(Natives natives) {
+        return natives.whyNoCpuKernels()
+                .map(why -> Check.note(
+                        "cpu_kernels",
+                        "none, so models on the CPU run as TorchScript programs, slower: " + why,
+                        "see docs/compatibility.md#platforms"))
+                .orElseGet(() -> Check.ok("cpu_kernels", natives.cpuKernels().orElseThrow()));
     }
 
     private static String loadAdvice(String failure, String usual) {
@@ -229,10 +240,10 @@ public final class Doctor {
      */
     public static Check capacity(String model, Gpt2Config config, Machine machine, Natives natives) {
         boolean onGpu = !natives.gpus().isEmpty();
-        Dtype dtype = onGpu ? Dtype.FLOAT16 : natives.cpuDtype().orElse(Dtype.FLOAT32);
-        long elementBytes = dtype == Dtype.FLOAT32 ? 4 : 2;
-        long weights = config.parameterCount() * elementBytes;
-        long perToken = 2L * config.layerCount() * config.hiddenSize() * elementBytes;
+        Dtype dtype = onGpu ? Dtype.FLOAT16 : natives.cpuDtype();
+        long weights = config.parameterCount() * (dtype == Dtype.FLOAT32 ? 4 : 2);
+        long cacheElementBytes = onGpu ? 2 : 4;
+        long perToken = 2L * config.layerCount() * config.hiddenSize() * cacheElementBytes;
         long perRequest = perToken * config.contextLength();
         long memory = onGpu ? natives.gpus().getFirst().freeBytes() : machine.availableBytes();
         double share = onGpu ? ModelOptions.defaults().kvCacheFraction() : 1;

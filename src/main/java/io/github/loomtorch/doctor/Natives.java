@@ -2,6 +2,7 @@ package io.github.loomtorch.doctor;
 
 import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.torch.cpu.CpuKernels;
 import io.github.loomtorch.torch.natives.CudaLibrary;
 import io.github.loomtorch.torch.natives.Failures;
 import io.github.loomtorch.torch.natives.Gpu;
@@ -17,7 +18,9 @@ import java.util.Optional;
  * What native code tells of a machine. Immutable.
  *
  * @param loadFailure why libtorch cannot be loaded; empty if it can
- * @param cpuDtype what a model computes in on the CPU unless told otherwise; empty if libtorch cannot be loaded
+ * @param cpuDtype what a model computes in on the CPU unless told otherwise
+ * @param cpuKernels the instruction set of the kernels for the CPU; empty if they do not run here
+ * @param whyNoCpuKernels why they do not; empty if they do
  * @param hasGpuBuild whether libtorch's CUDA build is on the class path
  * @param whyNoCuda why libtorch has no GPU; empty if it has one, or was not loaded
  * @param gpus that libtorch can use
@@ -27,7 +30,9 @@ import java.util.Optional;
  */
 public record Natives(
         Optional<String> loadFailure,
-        Optional<Dtype> cpuDtype,
+        Dtype cpuDtype,
+        Optional<String> cpuKernels,
+        Optional<String> whyNoCpuKernels,
         boolean hasGpuBuild,
         Optional<String> whyNoCuda,
         List<Gpu> gpus,
@@ -49,6 +54,10 @@ public record Natives(
         } catch (TorchException | LinkageError e) {
             loadFailure = Optional.of(Failures.firstLine(e));
         }
+        Dtype cpuDtype = Processor.dtype(Dtype.AUTO, false);
+        Optional<String> whyNoCpuKernels = CpuKernels.whyNot();
+        Optional<String> cpuKernels =
+                whyNoCpuKernels.isEmpty() ? Optional.of(CpuKernels.instructions()) : Optional.empty();
         boolean hasGpuBuild = Libtorch.hasGpuBuild();
         boolean wantsCuda = machine.isLinux()
                 && (hasGpuBuild
@@ -57,7 +66,15 @@ public record Natives(
         Map<CudaLibrary, Optional<String>> libraries = wantsCuda ? openLibraries() : Map.of();
         if (loadFailure.isPresent()) {
             return new Natives(
-                    loadFailure, Optional.empty(), hasGpuBuild, Optional.empty(), List.of(), libraries, Map.of());
+                    loadFailure,
+                    cpuDtype,
+                    cpuKernels,
+                    whyNoCpuKernels,
+                    hasGpuBuild,
+                    Optional.empty(),
+                    List.of(),
+                    libraries,
+                    Map.of());
         }
         Optional<String> whyNoCuda = Optional.empty();
         List<Gpu> gpus = List.of();
@@ -69,9 +86,16 @@ public record Natives(
         } catch (RuntimeException | LinkageError e) {
             whyNoCuda = Optional.of(Failures.firstLine(e));
         }
-        Dtype cpuDtype = Processor.dtype(Dtype.AUTO, false);
         return new Natives(
-                loadFailure, Optional.of(cpuDtype), hasGpuBuild, whyNoCuda, gpus, libraries, products(gpus.size()));
+                loadFailure,
+                cpuDtype,
+                cpuKernels,
+                whyNoCpuKernels,
+                hasGpuBuild,
+                whyNoCuda,
+                gpus,
+                libraries,
+                products(gpus.size()));
     }
 
     private static Map<CudaLibrary, Optional<String>> openLibraries() {

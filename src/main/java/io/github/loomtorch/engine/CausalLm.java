@@ -113,6 +113,8 @@ public interface CausalLm extends AutoCloseable {
      * prompt from its first token, whatever pages others have computed. Tokens of a prompt after the first that is
      * scored are chunks of one token, as if they had been sampled: their scores equal what decoding reports.
      *
+     * <p>A model whose results do not depend on how a sequence is cut into chunks needs none of this, and says false.
+     *
      * @return false unless the model says otherwise
      */
     default boolean deterministic() {

@@ -21,11 +21,12 @@ import java.util.regex.Pattern;
  * @param cudaGraphs whether a GPU's steps are recorded once as CUDA graphs and replayed, which is faster
  * @param deterministic whether a request's tokens depend on nothing but the request, bit for bit, whatever runs beside
  *     it: every decode step then has the largest batch's shape and every prompt is computed by itself, which is slower.
- *     No prompt then begins with what another has computed, so several completions of one prompt each compute it
+ *     No prompt then begins with what another has computed, so several completions of one prompt each compute it. The
+ *     kernels for a CPU compute so always, in any batch and however a prompt is cut: there this option changes nothing
  * @param int8Weights whether linear layers read weights quantized to 8 bits, with a scale for each output channel:
  *     faster, and slightly less exact. On a GPU, in float16 or bfloat16, steps of at most 16 rows do; it takes half as
  *     much memory again for the weights. On a CPU, in float32 ({@code AUTO} is float32 then), all steps do; activations
- *     are quantized to two numbers of 8 bits, with a scale for each row, and the weights take less memory
+ *     are quantized to 8 bits in blocks of 32 values, each with a scale, and the weights take a quarter of the memory
  * @param threads on a CPU, how many threads compute one step, in [0, 1024]; 0 takes one for each core that the process
  *     may use, containers' limits included, or as many as the environment variable {@code OMP_NUM_THREADS} says;
  *     several replicas on the CPU divide these. A GPU ignores it

@@ -1,9 +1,13 @@
 package io.github.loomtorch.torch;
 
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.model.Gpt2Weights;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.TorchException;
+import io.github.loomtorch.torch.cpu.CpuGpt2;
+import io.github.loomtorch.torch.cpu.CpuKernels;
 import io.github.loomtorch.torch.cuda.CudaGpt2;
 import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.natives.CpuThreads;
@@ -78,6 +82,9 @@ public final class Gpt2Loader {
     }
 
     private static Gpt2 create(Gpt2Module model, ModelOptions options) throws IOException {
+        if (model.weights().isPresent() && hasCpuKernels(options)) {
+            return createOnCpu(model.weights().get(), options);
+        }
         Gpt2Config config = model.config();
         TorchScriptProgram program;
         long start = System.nanoTime();
@@ -89,19 +96,12 @@ public final class Gpt2Loader {
             throw Failures.explain("loading the model", e);
         }
         start = logPhase("reading the weights", start);
-        LOG.info(
-                "GPT-2 with {} layers of width {} on {} in {}, {} KV pages of {} tokens",
-                config.layerCount(),
-                config.hiddenSize(),
-                program.deviceName(),
-                program.dtype(),
-                program.cache().pageCount(),
-                program.cache().pageSize());
         try {
             Gpt2 gpt2 = program.device().is_cuda()
                     ? CudaGpt2.create(program, options)
                     : new TorchScriptGpt2(program, options);
             logPhase("preparing the steps", start);
+            logLoaded(gpt2, config);
             return gpt2;
         } catch (RuntimeException e) {
             program.close();
@@ -110,6 +110,40 @@ public final class Gpt2Loader {
             program.close();
             throw e;
         }
+    }
+
+    /** Whether a model with these options runs on the CPU by the C library. Loads libtorch only to look for a GPU. */
+    private static boolean hasCpuKernels(ModelOptions options) {
+        boolean onCpu = options.device().equals("cpu") || options.device().equals("auto") && !hasGpu();
+        return onCpu && options.dtype() != Dtype.FLOAT16 && CpuKernels.isAvailable();
+    }
+
+    private static boolean hasGpu() {
+        if (!Libtorch.hasGpuBuild()) {
+            return false;
+        }
+        Libtorch.load();
+        return Libtorch.cudaDeviceCount() > 0;
+    }
+
+    private static Gpt2 createOnCpu(Gpt2Weights weights, ModelOptions options) throws IOException {
+        long start = System.nanoTime();
+        Gpt2 gpt2 = CpuGpt2.load(weights, options);
+        logPhase("reading the weights", start);
+        logLoaded(gpt2, weights.config());
+        return gpt2;
+    }
+
+    private static void logLoaded(Gpt2 gpt2, Gpt2Config config) {
+        LOG.info(
+                "GPT-2 with {} layers of width {} on {} ({}) in {}, {} KV pages of {} tokens",
+                config.layerCount(),
+                config.hiddenSize(),
+                gpt2.device(),
+                gpt2.hardware(),
+                gpt2.dtype(),
+                gpt2.pageCount(),
+                gpt2.pageSize());
     }
 
     /** Says how long a phase took and how much memory the process then has; returns the present. */

@@ -1,11 +1,13 @@
 /**
- * GPT-2 on libtorch and CUDA. {@link io.github.loomtorch.torch.Gpt2Loader} is the way in; only this package and those
- * below it call native code. Imports go down:
+ * GPT-2 on CPUs and GPUs. {@link io.github.loomtorch.torch.Gpt2Loader} is the way in; only this package and those below
+ * it call native code. Imports go down:
  *
  * <ul>
  *   <li>{@code torch} loads a model and chooses its implementation;
  *   <li>{@code torch.cuda} runs it on a GPU: our kernels and CUDA graphs;
+ *   <li>{@code torch.cpu} runs it on a CPU by our C library, without libtorch;
  *   <li>{@code torch.program} runs it on any device, as a TorchScript program, and exports it;
+ *   <li>{@code torch.gpt2} has what these have in common;
  *   <li>{@code torch.natives} loads libtorch and frees native memory.
  * </ul>
  *

@@ -40,6 +40,7 @@ class DoctorTest {
     private List<String> gpusOfDriver = List.of();
 
     private Optional<String> loadFailure = Optional.empty();
+    private Optional<String> whyNoCpuKernels = Optional.empty();
     private boolean hasGpuBuild;
     private Optional<String> whyNoCuda = Optional.of("built for the CPU");
     private List<Gpu> gpus = List.of();
@@ -68,7 +69,16 @@ class DoctorTest {
     }
 
     private Natives natives() {
-        return new Natives(loadFailure, Optional.of(Dtype.BFLOAT16), hasGpuBuild, whyNoCuda, gpus, libraries, product);
+        return new Natives(
+                loadFailure,
+                Dtype.BFLOAT16,
+                whyNoCpuKernels.isEmpty() ? Optional.of("AVX2") : Optional.empty(),
+                whyNoCpuKernels,
+                hasGpuBuild,
+                whyNoCuda,
+                gpus,
+                libraries,
+                product);
     }
 
     private List<Check> nativeChecks() {
@@ -106,10 +116,24 @@ class DoctorTest {
                 new Check("processor", Status.OK, "AMD EPYC, 16 processors, avx2 avx512_bf16", ""),
                 find(Doctor.machine(machine()), "processor"));
         assertEquals("bfloat16", find(nativeChecks(), "cpu_dtype").value());
+        assertEquals("AVX2", find(nativeChecks(), "cpu_kernels").value());
         assertEquals(
                 "2.10.0, build for the CPU", find(nativeChecks(), "libtorch").value());
         assertEquals("none", find(nativeChecks(), "gpu").value());
         assertEquals("right", find(nativeChecks(), "matrix_product_cpu").value());
+    }
+
+    @Test
+    void saysWhyModelsOnTheCpuRunWithoutKernels() {
+        whyNoCpuKernels = Optional.of("there are no kernels for linux-arm64");
+        assertEquals(
+                new Check(
+                        "cpu_kernels",
+                        Status.NOTE,
+                        "none, so models on the CPU run as TorchScript programs, slower: there are no kernels for"
+                                + " linux-arm64",
+                        "see docs/compatibility.md#platforms"),
+                find(nativeChecks(), "cpu_kernels"));
     }
 
     @Test
@@ -272,16 +296,16 @@ class DoctorTest {
     @Test
     void countsTheRequestsThatFitOnTheCpu() {
         Gpt2Config gpt2 = Gpt2Config.shape("gpt2");
-        available = 2 * 124_439_808L + 10 * 36L * 1024 * 1024; // bfloat16: 36 KiB a token, 1,024 tokens
+        available = 2 * 124_439_808L + 5 * 72L * 1024 * 1024; // the cache is float32: 72 KiB a token, 1,024 tokens
         assertEquals(
                 new Check(
                         "capacity",
                         Status.OK,
-                        "gpt2 in bfloat16: weights 237 MiB, KV cache 36 MiB for each request of 1,024 tokens; about 10 fit"
+                        "gpt2 in bfloat16: weights 237 MiB, KV cache 72 MiB for each request of 1,024 tokens; about 5 fit"
                                 + " at once on the CPU",
                         ""),
                 Doctor.capacity("gpt2", gpt2, machine(), natives()));
-        available -= 10 * 36L * 1024 * 1024 + 1;
+        available -= 5 * 72L * 1024 * 1024 + 1;
         assertEquals(
                 Status.PROBLEM,
                 Doctor.capacity("gpt2", gpt2, machine(), natives()).status());

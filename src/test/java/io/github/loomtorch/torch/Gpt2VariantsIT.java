@@ -20,6 +20,7 @@ import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.NaiveGpt2;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.testing.SafetensorsWriter;
+import io.github.loomtorch.testing.TorchScriptModels;
 import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -36,7 +37,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Exported models of every configuration against {@link NaiveGpt2}, on small random weights. */
+/**
+ * Models of every configuration against {@link NaiveGpt2}, on small random weights: by the C library where it runs, and
+ * as TorchScript programs.
+ */
 class Gpt2VariantsIT {
     private static final JsonMapper JSON = JsonMapper.builder().build();
 
@@ -78,6 +82,9 @@ class Gpt2VariantsIT {
                         "{'vocab_size': 129, 'tie_word_embeddings': false}",
                         "{'n_embd': 15}",
                         "{'n_embd': 36}",
+                        "{'n_embd': 60}",
+                        "{'n_embd': 64, 'n_head': 1}",
+                        "{'n_embd': 160, 'n_head': 2, 'n_layer': 1}",
                         "{'n_head': 1}",
                         "{'n_head': 24}",
                         "{'n_layer': 1}")
@@ -150,21 +157,27 @@ class Gpt2VariantsIT {
         List<GenerationRequest> requests = Arrays.stream(PROMPT_LENGTHS)
                 .mapToObj(length -> request(length, model.config()))
                 .toList();
+        ModelOptions options = ModelOptions.builder()
+                .device("cpu")
+                .dtype(Dtype.FLOAT32)
+                .maxBatchSize(PROMPT_LENGTHS.length)
+                .build();
         NaiveGpt2 naive = new NaiveGpt2(path);
+        try (Gpt2 gpt2 = Gpt2Loader.load(model, options)) {
+            assertMatches(naive, gpt2, requests);
+        }
+        try (Gpt2 gpt2 = TorchScriptModels.load(model, options)) {
+            assertMatches(naive, gpt2, requests);
+        }
+    }
+
+    private static void assertMatches(NaiveGpt2 naive, Gpt2 gpt2, List<GenerationRequest> requests) throws IOException {
         EngineOptions whole = EngineOptions.defaults();
         EngineOptions chunked =
                 EngineOptions.builder().maxPrefillTokensPerStep(7).build();
-        try (Gpt2 gpt2 = Gpt2Loader.load(
-                model,
-                ModelOptions.builder()
-                        .device("cpu")
-                        .dtype(Dtype.FLOAT32)
-                        .maxBatchSize(PROMPT_LENGTHS.length)
-                        .build())) {
-            assertMatches(naive, "together", Generations.together(gpt2, whole, requests));
-            assertMatches(naive, "in chunks", Generations.together(gpt2, chunked, requests));
-            assertMatches(naive, "alone", Generations.alone(gpt2, whole, requests.subList(4, 6)));
-        }
+        assertMatches(naive, "together", Generations.together(gpt2, whole, requests));
+        assertMatches(naive, "in chunks", Generations.together(gpt2, chunked, requests));
+        assertMatches(naive, "alone", Generations.alone(gpt2, whole, requests.subList(4, 6)));
     }
 
     private static GenerationRequest request(int promptLength, Gpt2Config config) {

@@ -1,6 +1,7 @@
 package io.github.loomtorch.torch;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -16,9 +17,12 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TorchException;
 import io.github.loomtorch.testing.Generations;
+import io.github.loomtorch.torch.cpu.CpuGpt2;
+import io.github.loomtorch.torch.cpu.CpuKernels;
 import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.natives.TensorScope;
 import io.github.loomtorch.torch.program.Gpt2Module;
+import io.github.loomtorch.torch.program.TorchScriptGpt2;
 import io.github.loomtorch.torch.program.TorchScriptProgram;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -44,14 +48,33 @@ class Int8CpuIT {
             .int8Weights(true)
             .build();
 
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void changeThePerplexityByLessThanHalfAPercent(boolean kernels) throws IOException {
+        System.setProperty(CpuKernels.PROPERTY, String.valueOf(kernels));
+        try {
+            double exact = perplexity(
+                    INT8.toBuilder().int8Weights(false).dtype(Dtype.FLOAT32).build());
+            double quantized = perplexity(INT8);
+            System.out.printf("perplexity in float32: %.3f, with int8 weights: %.3f%n", exact, quantized);
+            assertNotEquals(exact, quantized);
+            assertEquals(1, quantized / exact, 0.005);
+        } finally {
+            System.clearProperty(CpuKernels.PROPERTY);
+        }
+    }
+
     @Test
-    void changeThePerplexityByLessThanHalfAPercent() throws IOException {
-        double exact = perplexity(
-                INT8.toBuilder().int8Weights(false).dtype(Dtype.FLOAT32).build());
-        double quantized = perplexity(INT8);
-        System.out.printf("perplexity in float32: %.3f, with int8 weights: %.3f%n", exact, quantized);
-        assertNotEquals(exact, quantized);
-        assertEquals(1, quantized / exact, 0.005);
+    void runByTheKernelsUnlessAPropertySaysOtherwise() throws IOException {
+        try (Gpt2 model = Gpt2Loader.load(ModelDirectory.open(TALES), INT8)) {
+            assertInstanceOf(CpuGpt2.class, model);
+        }
+        System.setProperty(CpuKernels.PROPERTY, "false");
+        try (Gpt2 model = Gpt2Loader.load(ModelDirectory.open(TALES), INT8)) {
+            assertInstanceOf(TorchScriptGpt2.class, model);
+        } finally {
+            System.clearProperty(CpuKernels.PROPERTY);
+        }
     }
 
     private static double perplexity(ModelOptions options) throws IOException {

@@ -18,9 +18,11 @@ import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.TokenLogprobs;
 import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.Generations;
+import io.github.loomtorch.testing.TorchScriptModels;
 import io.github.loomtorch.tokenizer.BpeTokenizer;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.cpu.CpuLogits;
 import io.github.loomtorch.torch.gpt2.Gpt2;
 import io.github.loomtorch.torch.natives.TensorScope;
 import java.io.IOException;
@@ -37,6 +39,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The embedded model against what Hugging Face transformers computes for it; {@code golden/README.md} says how that was
@@ -59,6 +62,7 @@ class GoldenIT {
     private static final List<Case> CASES = new ArrayList<>();
     private static Tokenizer tokenizer;
     private static Outputs float32;
+    private static Outputs torchScriptFloat32;
 
     @BeforeAll
     static void runInFloat32() throws IOException {
@@ -77,19 +81,21 @@ class GoldenIT {
                     json.convertValue(node.get("greedy_ids"), int[].class),
                     node.get("greedy_text").textValue()));
         }
-        float32 = run(Dtype.FLOAT32, CASES.get(0).greedyIds.length);
+        float32 = run(Dtype.FLOAT32, /* torchScript= */ false, CASES.get(0).greedyIds.length);
+        torchScriptFloat32 = run(Dtype.FLOAT32, /* torchScript= */ true, CASES.get(0).greedyIds.length);
     }
 
     /** What the model computes in one format: for each case the logits after the prompt and the greedy continuation. */
     private record Outputs(List<float[]> logits, List<Completion> greedy) {}
 
-    private static Outputs run(Dtype dtype, int newTokens) throws IOException {
+    private static Outputs run(Dtype dtype, boolean torchScript, int newTokens) throws IOException {
         ModelOptions options = ModelOptions.builder()
                 .device("cpu")
                 .dtype(dtype)
                 .maxBatchSize(CASES.size())
                 .build();
-        try (Gpt2 gpt2 = Gpt2Loader.load(ModelDirectory.open(Path.of("models/tales")), options)) {
+        ModelDirectory tales = ModelDirectory.open(Path.of("models/tales"));
+        try (Gpt2 gpt2 = torchScript ? TorchScriptModels.load(tales, options) : Gpt2Loader.load(tales, options)) {
             return new Outputs(
                     CASES.stream().map(each -> logits(gpt2, each.promptIds)).toList(), greedy(gpt2, newTokens));
         }
@@ -100,24 +106,30 @@ class GoldenIT {
         assertAll(CASES.stream().map(each -> () -> assertArrayEquals(each.promptIds, tokenizer.encode(each.prompt))));
     }
 
-    @Test
-    void float32GivesTheSameLogits() {
+    private static Outputs float32(boolean torchScript) {
+        return torchScript ? torchScriptFloat32 : float32;
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void float32GivesTheSameLogits(boolean torchScript) {
         List<Executable> checks = new ArrayList<>();
         for (int i = 0; i < CASES.size(); i++) {
             Case expected = CASES.get(i);
-            float[] logits = float32.logits.get(i);
+            float[] logits = float32(torchScript).logits.get(i);
             checks.add(() -> assertArrayEquals(expected.top5Ids, top5(logits), expected.prompt));
             checks.add(() -> assertLogits(expected, logits, TOLERANCE));
         }
         assertAll(checks);
     }
 
-    @Test
-    void float32GivesTheSameGreedyTokens() {
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void float32GivesTheSameGreedyTokens(boolean torchScript) {
         List<Executable> checks = new ArrayList<>();
         for (int i = 0; i < CASES.size(); i++) {
             Case expected = CASES.get(i);
-            int[] actual = float32.greedy.get(i).outputTokenIds();
+            int[] actual = float32(torchScript).greedy.get(i).outputTokenIds();
             checks.add(() -> assertArrayEquals(expected.greedyIds, actual, expected.prompt));
             checks.add(() -> assertEquals(expected.greedyText, tokenizer.decode(actual)));
         }
@@ -130,9 +142,10 @@ class GoldenIT {
      * other's first five there, as in vLLM's tests.
      */
     @ParameterizedTest
-    @CsvSource({"FLOAT16, 0.03", "BFLOAT16, 0.25"})
-    void roundedFormatsGiveTheSameGreedyTokensButForNearTies(Dtype dtype, double tolerance) throws IOException {
-        Outputs outputs = run(dtype, 24);
+    @CsvSource({"FLOAT16, true, 0.03", "BFLOAT16, true, 0.25", "BFLOAT16, false, 0.25"})
+    void roundedFormatsGiveTheSameGreedyTokensButForNearTies(Dtype dtype, boolean torchScript, double tolerance)
+            throws IOException {
+        Outputs outputs = run(dtype, torchScript, 24);
         List<Executable> checks = new ArrayList<>();
         for (int i = 0; i < CASES.size(); i++) {
             Case expected = CASES.get(i);
@@ -180,11 +193,10 @@ class GoldenIT {
         ForwardingLm recording = new ForwardingLm(gpt2) {
             @Override
             public void launch(List<Chunk> chunks) {
-                TorchScriptProgram program = ((TorchScriptGpt2) gpt2).program;
-                try (TensorScope scope = new TensorScope()) {
-                    Tensor logits =
-                            Gpt2.decodes(chunks) == 1 ? program.decode(chunks) : program.head(program.prefill(chunks));
-                    logits.to(ScalarType.Float).data_ptr_float().get(row);
+                if (gpt2 instanceof TorchScriptGpt2 torchScript) {
+                    logits(torchScript.program, chunks, row);
+                } else {
+                    System.arraycopy(CpuLogits.of(gpt2, chunks)[0], 0, row, 0, row.length);
                 }
                 super.launch(chunks);
             }
@@ -192,6 +204,13 @@ class GoldenIT {
         EngineOptions uncached = EngineOptions.builder().prefixCaching(false).build();
         Generations.alone(recording, uncached, List.of(new GenerationRequest(prompt, SamplingParams.greedy(1))));
         return row;
+    }
+
+    private static void logits(TorchScriptProgram program, List<Chunk> chunks, float[] row) {
+        try (TensorScope scope = new TensorScope()) {
+            Tensor logits = Gpt2.decodes(chunks) == 1 ? program.decode(chunks) : program.head(program.prefill(chunks));
+            logits.to(ScalarType.Float).data_ptr_float().get(row);
+        }
     }
 
     private static int[] top5(float[] logits) {

@@ -1,0 +1,250 @@
+package io.github.loomtorch.torch.cpu;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.WantedPosition;
+import io.github.loomtorch.model.Activation;
+import io.github.loomtorch.model.DType;
+import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.options.Dtype;
+import io.github.loomtorch.options.EngineOptions;
+import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.GenerationRequest;
+import io.github.loomtorch.request.PromptScoring;
+import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.testing.ForwardingLm;
+import io.github.loomtorch.testing.Generations;
+import io.github.loomtorch.testing.RandomCheckpoint;
+import io.github.loomtorch.torch.Gpt2Loader;
+import io.github.loomtorch.torch.gpt2.Gpt2;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/**
+ * The C library on small random models. {@code Gpt2VariantsIT} and {@code GoldenIT} say whether its results are right.
+ */
+@Timeout(value = 5, unit = TimeUnit.MINUTES)
+class CpuGpt2IT {
+    private static final int BATCH_SIZE = 16;
+
+    @TempDir
+    private Path directory;
+
+    /** Notes the logits after each sequence of tokens; if they were noted before, the bits must be the same. */
+    private static final class Recording extends ForwardingLm {
+        private final Gpt2 gpt2;
+        private final Map<List<Integer>, float[]> logits = new HashMap<>();
+        private int compared;
+
+        Recording(Gpt2 gpt2) {
+            super(gpt2);
+            this.gpt2 = gpt2;
+        }
+
+        @Override
+        public void launch(List<Chunk> chunks) {
+            float[][] rows = CpuLogits.of(gpt2, chunks);
+            int next = 0;
+            for (Chunk chunk : chunks) {
+                for (WantedPosition wanted : chunk.wantedPositions()) {
+                    int[] tokens = chunk.sequence().tokens();
+                    List<Integer> key = Arrays.stream(tokens, 0, wanted.position() + 1)
+                            .boxed()
+                            .toList();
+                    float[] row = rows[next++];
+                    float[] before = logits.putIfAbsent(key, row);
+                    if (before != null) {
+                        compared++;
+                        for (int id = 0; id < row.length; id++) {
+                            assertEquals(
+                                    Float.floatToRawIntBits(before[id]),
+                                    Float.floatToRawIntBits(row[id]),
+                                    "logit " + id + " after " + key.size() + " tokens, in a step of " + chunks.size()
+                                            + " sequences and a chunk of " + chunk.count() + " tokens");
+                        }
+                    }
+                }
+            }
+            assertEquals(next, rows.length);
+            super.launch(chunks);
+        }
+    }
+
+    /** The last two are the sizes of a bfloat16 model with odd sizes, and of heads as wide as those of GPT-2. */
+    @ParameterizedTest
+    @CsvSource({
+        // hidden size, heads, inner size, vocabulary, tied, page size, threads
+        "24, 3, 96, 67, true, 16, 1",
+        "60, 3, 100, 129, false, 8, 3",
+        "64, 1, 256, 64, true, 256, 2",
+        "160, 2, 7, 1000, true, 32, 2",
+        "256, 4, 1024, 2003, false, 16, 4",
+    })
+    void theBitsOfARowDependOnItsTokensOnly(
+            int hiddenSize, int heads, int innerSize, int vocabSize, boolean tied, int pageSize, int threads)
+            throws IOException {
+        Gpt2Config config = new Gpt2Config(
+                vocabSize,
+                120,
+                hiddenSize,
+                2,
+                heads,
+                innerSize,
+                Activation.GELU_TANH,
+                1e-5,
+                true,
+                false,
+                tied,
+                List.of());
+        RandomCheckpoint.write(directory, config, DType.F32, 1, 0.3f);
+        ModelOptions float32 = ModelOptions.builder()
+                .device("cpu")
+                .dtype(Dtype.FLOAT32)
+                .maxBatchSize(BATCH_SIZE)
+                .pageSize(pageSize)
+                .threads(threads)
+                .build();
+        for (ModelOptions options : List.of(
+                float32,
+                float32.toBuilder().dtype(Dtype.BFLOAT16).build(),
+                float32.toBuilder().int8Weights(true).build())) {
+            try (Gpt2 gpt2 = load(options)) {
+                assertSameBits(gpt2);
+            }
+        }
+    }
+
+    /** Sampled alone and in a batch; as a prompt, in one chunk and in several, alone and beside others. */
+    private static void assertSameBits(Gpt2 gpt2) {
+        Recording lm = new Recording(gpt2);
+        Random random = new Random(2);
+        List<GenerationRequest> requests = IntStream.range(0, BATCH_SIZE)
+                .map(i -> 1 + 5 * i)
+                .mapToObj(length -> new GenerationRequest(
+                        random.ints(length, 0, gpt2.vocabSize()).toArray(), SamplingParams.greedy(12)))
+                .toList();
+        List<Completion> completions = Generations.alone(lm, options(4096), requests);
+        int sampled = BATCH_SIZE * 12;
+        assertCompared(lm, 0);
+        Generations.together(lm, options(4096), requests);
+        assertCompared(lm, sampled);
+        Generations.together(lm, options(7), requests);
+        assertCompared(lm, sampled);
+        SamplingParams scoring = SamplingParams.builder()
+                .maxNewTokens(0)
+                .promptScoring(PromptScoring.from(1))
+                .build();
+        List<GenerationRequest> texts = completions.stream()
+                .map(each -> new GenerationRequest(
+                        IntStream.concat(Arrays.stream(each.promptTokenIds()), Arrays.stream(each.outputTokenIds()))
+                                .toArray(),
+                        scoring))
+                .toList();
+        int tokens = texts.stream()
+                .mapToInt(each -> each.promptTokenIds().length - 1)
+                .sum();
+        Generations.alone(lm, options(4096), texts);
+        assertCompared(lm, sampled);
+        Generations.together(lm, options(4096), texts);
+        assertCompared(lm, tokens);
+        Generations.together(lm, options(13), texts);
+        assertCompared(lm, tokens);
+    }
+
+    private static EngineOptions options(int maxPrefillTokens) {
+        return EngineOptions.builder()
+                .prefixCaching(false)
+                .maxPrefillTokensPerStep(maxPrefillTokens)
+                .maxPrefillTokensBesideDecode(maxPrefillTokens)
+                .build();
+    }
+
+    private static void assertCompared(Recording lm, int atLeast) {
+        assertTrue(lm.compared >= atLeast, lm.compared + " of " + atLeast);
+        lm.compared = 0;
+    }
+
+    /** Each weight is a bfloat16 already, so only the order of sums differs; 8 bits are compared loosely. */
+    @ParameterizedTest
+    @CsvSource({"BFLOAT16, false, 1e-4", "FLOAT32, true, 0.1"})
+    void otherWeightsGiveNearlyTheSameLogits(Dtype dtype, boolean int8, double tolerance) throws IOException {
+        RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), DType.BF16, 3, 0.3f);
+        ModelOptions exact = ModelOptions.builder()
+                .device("cpu")
+                .dtype(Dtype.FLOAT32)
+                .maxBatchSize(1)
+                .build();
+        double[] expected = logprobs(exact);
+        double[] actual =
+                logprobs(exact.toBuilder().dtype(dtype).int8Weights(int8).build());
+        assertArrayEquals(expected, actual, tolerance);
+        assertEquals(int8, !Arrays.equals(expected, actual));
+    }
+
+    /** Of the tokens of a text. */
+    private double[] logprobs(ModelOptions options) throws IOException {
+        SamplingParams scoring = SamplingParams.builder()
+                .maxNewTokens(0)
+                .promptScoring(PromptScoring.from(1))
+                .build();
+        int[] text = new Random(5).ints(30, 0, 50).toArray();
+        try (Gpt2 gpt2 = load(options)) {
+            return Generations.alone(gpt2, EngineOptions.defaults(), List.of(new GenerationRequest(text, scoring)))
+                    .getFirst()
+                    .promptScores()
+                    .stream()
+                    .mapToDouble(score -> score.logprobs().logprob())
+                    .toArray();
+        }
+    }
+
+    @Test
+    void aClosedModelComputesNothing() throws IOException {
+        RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), DType.F32, 1);
+        Gpt2 gpt2 =
+                load(ModelOptions.builder().device("cpu").dtype(Dtype.FLOAT32).build());
+        gpt2.close();
+        gpt2.close();
+        gpt2.launch(List.of());
+        String message = assertThrows(IllegalStateException.class, gpt2::await).getMessage();
+        assertEquals("model is closed", message);
+    }
+
+    @Test
+    void itIsNotDeterministicInTheSenseThatCostsTime() throws IOException {
+        RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), DType.F32, 1);
+        ModelOptions options = ModelOptions.builder()
+                .device("cpu")
+                .dtype(Dtype.FLOAT32)
+                .deterministic(true)
+                .build();
+        try (Gpt2 gpt2 = load(options)) {
+            assertFalse(gpt2.deterministic());
+            assertTrue(gpt2.maxDecodeRows() > BATCH_SIZE);
+        }
+    }
+
+    private Gpt2 load(ModelOptions options) throws IOException {
+        return assertInstanceOf(CpuGpt2.class, Gpt2Loader.load(ModelDirectory.open(directory), options));
+    }
+}
