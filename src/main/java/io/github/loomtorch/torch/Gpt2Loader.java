@@ -136,14 +136,14 @@ public final class Gpt2Loader {
 
     private static void logLoaded(Gpt2 gpt2, Gpt2Config config) {
         LOG.info(
-                "GPT-2 with {} layers of width {} on {} ({}) in {}, {} KV pages of {} tokens",
+                "GPT-2 with {} layers of width {} on {} in {}, {} KV pages of {} tokens ({})",
                 config.layerCount(),
                 config.hiddenSize(),
                 gpt2.device(),
-                gpt2.hardware(),
                 gpt2.dtype(),
                 gpt2.pageCount(),
-                gpt2.pageSize());
+                gpt2.pageSize(),
+                gpt2.hardware());
     }
 
     /** Says how long a phase took and how much memory the process then has; returns the present. */
