@@ -14,7 +14,9 @@ import java.net.Socket;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.Callable;
@@ -38,6 +40,8 @@ import java.util.stream.IntStream;
 final class StreamLoad {
     private static final int PROMPT_TOKENS = 32;
     private static final int VOCAB_SIZE = 50_257;
+    private static final int WARM_UP_PAIRS = 5;
+    private static final String[] NAMES = {"in process", "over HTTP"};
     private static final Pattern TOKEN_IDS = Pattern.compile("\"token_ids\":\\[([\\d,]*)\\]");
 
     private StreamLoad() {}
@@ -123,21 +127,25 @@ final class StreamLoad {
     private static void compare(TextGenerator generator, Stream stream, int streams, int tokens, int runs)
             throws Exception {
         ServerMetrics metrics = new ServerMetrics(MetricNames.LOOMTORCH, "g", 16);
-        double inProcess = 0;
-        double overHttp = 0;
+        List<Double> ratios = new ArrayList<>();
         try (HttpServer server =
                 HttpServer.start(ServerOptions.builder().port(0).build(), "", metrics)) {
             server.serve(
                     new ServedModel("g", generator.scheduler(), generator.tokenizer(), 1024, VOCAB_SIZE, "", false));
-            for (int run = 0; run <= runs; run++) { // the first warms up
-                double first = run("in process", 2 * run, streams, tokens, stream);
-                double second =
-                        run("over HTTP", 2 * run + 1, streams, tokens, prompt -> read(server.uri(), prompt, tokens));
-                inProcess += run == 0 ? 0 : first;
-                overHttp += run == 0 ? 0 : second;
+            Stream http = prompt -> read(server.uri(), prompt, tokens);
+            for (int run = 0; run < runs + WARM_UP_PAIRS; run++) {
+                boolean httpFirst = run % 2 == 1; // so that a machine that slows down does not favour one of them
+                double first = run(NAMES[httpFirst ? 1 : 0], 2 * run, streams, tokens, httpFirst ? http : stream);
+                double second = run(NAMES[httpFirst ? 0 : 1], 2 * run + 1, streams, tokens, httpFirst ? stream : http);
+                if (run >= WARM_UP_PAIRS) {
+                    ratios.add(httpFirst ? second / first : first / second);
+                }
             }
         }
-        System.out.printf("over HTTP: %.1f%% of in process%n", 100 * inProcess / overHttp);
+        Collections.sort(ratios);
+        System.out.printf(
+                "over HTTP: median %.1f%% of in process, middle half %.1f to %.1f%%%n",
+                100 * ratios.get(runs / 2), 100 * ratios.get(runs / 4), 100 * ratios.get(runs * 3 / 4));
     }
 
     private static void http(URI server, int streams, int tokens, int runs) throws Exception {
