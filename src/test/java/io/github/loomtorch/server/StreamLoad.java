@@ -1,13 +1,21 @@
 package io.github.loomtorch.server;
 
 import io.github.loomtorch.TextGenerator;
+import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.DType;
 import io.github.loomtorch.model.Gpt2Config;
+import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
+import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.Scheduler;
+import io.github.loomtorch.scheduler.ContinuousScheduler;
+import io.github.loomtorch.testing.FakeCausalLm;
+import io.github.loomtorch.testing.FakeTokenizer;
 import io.github.loomtorch.testing.RandomCheckpoint;
+import io.github.loomtorch.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.net.Socket;
@@ -23,6 +31,7 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 
@@ -32,7 +41,7 @@ import java.util.stream.IntStream;
  *
  * <pre>
  * checkpoint DIR                             writes GPT-2 small's shape with random weights
- * compare DIR DEVICE STREAMS TOKENS RUNS     in turn: streams read in this process, and over HTTP from this process
+ * compare DIR DEVICE STREAMS TOKENS RUNS     in pairs: streams read in this process, and over HTTP from this process
  * in-process DIR DEVICE STREAMS TOKENS RUNS  streams read by a thread each
  * http URL STREAMS TOKENS RUNS               the same from {@code loomtorch serve}
  * </pre>
@@ -40,7 +49,8 @@ import java.util.stream.IntStream;
 final class StreamLoad {
     private static final int PROMPT_TOKENS = 32;
     private static final int VOCAB_SIZE = 50_257;
-    private static final int WARM_UP_PAIRS = 5;
+    private static final long WARM_UP_NANOS = TimeUnit.SECONDS.toNanos(20);
+    private static final int WARM_UP_PAIRS = 2;
     private static final String[] NAMES = {"in process", "over HTTP"};
     private static final Pattern TOKEN_IDS = Pattern.compile("\"token_ids\":\\[([\\d,]*)\\]");
 
@@ -93,27 +103,16 @@ final class StreamLoad {
 
     private static void inProcess(Path model, String device, int streams, int tokens, int runs, boolean compare)
             throws Exception {
-        SamplingParams sampling = SamplingParams.builder()
-                .maxNewTokens(tokens)
-                .ignoreEos(true)
-                .seed(1)
-                .build();
+        if (compare) {
+            warmUp(streams);
+        }
         try (TextGenerator generator = TextGenerator.builder(model)
                 .model(ModelOptions.builder()
                         .device(device)
                         .maxBatchSize(streams)
                         .build())
                 .build()) {
-            Stream stream = prompt -> {
-                int count = 0;
-                for (var unused : generator
-                        .scheduler()
-                        .submit(new GenerationRequest(prompt, sampling))
-                        .tokens()) {
-                    count++;
-                }
-                return new Counts(count, count);
-            };
+            Stream stream = prompt -> read(generator.scheduler(), prompt, tokens);
             if (compare) {
                 compare(generator, stream, streams, tokens, runs);
             } else {
@@ -124,14 +123,36 @@ final class StreamLoad {
         }
     }
 
+    /** Has the JVM compile both ways of reading, with a model that computes nothing. */
+    private static void warmUp(int streams) throws Exception {
+        int tokens = 500;
+        long end = System.nanoTime() + WARM_UP_NANOS;
+        try (ContinuousScheduler scheduler = new ContinuousScheduler(
+                        () -> new Engine(
+                                new FakeCausalLm(streams, 16, 64 * streams, 1024),
+                                new FakeTokenizer(),
+                                EngineOptions.defaults()),
+                        QueueOptions.defaults());
+                HttpServer server = serve(scheduler, new FakeTokenizer(), FakeCausalLm.VOCAB_SIZE)) {
+            int[] prompt = {1, 2, 3};
+            while (System.nanoTime() < end) {
+                readAll(streams, i -> read(scheduler, prompt, tokens));
+                readAll(streams, i -> read(server.uri(), prompt, tokens));
+            }
+        }
+    }
+
+    private static HttpServer serve(Scheduler scheduler, Tokenizer tokenizer, int vocabSize) throws IOException {
+        HttpServer server = HttpServer.start(
+                ServerOptions.builder().port(0).build(), "", new ServerMetrics(MetricNames.LOOMTORCH, "g", 16));
+        server.serve(new ServedModel("g", scheduler, tokenizer, 1024, vocabSize, "", false));
+        return server;
+    }
+
     private static void compare(TextGenerator generator, Stream stream, int streams, int tokens, int runs)
             throws Exception {
-        ServerMetrics metrics = new ServerMetrics(MetricNames.LOOMTORCH, "g", 16);
         List<Double> ratios = new ArrayList<>();
-        try (HttpServer server =
-                HttpServer.start(ServerOptions.builder().port(0).build(), "", metrics)) {
-            server.serve(
-                    new ServedModel("g", generator.scheduler(), generator.tokenizer(), 1024, VOCAB_SIZE, "", false));
+        try (HttpServer server = serve(generator.scheduler(), generator.tokenizer(), VOCAB_SIZE)) {
             Stream http = prompt -> read(server.uri(), prompt, tokens);
             for (int run = 0; run < runs + WARM_UP_PAIRS; run++) {
                 boolean httpFirst = run % 2 == 1; // so that a machine that slows down does not favour one of them
@@ -152,6 +173,20 @@ final class StreamLoad {
         for (int run = 0; run <= runs; run++) { // the first warms up
             run("over HTTP", run, streams, tokens, prompt -> read(server, prompt, tokens));
         }
+    }
+
+    private static Counts read(Scheduler scheduler, int[] prompt, int tokens) {
+        SamplingParams sampling = SamplingParams.builder()
+                .maxNewTokens(tokens)
+                .ignoreEos(true)
+                .seed(1)
+                .build();
+        int count = 0;
+        for (var unused :
+                scheduler.submit(new GenerationRequest(prompt, sampling)).tokens()) {
+            count++;
+        }
+        return new Counts(count, count);
     }
 
     /** Reads a stream from a plain socket, as cheaply as Java can, and looks at what came only when it has ended. */
@@ -177,26 +212,42 @@ final class StreamLoad {
 
     /** Reads some streams at once and prints how fast; returns the seconds that it took. */
     private static double run(String how, int run, int streams, int tokens, Stream stream) throws Exception {
+        long cpu = cpuNanos();
+        long start = System.nanoTime();
+        Counts counts = readAll(streams, i -> stream.read(prompt(run * streams + i)));
+        double seconds = (System.nanoTime() - start) / 1e9;
+        int read = counts.tokens();
+        if (read != streams * tokens) {
+            throw new IllegalStateException("expected " + streams * tokens + " tokens, got " + read);
+        }
+        System.out.printf(
+                "%s: %d streams of %d tokens: %.1f tokens/s, %.2f tokens an event, %.0f%% of a core%n",
+                how,
+                streams,
+                tokens,
+                read / seconds,
+                (double) read / counts.events(),
+                (cpuNanos() - cpu) / seconds / 1e7);
+        return seconds;
+    }
+
+    /** Reads one of some streams. */
+    private interface Reader {
+        Counts read(int stream) throws Exception;
+    }
+
+    private static Counts readAll(int streams, Reader reader) throws Exception {
         try (ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor()) {
-            long cpu = cpuNanos();
-            long start = System.nanoTime();
-            List<Callable<Counts>> tasks = IntStream.range(run * streams, (run + 1) * streams)
-                    .mapToObj(i -> (Callable<Counts>) () -> stream.read(prompt(i)))
+            List<Callable<Counts>> tasks = IntStream.range(0, streams)
+                    .mapToObj(i -> (Callable<Counts>) () -> reader.read(i))
                     .toList();
             int events = 0;
-            int read = 0;
+            int tokens = 0;
             for (Future<Counts> one : threads.invokeAll(tasks)) {
                 events += one.get().events();
-                read += one.get().tokens();
+                tokens += one.get().tokens();
             }
-            double seconds = (System.nanoTime() - start) / 1e9;
-            if (read != streams * tokens) {
-                throw new IllegalStateException("expected " + streams * tokens + " tokens, got " + read);
-            }
-            System.out.printf(
-                    "%s: %d streams of %d tokens: %.1f tokens/s, %.2f tokens an event, %.0f%% of a core%n",
-                    how, streams, tokens, read / seconds, (double) read / events, (cpuNanos() - cpu) / seconds / 1e7);
-            return seconds;
+            return new Counts(events, tokens);
         }
     }
 
