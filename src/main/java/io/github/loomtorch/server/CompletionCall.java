@@ -14,8 +14,9 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.Flow;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
+import org.eclipse.jetty.http.HttpHeader;
+import org.eclipse.jetty.http.HttpHeaderValue;
 import org.eclipse.jetty.io.EofException;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -28,6 +29,9 @@ import org.slf4j.LoggerFactory;
  */
 final class CompletionCall {
     private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
+
+    /** Wakes the thread of the request when the client has left. */
+    private static final News LEFT = new News(-1, null, null, null);
 
     private final Exchange exchange;
     private final ServedModel model;
@@ -73,13 +77,15 @@ final class CompletionCall {
                 choices.add(Choice.of(choices.size(), prompt, request.answer(), model.tokenizer()));
             }
         }
-        ClientWatch client = new ClientWatch(exchange);
-        try {
+        try (ClientWatch client = new ClientWatch(exchange.request(), () -> news.add(LEFT))) {
             submit();
             if (request.answer().stream()) {
                 stream(client);
             } else {
                 awaitAll(client);
+                if (client.stop()) {
+                    exchange.response().getHeaders().put(HttpHeader.CONNECTION, HttpHeaderValue.CLOSE.asString());
+                }
                 exchange.sendJson(JsonAnswers.write(this::writeAnswer));
             }
         } catch (IOException | RuntimeException e) {
@@ -173,9 +179,12 @@ final class CompletionCall {
     }
 
     private void awaitAll(ClientWatch client) throws IOException {
-        for (int left = generations.size(); left > 0; left--) {
-            News end = next(client);
-            choices.get(end.choice).endWithAll(completed(end));
+        int left = generations.size();
+        while (left > 0) {
+            for (News end : next(client)) {
+                choices.get(end.choice).endWithAll(completed(end));
+                left--;
+            }
         }
     }
 
@@ -186,10 +195,8 @@ final class CompletionCall {
             if (left == 0) {
                 choices.forEach(choice -> events.add(json -> writeEvent(json, choice, true)));
             }
-            List<News> batch = new ArrayList<>();
             while (left > 0) {
-                batch.add(next(client));
-                news.drainTo(batch); // what came while the last event was written goes out together
+                List<News> batch = next(client); // what came while the last event was written goes out together
                 for (News item : batch) {
                     Choice choice = choices.get(item.choice);
                     if (item.token != null) {
@@ -212,7 +219,6 @@ final class CompletionCall {
                                 events.add(json -> writeEvent(json, choice, isLast));
                             }
                         });
-                batch.clear();
                 events.send();
             }
             if (request.answer().usageAtEnd()) {
@@ -222,25 +228,23 @@ final class CompletionCall {
             generations.forEach(Generation::cancel);
             events.add(json -> JsonAnswers.error(json, e));
         }
-        events.end(client.mustClose());
+        events.end(client.stop());
     }
 
-    /** Waits for the next news. */
-    private News next(ClientWatch client) throws IOException {
+    /** Waits for news and takes what there is; at least one. */
+    private List<News> next(ClientWatch client) throws IOException {
+        List<News> batch = new ArrayList<>();
         try {
-            while (true) {
-                News item = news.poll(client.nanosToNextLook(), TimeUnit.NANOSECONDS);
-                if (client.hasLeft()) {
-                    throw new EofException("the client has left");
-                }
-                if (item != null) {
-                    return item;
-                }
-            }
+            batch.add(news.take());
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw ApiException.unavailable("the server is shutting down");
         }
+        news.drainTo(batch);
+        if (client.hasLeft()) {
+            throw new EofException("the client has left");
+        }
+        return batch;
     }
 
     private Completion completed(News item) {

@@ -50,7 +50,7 @@ final class StreamLoad {
     private static final int PROMPT_TOKENS = 32;
     private static final int VOCAB_SIZE = 50_257;
     private static final long WARM_UP_NANOS = TimeUnit.SECONDS.toNanos(20);
-    private static final int WARM_UP_PAIRS = 2;
+    private static final int WARM_UP_PAIRS = 6;
     private static final String[] NAMES = {"in process", "over HTTP"};
     private static final Pattern TOKEN_IDS = Pattern.compile("\"token_ids\":\\[([\\d,]*)\\]");
 
