@@ -51,6 +51,8 @@ public final class HttpServer implements AutoCloseable {
         connector.setHost(options.host());
         connector.setPort(options.port());
         connector.setIdleTimeout(options.idleTimeout().toMillis());
+        connector.setAcceptQueueSize(
+                options.maxConnections()); // by default 50: more at once would wait a second or fail
         server.addConnector(connector);
         server.addBean(new NetworkConnectionLimit(options.maxConnections(), server));
         server.setErrorHandler(new JettyErrors());
