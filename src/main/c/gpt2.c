@@ -487,14 +487,14 @@ static void destroy(struct model* m) {
     free(m);
 }
 
-static struct model* create(const int32_t* sizes, float epsilon, const float* score_scales, int instruction_set) {
+static struct model* create(const int32_t* sizes, float epsilon, const float* score_scales) {
     struct model* m = zeros(sizeof *m);
     if (!m)
         return NULL;
     m->vocab = sizes[0], m->context = sizes[1], m->hidden = sizes[2], m->layers = sizes[3], m->heads = sizes[4];
     m->inner = sizes[5], m->page_size = sizes[6], m->pages = sizes[7], m->tied = sizes[8], m->kind = sizes[9];
     m->activation = sizes[10], m->threads = sizes[11];
-    m->kernels = instruction_set == 2 ? &kernels_avx512 : &kernels_avx2;
+    m->kernels = sizes[12] == 2 ? &kernels_avx512 : &kernels_avx2;
     m->epsilon = epsilon;
     m->layer = calloc(m->layers, sizeof *m->layer);
     m->others = calloc(m->threads, sizeof *m->others);
@@ -736,12 +736,12 @@ JNI(jint, instructionSet)(JNIEnv* env, jclass class) {
 
 JNI(jlong, create)(JNIEnv* env, jclass class, jintArray sizes, jfloat epsilon, jfloatArray score_scales) {
     (void)class;
-    jint values[12];
-    (*env)->GetIntArrayRegion(env, sizes, 0, 12, values);
+    jint values[13];
+    (*env)->GetIntArrayRegion(env, sizes, 0, 13, values);
     float* scales = (*env)->GetFloatArrayElements(env, score_scales, NULL);
     if (!scales)
         return 0;
-    struct model* m = create(values, epsilon, scales, instruction_set());
+    struct model* m = create(values, epsilon, scales);
     (*env)->ReleaseFloatArrayElements(env, score_scales, scales, JNI_ABORT);
     return (jlong)(intptr_t)m;
 }

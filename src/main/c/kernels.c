@@ -453,35 +453,32 @@ INLINE void tile(enum weights kind, int ROWS, const struct rows* x, int row, con
     }
 }
 
-#define TILE(kind, n)                                                                               \
-    static __attribute__((noinline)) void tile_##kind##_##n(                                        \
+/* A function for each kind of weights and number of rows. */
+// clang-format off
+#define TILE(kind, n) \
+    static __attribute__((noinline)) void tile_##kind##_##n( \
             const struct rows* x, int row, const uint8_t* w, int column, const struct output* to) { \
-        tile(kind, n, x, row, w, column, to);                                                       \
+        tile(kind, n, x, row, w, column, to); \
     }
+#define TILES_2(kind) TILE(kind, 1) TILE(kind, 2)
+#define TILES_6(kind) TILES_2(kind) TILE(kind, 3) TILE(kind, 4) TILE(kind, 5) TILE(kind, 6)
+#define TILES_12(kind) \
+    TILES_6(kind) TILE(kind, 7) TILE(kind, 8) TILE(kind, 9) TILE(kind, 10) TILE(kind, 11) TILE(kind, 12)
+#define NAMES_2(kind) tile_##kind##_1, tile_##kind##_2
+#define NAMES_6(kind) NAMES_2(kind), tile_##kind##_3, tile_##kind##_4, tile_##kind##_5, tile_##kind##_6
+#define NAMES_12(kind) \
+    NAMES_6(kind), tile_##kind##_7, tile_##kind##_8, tile_##kind##_9, tile_##kind##_10, tile_##kind##_11, \
+    tile_##kind##_12
+
 typedef void tile_function(const struct rows* x, int row, const uint8_t* w, int column, const struct output* to);
 #ifdef __AVX512F__
-#define FLOAT_TILES(kind)                                                                                            \
-    TILE(kind, 1)                                                                                                    \
-    TILE(kind, 2)                                                                                                    \
-    TILE(kind, 3) TILE(kind, 4) TILE(kind, 5) TILE(kind, 6) TILE(kind, 7) TILE(kind, 8) TILE(kind, 9) TILE(kind, 10) \
-            TILE(kind, 11) TILE(kind, 12)
-#define FLOAT_NAMES(kind)                                                                                 \
-    tile_##kind##_1, tile_##kind##_2, tile_##kind##_3, tile_##kind##_4, tile_##kind##_5, tile_##kind##_6, \
-            tile_##kind##_7, tile_##kind##_8, tile_##kind##_9, tile_##kind##_10, tile_##kind##_11, tile_##kind##_12
-TILE(INT8, 1)
-TILE(INT8, 2)
-TILE(INT8, 3) TILE(INT8, 4) TILE(INT8, 5) TILE(INT8, 6)
-#define INT8_NAMES tile_INT8_1, tile_INT8_2, tile_INT8_3, tile_INT8_4, tile_INT8_5, tile_INT8_6
+TILES_12(FLOAT32) TILES_12(BFLOAT16) TILES_6(INT8)
+static tile_function* const TILES[3][FLOAT_ROWS] = {{NAMES_12(FLOAT32)}, {NAMES_12(BFLOAT16)}, {NAMES_6(INT8)}};
 #else
-#define FLOAT_TILES(kind) TILE(kind, 1) TILE(kind, 2) TILE(kind, 3) TILE(kind, 4) TILE(kind, 5) TILE(kind, 6)
-#define FLOAT_NAMES(kind) \
-    tile_##kind##_1, tile_##kind##_2, tile_##kind##_3, tile_##kind##_4, tile_##kind##_5, tile_##kind##_6
-TILE(INT8, 1)
-TILE(INT8, 2)
-#define INT8_NAMES tile_INT8_1, tile_INT8_2
+TILES_6(FLOAT32) TILES_6(BFLOAT16) TILES_2(INT8)
+static tile_function* const TILES[3][FLOAT_ROWS] = {{NAMES_6(FLOAT32)}, {NAMES_6(BFLOAT16)}, {NAMES_2(INT8)}};
 #endif
-        FLOAT_TILES(FLOAT32) FLOAT_TILES(BFLOAT16) static tile_function* const TILES[3][FLOAT_ROWS] = {
-                {FLOAT_NAMES(FLOAT32)}, {FLOAT_NAMES(BFLOAT16)}, {INT8_NAMES}};
+// clang-format on
 
 static void multiply(enum weights kind, const struct linear* linear, const struct rows* x, int first_row, int rows,
         int from, int to, float* y, size_t stride, enum activation activation, const float* residual) {

@@ -54,7 +54,7 @@ public final class CpuGpt2 extends Gpt2 {
     private List<Chunk> launched = List.of();
     private long model; // 0 when closed
 
-    private CpuGpt2(Gpt2Config config, ModelOptions options) {
+    private CpuGpt2(Gpt2Config config, ModelOptions options, int instructionSet) {
         super(config, options);
         dtype = Processor.dtype(options.dtype(), options.int8Weights());
         threads = CpuThreads.count(options.threads());
@@ -63,7 +63,7 @@ public final class CpuGpt2 extends Gpt2 {
         plan = new StepPlan(options.pageSize());
         sampler = new HostSampler(config.vocabSize());
         headRows = Math.clamp(MAX_HEAD_BYTES / rowBytes(), 1, HEAD_ROWS);
-        model = CpuKernels.create(sizes(), (float) config.layerNormEpsilon(), scoreScales());
+        model = CpuKernels.create(sizes(instructionSet), (float) config.layerNormEpsilon(), scoreScales());
         if (model == 0) {
             throw outOfMemory("allocating the model");
         }
@@ -79,7 +79,12 @@ public final class CpuGpt2 extends Gpt2 {
      * @throws TorchException if memory runs out, or there are no such weights for the dtype
      */
     public static CpuGpt2 load(Gpt2Weights weights, ModelOptions options) throws IOException {
-        CpuGpt2 gpt2 = new CpuGpt2(weights.config(), options);
+        return load(weights, options, CpuKernels.instructionSet());
+    }
+
+    /** The same with an instruction set that need not be the processor's best. */
+    static CpuGpt2 load(Gpt2Weights weights, ModelOptions options, int instructionSet) throws IOException {
+        CpuGpt2 gpt2 = new CpuGpt2(weights.config(), options, instructionSet);
         try {
             gpt2.load(weights);
             return gpt2;
@@ -112,7 +117,7 @@ public final class CpuGpt2 extends Gpt2 {
         }
     }
 
-    private int[] sizes() {
+    private int[] sizes(int instructionSet) {
         return new int[] {
             config.vocabSize(),
             config.contextLength(),
@@ -125,7 +130,8 @@ public final class CpuGpt2 extends Gpt2 {
             config.tieWordEmbeddings() ? 1 : 0,
             options.int8Weights() ? 2 : dtype == Dtype.BFLOAT16 ? 1 : 0,
             config.activation().ordinal(),
-            threads
+            threads,
+            instructionSet
         };
     }
 

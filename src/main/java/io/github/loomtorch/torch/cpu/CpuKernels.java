@@ -107,14 +107,14 @@ public final class CpuKernels {
         };
     }
 
-    /** 0: this processor cannot run the library; 1: AVX2 and FMA; 2: AVX-512 with VNNI. */
-    private static native int instructionSet();
+    /** The best of this processor. 0: it cannot run the library; 1: AVX2 and FMA; 2: AVX-512 with VNNI. */
+    static native int instructionSet();
 
     /**
      * Allocates a model and starts its threads.
      *
      * @param sizes V, context length, C, L, H, F, tokens in a page, pages, whether the head is tied, weights (0:
-     *     float32, 1: bfloat16, 2: int8), ordinal of the activation, threads
+     *     float32, 1: bfloat16, 2: int8), ordinal of the activation, threads, instruction set
      * @param scoreScales [L], what the attention scores of a layer are multiplied by
      * @return the model, to be freed by {@link #close}; 0 if memory ran out
      */

@@ -128,8 +128,10 @@ class CpuGpt2IT {
                 float32,
                 float32.toBuilder().dtype(Dtype.BFLOAT16).build(),
                 float32.toBuilder().int8Weights(true).build())) {
-            try (Gpt2 gpt2 = load(options)) {
-                assertSameBits(gpt2);
+            for (int instructionSet = 1; instructionSet <= CpuKernels.instructionSet(); instructionSet++) {
+                try (Gpt2 gpt2 = CpuGpt2.load(ModelDirectory.open(directory).weights(), options, instructionSet)) {
+                    assertSameBits(gpt2);
+                }
             }
         }
     }
