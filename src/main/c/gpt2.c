@@ -260,6 +260,7 @@ static void embed(const struct model* m, int row) {
     }
     for (int i = 0; i < m->hidden; i++)
         x[i] += position[i];
+    memset(x + m->hidden, 0, (size_t)(m->x.stride - m->hidden) * sizeof(float)); /* NaN of an earlier step */
 }
 
 static void attention_phase(struct phase* phase, int thread, const struct attention* attention) {
@@ -719,11 +720,11 @@ static int prepare(struct model* m) {
 /* 2: AVX-512 with VNNI, 1: AVX2, 0: neither. What the processor has, and what the operating system saves. */
 static int instruction_set(void) {
     unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || ~c & (bit_OSXSAVE | bit_FMA | bit_F16C | bit_AVX))
+    if (!__get_cpuid(1, &a, &b, &c, &d) || ~c & (bit_OSXSAVE | bit_FMA | bit_F16C | bit_AVX | bit_MOVBE))
         return 0;
     unsigned saved, high;
     __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
-    if ((saved & 0x06) != 0x06 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_AVX2))
+    if ((saved & 0x06) != 0x06 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || ~b & (bit_AVX2 | bit_BMI | bit_BMI2))
         return 0;
     unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
     return (saved & 0xe6) == 0xe6 && !(~b & avx512) && (c & bit_AVX512VNNI) ? 2 : 1;

@@ -170,7 +170,7 @@ INLINE float max_of(floats x) {
 
 /* e^x, within 2 units in the last place; x is limited to [-87, 88]. */
 INLINE floats exp_(floats x) {
-    x = max_(min_(x, all(88.f)), all(-87.f));
+    x = max_(all(-87.f), min_(all(88.f), x)); /* of NaN, the second operand */
     ints n = round_(x * all(1.44269504f));
     floats m = to_floats(n);
     x = fma_(m, all(-0.693359375f), x);
@@ -205,7 +205,7 @@ INLINE floats activate(enum activation activation, floats x) {
         return max_(x, all(0.f)) - absolute(x) * tail;
     }
     case RELU:
-        return max_(x, all(0.f));
+        return max_(all(0.f), x);
     case QUICK_GELU:
         return sigmoid_times(x, x * all(1.702f));
     case SILU:
@@ -307,12 +307,16 @@ static void pack_panel(enum weights kind, struct linear* linear, const void* ele
     if (kind == INT8) { /* [padded_k / 4, PANEL, 4] */
         for (int c = 0; c < PANEL; c++) {
             float largest = 0;
-            for (int i = 0; i < k; i++)
-                largest = fmaxf(largest, fabsf(values[(size_t)i * PANEL + c]));
-            float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+            for (int i = 0; i < k; i++) {
+                float a = fabsf(values[(size_t)i * PANEL + c]);
+                largest = a > largest || a != a ? a : largest; /* NaN stays */
+            }
+            if (!(largest < INFINITY))
+                largest = NAN;
+            float scale = largest / 127, inverse = largest > 1e-30f ? 127 / largest : 0;
             linear->scales[output + c] = scale;
             for (int i = 0; i < linear->padded_k; i++) {
-                float q = i < k ? rintf(values[(size_t)i * PANEL + c] * inverse) : 0;
+                float q = i < k && inverse > 0 ? rintf(values[(size_t)i * PANEL + c] * inverse) : 0;
                 target[((size_t)(i / 4) * PANEL + c) * 4 + i % 4] = (uint8_t)((int)q + WEIGHT_OFFSET);
             }
         }
@@ -521,7 +525,16 @@ static void quantize(const float* x, int n, int8_t* q, float* scales, int32_t* c
         for (int j = VECTOR; j < BLOCK; j += VECTOR)
             largest = max_(largest, absolute(load(x + i + j)));
         float limit = max_of(largest);
-        floats inverse = all(limit > 0 ? 127 / limit : 0);
+        floats probe = all(0.f);
+        for (int j = 0; j < BLOCK; j += VECTOR)
+            probe = fma_(load(x + i + j), all(0.f), probe);
+        if (sum_of(probe) != 0 || limit < 1e-30f) { /* NaN or infinity, or too small for an inverse */
+            memset(q + i, 0, BLOCK);
+            scales[i / BLOCK] = sum_of(probe);
+            correction[i / BLOCK] = 0;
+            continue;
+        }
+        floats inverse = all(127 / limit);
         ints sum = all_ints(0);
         for (int j = 0; j < BLOCK; j += VECTOR) {
             ints rounded = round_(load(x + i + j) * inverse);

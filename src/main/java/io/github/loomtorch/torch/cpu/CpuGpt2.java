@@ -24,8 +24,9 @@ import java.util.List;
 
 /**
  * GPT-2 on a CPU by the C library: a step is one call of it, sampling and scoring are done in Java. Results depend on
- * nothing but the sequence, bit for bit, and not on how it is cut into chunks either. So this is deterministic without
- * being {@link #deterministic()}, which would cost prefix caching and speculation. Confined to the engine thread.
+ * nothing but the sequence, bit for bit, and not on how it is cut into chunks either, as long as all numbers are
+ * finite. So this is deterministic without being {@link #deterministic()}, which would cost prefix caching and
+ * speculation. Confined to the engine thread.
  */
 public final class CpuGpt2 extends Gpt2 {
     /** By their numbers in the library. */
@@ -79,7 +80,7 @@ public final class CpuGpt2 extends Gpt2 {
      * @throws TorchException if memory runs out, or there are no such weights for the dtype
      */
     public static CpuGpt2 load(Gpt2Weights weights, ModelOptions options) throws IOException {
-        return load(weights, options, CpuKernels.instructionSet());
+        return load(weights, options, CpuKernels.bestInstructionSet());
     }
 
     /** The same with an instruction set that need not be the processor's best. */

@@ -93,6 +93,11 @@ public final class CpuKernels {
         return Library.HERE.problem;
     }
 
+    /** The best instruction set of this processor: 1 for AVX2, 2 for AVX-512 with VNNI; 0 without the library. */
+    static int bestInstructionSet() {
+        return Library.HERE.instructionSet;
+    }
+
     /**
      * The instruction set that the library uses.
      *
@@ -107,8 +112,11 @@ public final class CpuKernels {
         };
     }
 
-    /** The best of this processor. 0: it cannot run the library; 1: AVX2 and FMA; 2: AVX-512 with VNNI. */
-    static native int instructionSet();
+    /**
+     * What {@link #bestInstructionSet} is, of a library that is loaded. 0: it cannot run the library; 1: AVX2 and FMA;
+     * 2: AVX-512 with VNNI.
+     */
+    private static native int instructionSet();
 
     /**
      * Allocates a model and starts its threads.

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Chunk;
+import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.DType;
@@ -17,22 +18,33 @@ import io.github.loomtorch.options.Dtype;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;
 import io.github.loomtorch.request.Completion;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.UnusableLogitsException;
+import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.torch.Gpt2Loader;
 import io.github.loomtorch.torch.gpt2.Gpt2;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -128,7 +140,7 @@ class CpuGpt2IT {
                 float32,
                 float32.toBuilder().dtype(Dtype.BFLOAT16).build(),
                 float32.toBuilder().int8Weights(true).build())) {
-            for (int instructionSet = 1; instructionSet <= CpuKernels.instructionSet(); instructionSet++) {
+            for (int instructionSet = 1; instructionSet <= CpuKernels.bestInstructionSet(); instructionSet++) {
                 try (Gpt2 gpt2 = CpuGpt2.load(ModelDirectory.open(directory).weights(), options, instructionSet)) {
                     assertSameBits(gpt2);
                 }
@@ -217,6 +229,54 @@ class CpuGpt2IT {
                     .stream()
                     .mapToDouble(score -> score.logprobs().logprob())
                     .toArray();
+        }
+    }
+
+    /**
+     * A token whose embedding is infinite fails its own request, and leaves nothing in the rows that others use next.
+     */
+    @ParameterizedTest
+    @CsvSource({"FLOAT32, false", "BFLOAT16, false", "FLOAT32, true"})
+    void infinityFailsItsOwnRequestOnly(Dtype dtype, boolean int8) throws IOException {
+        Gpt2Config config = new Gpt2Config(
+                67, 32, 60, 2, 3, 96, Activation.RELU, 1e-5, true, false, /* tieWordEmbeddings= */ false, List.of());
+        RandomCheckpoint.write(directory, config, DType.F32, 1, 0.3f);
+        makeInfinite(directory.resolve("model.safetensors"), "wte.weight", 5L * 60);
+        ModelOptions options = ModelOptions.builder()
+                .device("cpu")
+                .dtype(dtype)
+                .int8Weights(int8)
+                .build();
+        for (int instructionSet = 1; instructionSet <= CpuKernels.bestInstructionSet(); instructionSet++) {
+            int set = instructionSet;
+            try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
+                    CpuGpt2.load(ModelDirectory.open(directory).weights(), options, set), EngineOptions.defaults()))) {
+                GenerationRequest good = new GenerationRequest(new int[] {7, 8, 9}, SamplingParams.greedy(5));
+                GenerationRequest bad = new GenerationRequest(new int[] {5, 5, 5}, SamplingParams.greedy(5));
+                int[] expected = scheduler.submit(good).join().outputTokenIds();
+                Generation failing = scheduler.submit(bad);
+                Throwable cause =
+                        assertThrows(CompletionException.class, failing::join).getCause();
+                assertInstanceOf(UnusableLogitsException.class, cause);
+                assertArrayEquals(expected, scheduler.submit(good).join().outputTokenIds());
+            }
+        }
+    }
+
+    /** Changes one element of a float32 tensor in a safetensors file. */
+    private static void makeInfinite(Path file, String tensor, long element) throws IOException {
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+            ByteBuffer length = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
+            channel.read(length, 0);
+            ByteBuffer header = ByteBuffer.allocate(Math.toIntExact(length.getLong(0)));
+            channel.read(header, 8);
+            String json = new String(header.array(), StandardCharsets.UTF_8);
+            Matcher begin = Pattern.compile(Pattern.quote(tensor) + "\"[^}]*\"data_offsets\":\\s*\\[(\\d+)")
+                    .matcher(json);
+            assertTrue(begin.find(), json);
+            ByteBuffer infinity = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN);
+            infinity.putFloat(0, Float.POSITIVE_INFINITY);
+            channel.write(infinity, 8 + header.capacity() + Long.parseLong(begin.group(1)) + 4 * element);
         }
     }
 
