@@ -24,7 +24,7 @@ __attribute__((used)) static const char SOURCE[] = "SHA-256 of the sources: " SO
 /* How long a thread spins before it sleeps: for the others within a step, and for the next step. */
 enum { SPIN_CYCLES = 100000, STEP_SPIN_CYCLES = 300000 };
 
-enum { LINE = 64, HUGE_PAGE = 2 << 20, ROWS_OF_A_UNIT = 96, LAYER_PARAMETERS = 12 };
+enum { LINE = 64, HUGE_PAGE = 2 << 20, ROWS_OF_A_UNIT = 96 };
 
 enum parameter {
     WTE,
@@ -204,9 +204,9 @@ static struct units units(const struct model* m, const struct linear* linear, in
     return u;
 }
 
-static void linear_phase(struct phase* phase, int thread, const struct linear* linear, const struct rows* x,
-        int first_row, int rows, float* y, size_t stride, enum activation activation, const float* residual,
-        const struct rows* quantized, const struct attention* stored) {
+static void linear_phase(struct phase* phase, int thread, const struct linear* linear, const struct rows* x, int rows,
+        float* y, size_t stride, enum activation activation, const float* residual, const struct rows* quantized,
+        const struct attention* stored) {
     struct model* m = phase->m;
     struct units u = units(m, linear, rows);
     for (int unit; (unit = take(phase, u.column_count * u.row_count)) >= 0;) {
@@ -215,7 +215,7 @@ static void linear_phase(struct phase* phase, int thread, const struct linear* l
         int count = row + u.rows < rows ? u.rows : rows - row;
         if (count <= 0)
             continue;
-        m->kernels->multiply(m->kind, linear, x, first_row + row, count, from, to, y, stride, activation, residual);
+        m->kernels->multiply(m->kind, linear, x, row, count, from, to, y, stride, activation, residual);
         for (int r = row; quantized && r < row + count; r++) {
             size_t at = (size_t)r * stride + from;
             m->kernels->quantize(y + at, to - from, quantized->quantized + at, quantized->scales + at / BLOCK,
@@ -295,16 +295,16 @@ static void step(struct model* m, int thread, void* unused) {
         const struct layer* layer = &m->layer[l];
         if (l > 0)
             normalize_phase(&phase, thread, layer->ln1_w, layer->ln1_b);
-        linear_phase(&phase, thread, &layer->qkv, &m->normal, 0, rows, m->qkv, layer->qkv.padded_n, NO_ACTIVATION, NULL,
+        linear_phase(&phase, thread, &layer->qkv, &m->normal, rows, m->qkv, layer->qkv.padded_n, NO_ACTIVATION, NULL,
                 NULL, &layer->attention);
         attention_phase(&phase, thread, &layer->attention);
-        linear_phase(&phase, thread, &layer->proj, &m->attended, 0, rows, m->x.values, stride, NO_ACTIVATION,
-                m->x.values, NULL, NULL);
+        linear_phase(&phase, thread, &layer->proj, &m->attended, rows, m->x.values, stride, NO_ACTIVATION, m->x.values,
+                NULL, NULL);
         normalize_phase(&phase, thread, layer->ln2_w, layer->ln2_b);
-        linear_phase(&phase, thread, &layer->fc, &m->normal, 0, rows, m->inner_rows.values, m->inner_rows.stride,
+        linear_phase(&phase, thread, &layer->fc, &m->normal, rows, m->inner_rows.values, m->inner_rows.stride,
                 m->activation, NULL, m->kind == INT8 ? &m->inner_rows : NULL, NULL);
-        linear_phase(&phase, thread, &layer->out, &m->inner_rows, 0, rows, m->x.values, stride, NO_ACTIVATION,
-                m->x.values, NULL, NULL);
+        linear_phase(&phase, thread, &layer->out, &m->inner_rows, rows, m->x.values, stride, NO_ACTIVATION, m->x.values,
+                NULL, NULL);
     }
     for (int i; (i = take(&phase, m->wanted)) >= 0;) {
         normalize_row(m, m->wanted_row[i], m->lnf_w, m->lnf_b, &m->hidden_rows, i);
@@ -321,9 +321,15 @@ struct logits {
 static void logits(struct model* m, int thread, void* argument) {
     const struct logits* l = argument;
     struct phase phase = {m, 0};
-    /* multiply() takes the same rows of x and y */
-    linear_phase(&phase, thread, &m->head, &m->hidden_rows, l->first, l->count, l->target - l->first * l->stride,
-            l->stride, NO_ACTIVATION, NULL, NULL, NULL);
+    struct rows x = m->hidden_rows; /* from `first` on */
+    size_t at = (size_t)l->first * x.stride;
+    x.values += at;
+    if (m->kind == INT8) {
+        x.quantized += at;
+        x.scales += at / BLOCK;
+        x.correction += at / BLOCK;
+    }
+    linear_phase(&phase, thread, &m->head, &x, l->count, l->target, l->stride, NO_ACTIVATION, NULL, NULL, NULL);
 }
 
 /* ---- memory ---- */
@@ -547,35 +553,6 @@ static void load_linear(struct model* m, int thread, void* argument) {
     free(scratch);
 }
 
-/* Vectors and embeddings: float32, by the kernels' conversion of a matrix with one output. */
-static float widen(const void* elements, enum dtype dtype, size_t i) {
-    uint32_t bits;
-    float x;
-    switch (dtype) {
-    case F32:
-        return ((const float*)elements)[i];
-    case F64:
-        return (float)((const double*)elements)[i];
-    case BF16:
-        bits = (uint32_t)((const uint16_t*)elements)[i] << 16;
-        memcpy(&x, &bits, 4);
-        return x;
-    default: {
-        uint16_t h = ((const uint16_t*)elements)[i];
-        uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;
-        if (exponent == 0) { /* zero and subnormal numbers: fraction * 2^-24 */
-            x = (float)fraction * 0x1p-24f;
-            memcpy(&bits, &x, 4);
-            bits |= sign;
-        } else {
-            bits = sign | (exponent == 31 ? 0x7f800000 : (exponent + 112) << 23) | fraction << 13;
-        }
-        memcpy(&x, &bits, 4);
-        return x;
-    }
-    }
-}
-
 static int load_parameter(
         struct model* m, enum parameter parameter, int l, const void* elements, enum dtype dtype, int out_first) {
     struct layer* layer = &m->layer[l];
@@ -643,8 +620,7 @@ static int load_parameter(
         run(m, load_linear, &load);
         return !load.failed;
     }
-    for (size_t i = 0; i < n; i++)
-        vector[i] = widen(elements, dtype, i);
+    m->kernels->convert(elements, dtype, 0, n, vector);
     return 1;
 }
 

@@ -50,11 +50,13 @@ struct kernels {
     /* Packs outputs [from, to), multiples of BLOCK, of a stored matrix: [K, N], or [N, K] if out_first. */
     void (*pack)(enum weights kind, struct linear* linear, const void* elements, enum dtype dtype, int out_first,
             int from, int to, float* scratch);
+    /* n stored elements as float32, from the one at `from` on. */
+    void (*convert)(const void* elements, enum dtype dtype, size_t from, size_t n, float* target);
     /* One output's weights as float32: [K]. */
     void (*unpack)(enum weights kind, const struct linear* linear, int output, float* target);
-    /* Outputs [from, to), multiples of BLOCK, of rows [0, rows): y = activation(x W + b) + residual. */
-    void (*multiply)(enum weights kind, const struct linear* linear, const struct rows* x, int first_row, int rows,
-            int from, int to, float* y, size_t stride, enum activation activation, const float* residual);
+    /* Outputs [from, to), multiples of BLOCK, of rows [row, row + rows): y = activation(x W + b) + residual. */
+    void (*multiply)(enum weights kind, const struct linear* linear, const struct rows* x, int row, int rows, int from,
+            int to, float* y, size_t stride, enum activation activation, const float* residual);
     void (*normalize)(const float* x, int n, const float* weight, const float* bias, float epsilon, float* y);
     void (*quantize)(const float* x, int n, int8_t* q, float* scales, int32_t* correction);
     /* Writes the keys and values among the columns [from, to) of a row [3C] of queries, keys and values. */

@@ -243,9 +243,9 @@ static float half(uint16_t h) {
     return _cvtsh_ss(h);
 }
 
-static void convert(const void* elements, enum dtype dtype, size_t from, size_t step, int n, float* target) {
-    for (int i = 0; i < n; i++) {
-        size_t at = from + i * step;
+static void convert(const void* elements, enum dtype dtype, size_t from, size_t n, float* target) {
+    for (size_t i = 0; i < n; i++) {
+        size_t at = from + i;
         switch (dtype) {
         case F32:
             target[i] = ((const float*)elements)[at];
@@ -275,7 +275,8 @@ static uint16_t bfloat16(float x) {
 /* `scratch` [padded_k, PANEL] */
 static void pack_panel(enum weights kind, struct linear* linear, const void* elements, enum dtype dtype, int out_first,
         int output, float* scratch) {
-    int k = linear->k, columns = linear->n - output < PANEL ? linear->n - output : PANEL;
+    int k = linear->k, columns = linear->n - output; /* the last block may end in a panel without any */
+    columns = columns < 0 ? 0 : columns < PANEL ? columns : PANEL;
     uint8_t* target = panel(kind, linear, output);
     float* values = kind == FLOAT32 ? (float*)target : scratch;
     if (columns < PANEL || linear->padded_k > k)
@@ -285,14 +286,14 @@ static void pack_panel(enum weights kind, struct linear* linear, const void* ele
         for (int c = 0; c < columns; c++) {
             for (int i = 0; i < k; i += 256) {
                 int n = k - i < 256 ? k - i : 256;
-                convert(elements, dtype, (size_t)(output + c) * k + i, 1, n, column);
+                convert(elements, dtype, (size_t)(output + c) * k + i, n, column);
                 for (int j = 0; j < n; j++)
                     values[(size_t)(i + j) * PANEL + c] = column[j];
             }
         }
     } else {
         for (int i = 0; i < k; i++) {
-            convert(elements, dtype, (size_t)i * linear->n + output, 1, columns, values + (size_t)i * PANEL);
+            convert(elements, dtype, (size_t)i * linear->n + output, columns, values + (size_t)i * PANEL);
         }
     }
     if (kind == BFLOAT16) {
@@ -727,6 +728,7 @@ const struct kernels KERNELS = {
         .vector = VECTOR,
         .query_rows = QUERY_ROWS,
         .panel_bytes = panel_bytes,
+        .convert = convert,
         .pack = pack,
         .unpack = unpack,
         .multiply = multiply,
