@@ -267,11 +267,13 @@ static void attention_phase(struct phase* phase, int thread, const struct attent
     struct model* m = phase->m;
     float* scratch = m->scratch + m->scratch_floats * thread;
     for (int unit; (unit = take(phase, m->query_count * m->heads)) >= 0;) {
-        const struct queries* q = &m->queries[unit / m->heads];
+        /* One head after the other, so that its keys and values stay in the cache; the longest rows first. */
+        int head = unit / m->query_count;
+        const struct queries* q = &m->queries[m->query_count - 1 - unit % m->query_count];
         const struct chunk* chunk = &m->chunks[q->chunk];
         size_t row = (size_t)chunk->first_row + q->first;
         m->kernels->attend(attention, chunk->pages, chunk->start + q->first, q->count,
-                m->qkv + row * m->layer->qkv.padded_n, m->layer->qkv.padded_n, unit % m->heads,
+                m->qkv + row * m->layer->qkv.padded_n, m->layer->qkv.padded_n, head,
                 m->attended.values + row * m->attended.stride, m->attended.stride, scratch);
     }
     end(phase, thread);

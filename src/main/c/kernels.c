@@ -10,7 +10,7 @@
 #ifdef __AVX512F__
 
 #define KERNELS kernels_avx512
-enum { VECTOR = 16, FLOAT_ROWS = 12, INT8_ROWS = 6, QUERY_ROWS = 8, VALUE_ROWS = 4 };
+enum { VECTOR = 16, FLOAT_ROWS = 12, INT8_ROWS = 6, QUERY_ROWS = 12, VALUE_ROWS = 6 };
 typedef __m512 floats;
 typedef __m512i ints;
 INLINE floats load(const float* p) {
@@ -73,7 +73,7 @@ INLINE ints dot4(ints sum, ints weights, int32_t activations) {
 #else
 
 #define KERNELS kernels_avx2
-enum { VECTOR = 8, FLOAT_ROWS = 6, INT8_ROWS = 2, QUERY_ROWS = 8, VALUE_ROWS = 2 };
+enum { VECTOR = 8, FLOAT_ROWS = 6, INT8_ROWS = 2, QUERY_ROWS = 6, VALUE_ROWS = 2 };
 typedef __m256 floats;
 typedef __m256i ints;
 INLINE floats load(const float* p) {
@@ -585,22 +585,26 @@ INLINE const float* keys(const struct attention* a, const int32_t* pages, int po
 /* Scores of ROWS queries with the VECTOR keys of each of BLOCKS groups. */
 INLINE void score(int ROWS, int BLOCKS, const float* queries, size_t stride, const float* const* k, size_t k_stride,
         int head_size, float scale, float* scores, size_t scores_stride) {
-    floats s[QUERY_ROWS];
-    for (int i = 0; i < ROWS * BLOCKS; i++)
-        s[i] = all(0.f);
+    floats s[QUERY_ROWS][4], key[4];
+    for (int m = 0; m < ROWS; m++) {
+        for (int b = 0; b < BLOCKS; b++)
+            s[m][b] = all(0.f);
+    }
     for (int d = 0; d < head_size; d++) {
-#pragma GCC unroll 8
-        for (int b = 0; b < BLOCKS; b++) {
-            floats key = load(k[b] + d * k_stride);
-#pragma GCC unroll 8
-            for (int m = 0; m < ROWS; m++) {
-                s[m * BLOCKS + b] = fma_(all(queries[m * stride + d]), key, s[m * BLOCKS + b]);
-            }
+#pragma GCC unroll 4
+        for (int b = 0; b < BLOCKS; b++)
+            key[b] = load(k[b] + d * k_stride);
+#pragma GCC unroll 12
+        for (int m = 0; m < ROWS; m++) {
+            floats query = all(queries[m * stride + d]);
+#pragma GCC unroll 4
+            for (int b = 0; b < BLOCKS; b++)
+                s[m][b] = fma_(query, key[b], s[m][b]);
         }
     }
     for (int m = 0; m < ROWS; m++) {
         for (int b = 0; b < BLOCKS; b++) {
-            store(scores + m * scores_stride + b * VECTOR, s[m * BLOCKS + b] * all(scale));
+            store(scores + m * scores_stride + b * VECTOR, s[m][b] * all(scale));
         }
     }
 }
@@ -624,12 +628,15 @@ INLINE float exponentials(float* scores, int n) {
     return sum_of(sum);
 }
 
-/* y = weights V for ROWS rows and VECTORS vectors of a head. */
+/* y = weights V / sum, for ROWS rows and VECTORS vectors of a head from `column` on. */
 INLINE void weigh(int ROWS, int VECTORS, const struct attention* a, const int32_t* pages, int tokens, int head,
-        const float* weights, size_t weights_stride, int column, floats y[][4]) {
+        const float* weights, size_t weights_stride, const float* sums, int column, float* y, size_t stride) {
+    floats result[VALUE_ROWS][4];
+#pragma GCC unroll 6
     for (int m = 0; m < ROWS; m++) {
+#pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++)
-            y[m][v] = all(0.f);
+            result[m][v] = all(0.f);
     }
     for (int first_token = 0; first_token < tokens; first_token += a->page_size) {
         size_t at = (size_t)pages[first_token / a->page_size] * a->heads + head;
@@ -640,12 +647,28 @@ INLINE void weigh(int ROWS, int VECTORS, const struct attention* a, const int32_
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; v++)
                 value[v] = load(values + v * VECTOR);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
             for (int m = 0; m < ROWS; m++) {
                 floats weight = all(weights[m * weights_stride + first_token + j]);
 #pragma GCC unroll 4
                 for (int v = 0; v < VECTORS; v++)
-                    y[m][v] = fma_(weight, value[v], y[m][v]);
+                    result[m][v] = fma_(weight, value[v], result[m][v]);
+            }
+        }
+    }
+    y += (size_t)head * a->head_size + column;
+#pragma GCC unroll 6
+    for (int m = 0; m < ROWS; m++) {
+        floats inverse = all(1 / sums[m]);
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            int left = a->head_size - column - v * VECTOR;
+            if (left >= VECTOR) {
+                store(y + m * stride + v * VECTOR, result[m][v] * inverse);
+            } else {
+                float lanes[VECTOR];
+                store(lanes, result[m][v] * inverse);
+                memcpy(y + m * stride + v * VECTOR, lanes, (size_t)left * sizeof(float));
             }
         }
     }
@@ -661,22 +684,30 @@ static void attend(const struct attention* a, const int32_t* pages, int position
     int t = 0;
     size_t k_stride;
     const float* k[4];
-    if (rows == 1 && a->page_size >= VECTOR) { /* four groups of keys at once: one alone would wait for each sum */
-        for (; t + 3 * VECTOR < tokens; t += 4 * VECTOR) {
-            for (int b = 0; b < 4; b++)
+    if (a->page_size >= VECTOR) { /* several groups of keys at once: one alone would wait for each sum */
+        int groups = rows == QUERY_ROWS ? 2 : 4;
+        for (; t + (groups - 1) * VECTOR < tokens; t += groups * VECTOR) {
+            for (int b = 0; b < groups; b++)
                 k[b] = keys(a, pages, t + b * VECTOR, tokens, head, copied, &k_stride);
-            score(1, 4, queries, stride, k, k_stride, a->head_size, a->scale, scores + t, scores_stride);
+            if (rows == QUERY_ROWS) {
+                score(QUERY_ROWS, 2, queries, stride, k, k_stride, a->head_size, a->scale, scores + t, scores_stride);
+                continue;
+            }
+            for (int m = 0; m < rows; m++) {
+                score(1, 4, queries + m * stride, stride, k, k_stride, a->head_size, a->scale,
+                        scores + m * scores_stride + t, scores_stride);
+            }
         }
     }
     for (; t < tokens; t += VECTOR) {
         k[0] = keys(a, pages, t, tokens, head, copied, &k_stride);
         if (rows == QUERY_ROWS) {
             score(QUERY_ROWS, 1, queries, stride, k, k_stride, a->head_size, a->scale, scores + t, scores_stride);
-        } else {
-            for (int m = 0; m < rows; m++) {
-                score(1, 1, queries + m * stride, stride, k, k_stride, a->head_size, a->scale,
-                        scores + m * scores_stride + t, scores_stride);
-            }
+            continue;
+        }
+        for (int m = 0; m < rows; m++) {
+            score(1, 1, queries + m * stride, stride, k, k_stride, a->head_size, a->scale,
+                    scores + m * scores_stride + t, scores_stride);
         }
     }
     float sums[QUERY_ROWS];
@@ -692,10 +723,10 @@ static void attend(const struct attention* a, const int32_t* pages, int position
         int together = rows - m >= VALUE_ROWS ? VALUE_ROWS : 1;
         int n = position + m + together;
         for (int v = 0; v < vectors; v += 4) {
-            floats part[VALUE_ROWS][4];
-            const float* weights = scores + m * scores_stride;
             int count = vectors - v < 4 ? vectors - v : 4;
-#define WEIGH(r, c) weigh(r, c, a, pages, n, head, weights, scores_stride, v* VECTOR, part)
+#define WEIGH(r, c) \
+    weigh(r, c, a, pages, n, head, scores + m * scores_stride, scores_stride, sums + m, v* VECTOR, y + m * y_stride, \
+            y_stride)
             if (together == 1) {
                 count == 1 ? WEIGH(1, 1) : count == 2 ? WEIGH(1, 2) : count == 3 ? WEIGH(1, 3) : WEIGH(1, 4);
             } else {
@@ -703,21 +734,6 @@ static void attend(const struct attention* a, const int32_t* pages, int position
                 : count == 2 ? WEIGH(VALUE_ROWS, 2)
                 : count == 3 ? WEIGH(VALUE_ROWS, 3)
                              : WEIGH(VALUE_ROWS, 4);
-            }
-            for (int r = 0; r < together; r++) {
-                floats inverse = all(1 / sums[m + r]);
-                for (int c = 0; c < count; c++) {
-                    int column = (v + c) * VECTOR, left = a->head_size - column;
-                    float* to = y + (m + r) * y_stride + (size_t)head * a->head_size + column;
-                    floats result = part[r][c] * inverse;
-                    if (left >= VECTOR) {
-                        store(to, result);
-                    } else {
-                        float lanes[VECTOR];
-                        store(lanes, result);
-                        memcpy(to, lanes, (size_t)left * sizeof(float));
-                    }
-                }
             }
         }
         m += together;
