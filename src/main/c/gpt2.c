@@ -176,6 +176,17 @@ static int take(struct phase* phase, int units) {
     return unit < (uint32_t)units ? (int)unit : -1;
 }
 
+/* Takes some of `rows` rows: the first, or -1; they end with *end. */
+static int take_rows(struct phase* phase, int rows, int* end) {
+    int share = rows / (4 * phase->m->threads), count = share > 1 ? share : 1;
+    int first = take(phase, (rows + count - 1) / count);
+    if (first < 0)
+        return -1;
+    first *= count;
+    *end = first + count < rows ? first + count : rows;
+    return first;
+}
+
 static void end(struct phase* phase, int thread) {
     barrier(phase->m);
     /* Nobody takes from the counter of this phase before the next one has ended. */
@@ -198,29 +209,27 @@ static struct units units(const struct model* m, const struct linear* linear, in
     u.columns = rows > 16 || share < 1 ? BLOCK : share * BLOCK;
     u.column_count = (linear->padded_n + u.columns - 1) / u.columns;
     if (rows > ROWS_OF_A_UNIT && u.column_count < 16 * m->threads) {
-        u.row_count = (rows + ROWS_OF_A_UNIT - 1) / ROWS_OF_A_UNIT;
-        u.rows = (rows + u.row_count - 1) / u.row_count;
+        u.rows = ROWS_OF_A_UNIT;
+        u.row_count = (rows + u.rows - 1) / u.rows;
     }
     return u;
 }
 
-static void linear_phase(struct phase* phase, int thread, const struct linear* linear, const struct rows* x, int rows,
-        float* y, size_t stride, enum activation activation, const float* residual, const struct rows* quantized,
-        const struct attention* stored) {
+/* `first` is the row of x that y begins with. */
+static void linear_phase(struct phase* phase, int thread, const struct linear* linear, const struct rows* x, int first,
+        int rows, float* y, size_t stride, enum activation activation, const float* residual,
+        const struct rows* quantized, const struct attention* stored) {
     struct model* m = phase->m;
     struct units u = units(m, linear, rows);
     for (int unit; (unit = take(phase, u.column_count * u.row_count)) >= 0;) {
         int from = unit / u.row_count * u.columns, row = unit % u.row_count * u.rows;
         int to = from + u.columns < linear->padded_n ? from + u.columns : linear->padded_n;
         int count = row + u.rows < rows ? u.rows : rows - row;
-        if (count <= 0)
-            continue;
-        m->kernels->multiply(m->kind, linear, x, row, count, from, to, y, stride, activation, residual);
-        for (int r = row; quantized && r < row + count; r++) {
-            size_t at = (size_t)r * stride + from;
-            m->kernels->quantize(y + at, to - from, quantized->quantized + at, quantized->scales + at / BLOCK,
-                    quantized->correction + at / BLOCK);
-        }
+        size_t at = (size_t)row * stride;
+        m->kernels->multiply(m->kind, linear, x, first + row, count, from, to, y + at, stride, activation,
+                residual ? residual + at : NULL);
+        for (int r = row; quantized && r < row + count; r++)
+            m->kernels->quantize(m->kind, quantized, r, from, to);
         for (int r = row; stored && r < row + count; r++) {
             m->kernels->store(stored, y + (size_t)r * stride, from, to, m->row_page[r], m->row_offset[r]);
         }
@@ -228,10 +237,8 @@ static void linear_phase(struct phase* phase, int thread, const struct linear* l
     end(phase, thread);
 }
 
-static void quantize_row(const struct model* m, const struct rows* rows, int row) {
-    size_t at = (size_t)row * rows->stride;
-    m->kernels->quantize(rows->values + at, rows->stride, rows->quantized + at, rows->scales + at / BLOCK,
-            rows->correction + at / BLOCK);
+static int quantizes(const struct model* m) {
+    return m->kernels->quantized_bytes(m->kind) > 0;
 }
 
 /* y row `to` = LayerNorm of x row `from` */
@@ -239,14 +246,16 @@ static void normalize_row(
         const struct model* m, int from, const float* w, const float* b, const struct rows* y, int to) {
     m->kernels->normalize(
             m->x.values + (size_t)from * m->x.stride, m->hidden, w, b, m->epsilon, y->values + (size_t)to * y->stride);
-    if (m->kind == INT8)
-        quantize_row(m, y, to);
+    if (quantizes(m))
+        m->kernels->quantize(m->kind, y, to, 0, y->stride);
 }
 
 static void normalize_phase(struct phase* phase, int thread, const float* w, const float* b) {
     struct model* m = phase->m;
-    for (int row; (row = take(phase, m->row_count)) >= 0;)
-        normalize_row(m, row, w, b, &m->normal, row);
+    for (int row, last; (row = take_rows(phase, m->row_count, &last)) >= 0;) {
+        for (; row < last; row++)
+            normalize_row(m, row, w, b, &m->normal, row);
+    }
     end(phase, thread);
 }
 
@@ -266,6 +275,7 @@ static void embed(const struct model* m, int row) {
 static void attention_phase(struct phase* phase, int thread, const struct attention* attention) {
     struct model* m = phase->m;
     float* scratch = m->scratch + m->scratch_floats * thread;
+    int head_size = attention->head_size, whole_heads = head_size % BLOCK == 0; /* else a block is of two heads */
     for (int unit; (unit = take(phase, m->query_count * m->heads)) >= 0;) {
         /* One head after the other, so that its keys and values stay in the cache; the longest rows first. */
         int head = unit / m->query_count;
@@ -275,11 +285,16 @@ static void attention_phase(struct phase* phase, int thread, const struct attent
         m->kernels->attend(attention, chunk->pages, chunk->start + q->first, q->count,
                 m->qkv + row * m->layer->qkv.padded_n, m->layer->qkv.padded_n, head,
                 m->attended.values + row * m->attended.stride, m->attended.stride, scratch);
+        for (int r = 0; quantizes(m) && whole_heads && r < q->count; r++) {
+            m->kernels->quantize(m->kind, &m->attended, (int)row + r, head * head_size, (head + 1) * head_size);
+        }
     }
     end(phase, thread);
-    if (m->kind == INT8) {
-        for (int r; (r = take(phase, m->row_count)) >= 0;)
-            quantize_row(m, &m->attended, r);
+    if (quantizes(m) && !whole_heads) {
+        for (int row, last; (row = take_rows(phase, m->row_count, &last)) >= 0;) {
+            for (; row < last; row++)
+                m->kernels->quantize(m->kind, &m->attended, row, 0, m->attended.stride);
+        }
         end(phase, thread);
     }
 }
@@ -288,28 +303,31 @@ static void step(struct model* m, int thread, void* unused) {
     (void)unused;
     struct phase phase = {m, 0};
     int rows = m->row_count, stride = m->x.stride;
-    for (int row; (row = take(&phase, rows)) >= 0;) {
-        embed(m, row);
-        normalize_row(m, row, m->layer[0].ln1_w, m->layer[0].ln1_b, &m->normal, row);
+    for (int row, last; (row = take_rows(&phase, rows, &last)) >= 0;) {
+        for (; row < last; row++) {
+            embed(m, row);
+            normalize_row(m, row, m->layer[0].ln1_w, m->layer[0].ln1_b, &m->normal, row);
+        }
     }
     end(&phase, thread);
     for (int l = 0; l < m->layers; l++) {
         const struct layer* layer = &m->layer[l];
         if (l > 0)
             normalize_phase(&phase, thread, layer->ln1_w, layer->ln1_b);
-        linear_phase(&phase, thread, &layer->qkv, &m->normal, rows, m->qkv, layer->qkv.padded_n, NO_ACTIVATION, NULL,
+        linear_phase(&phase, thread, &layer->qkv, &m->normal, 0, rows, m->qkv, layer->qkv.padded_n, NO_ACTIVATION, NULL,
                 NULL, &layer->attention);
         attention_phase(&phase, thread, &layer->attention);
-        linear_phase(&phase, thread, &layer->proj, &m->attended, rows, m->x.values, stride, NO_ACTIVATION, m->x.values,
-                NULL, NULL);
+        linear_phase(&phase, thread, &layer->proj, &m->attended, 0, rows, m->x.values, stride, NO_ACTIVATION,
+                m->x.values, NULL, NULL);
         normalize_phase(&phase, thread, layer->ln2_w, layer->ln2_b);
-        linear_phase(&phase, thread, &layer->fc, &m->normal, rows, m->inner_rows.values, m->inner_rows.stride,
-                m->activation, NULL, m->kind == INT8 ? &m->inner_rows : NULL, NULL);
-        linear_phase(&phase, thread, &layer->out, &m->inner_rows, rows, m->x.values, stride, NO_ACTIVATION, m->x.values,
-                NULL, NULL);
+        linear_phase(&phase, thread, &layer->fc, &m->normal, 0, rows, m->inner_rows.values, m->inner_rows.stride,
+                m->activation, NULL, quantizes(m) ? &m->inner_rows : NULL, NULL);
+        linear_phase(&phase, thread, &layer->out, &m->inner_rows, 0, rows, m->x.values, stride, NO_ACTIVATION,
+                m->x.values, NULL, NULL);
     }
-    for (int i; (i = take(&phase, m->wanted)) >= 0;) {
-        normalize_row(m, m->wanted_row[i], m->lnf_w, m->lnf_b, &m->hidden_rows, i);
+    for (int i, last; (i = take_rows(&phase, m->wanted, &last)) >= 0;) {
+        for (; i < last; i++)
+            normalize_row(m, m->wanted_row[i], m->lnf_w, m->lnf_b, &m->hidden_rows, i);
     }
     end(&phase, thread);
 }
@@ -323,15 +341,8 @@ struct logits {
 static void logits(struct model* m, int thread, void* argument) {
     const struct logits* l = argument;
     struct phase phase = {m, 0};
-    struct rows x = m->hidden_rows; /* from `first` on */
-    size_t at = (size_t)l->first * x.stride;
-    x.values += at;
-    if (m->kind == INT8) {
-        x.quantized += at;
-        x.scales += at / BLOCK;
-        x.correction += at / BLOCK;
-    }
-    linear_phase(&phase, thread, &m->head, &x, l->count, l->target, l->stride, NO_ACTIVATION, NULL, NULL, NULL);
+    linear_phase(&phase, thread, &m->head, &m->hidden_rows, l->first, l->count, l->target, l->stride, NO_ACTIVATION,
+            NULL, NULL, NULL);
 }
 
 /* ---- memory ---- */
@@ -425,14 +436,14 @@ static void* zeros(size_t bytes) {
     return memory;
 }
 
-static int allocate_rows(struct rows* rows, int count, int n, int quantized) {
+static int allocate_rows(struct rows* rows, int count, int n, int quantized_bytes) {
     free_rows(rows);
     rows->stride = round_up(n, BLOCK);
-    size_t elements = (size_t)count * rows->stride;
+    size_t elements = (size_t)round_up(count, TILE_ROWS) * rows->stride;
     rows->values = zeros(elements * sizeof(float));
-    if (!rows->values || !quantized)
+    if (!rows->values || quantized_bytes == 0)
         return rows->values != NULL;
-    rows->quantized = zeros(elements);
+    rows->quantized = zeros(elements * quantized_bytes);
     rows->scales = zeros(elements / BLOCK * sizeof(float));
     rows->correction = zeros(elements / BLOCK * sizeof(int32_t));
     return rows->quantized && rows->scales && rows->correction;
@@ -453,7 +464,7 @@ static int reserve_rows(struct model* m, int count) {
     if (count <= m->row_capacity)
         return 1;
     m->row_capacity = 0;
-    int quantized = m->kind == INT8, c = m->hidden, none = 0;
+    int quantized = m->kernels->quantized_bytes(m->kind), c = m->hidden, none = 0;
     free(m->qkv);
     m->qkv = zeros((size_t)count * round_up(3 * c, BLOCK) * sizeof(float));
     if (!m->qkv || !allocate_rows(&m->x, count, c, 0) || !allocate_rows(&m->normal, count, c, quantized) ||
@@ -503,7 +514,8 @@ static struct model* create(const int32_t* sizes, float epsilon, const float* sc
     m->vocab = sizes[0], m->context = sizes[1], m->hidden = sizes[2], m->layers = sizes[3], m->heads = sizes[4];
     m->inner = sizes[5], m->page_size = sizes[6], m->pages = sizes[7], m->tied = sizes[8], m->kind = sizes[9];
     m->activation = sizes[10], m->threads = sizes[11];
-    m->kernels = sizes[12] == 2 ? &kernels_avx512 : &kernels_avx2;
+    const struct kernels* sets[] = {&kernels_avx2, &kernels_avx512, &kernels_avx512_bf16, &kernels_amx};
+    m->kernels = sets[sizes[12] - 1];
     m->epsilon = epsilon;
     m->layer = calloc(m->layers, sizeof *m->layer);
     m->others = calloc(m->threads, sizeof *m->others);
@@ -648,7 +660,7 @@ static int prepare(struct model* m) {
         return -1;
     if (wanted > m->wanted_capacity) {
         m->wanted_capacity = none = 0;
-        if (!allocate_rows(&m->hidden_rows, wanted, m->hidden, m->kind == INT8) ||
+        if (!allocate_rows(&m->hidden_rows, wanted, m->hidden, m->kernels->quantized_bytes(m->kind)) ||
                 !reserve(&m->wanted_row, &none, wanted, sizeof(int32_t))) {
             return -1;
         }
@@ -695,7 +707,14 @@ static int prepare(struct model* m) {
 
 #define JNI(type, name) JNIEXPORT type JNICALL Java_io_github_loomtorch_torch_cpu_CpuKernels_##name
 
-/* 2: AVX-512 with VNNI, 1: AVX2, 0: neither. What the processor has, and what the operating system saves. */
+/* Asks the operating system for the registers of AMX, which it saves only for processes that have asked. */
+static int may_use_amx(void) {
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA */
+    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+}
+
+/* 4: AMX, 3: AVX-512 with BF16, 2: AVX-512 with VNNI, 1: AVX2, 0: none of them. What the processor has, and what the
+   operating system saves. */
 static int instruction_set(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || ~c & (bit_OSXSAVE | bit_FMA | bit_F16C | bit_AVX | bit_MOVBE))
@@ -705,7 +724,12 @@ static int instruction_set(void) {
     if ((saved & 0x06) != 0x06 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || ~b & (bit_AVX2 | bit_BMI | bit_BMI2))
         return 0;
     unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
-    return (saved & 0xe6) == 0xe6 && !(~b & avx512) && (c & bit_AVX512VNNI) ? 2 : 1;
+    if ((saved & 0xe6) != 0xe6 || ~b & avx512 || !(c & bit_AVX512VNNI))
+        return 1;
+    int amx = !(~d & (bit_AMXTILE | bit_AMXBF16)) && (saved & 0x60000) == 0x60000;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & bit_AVX512BF16))
+        return 2;
+    return amx && may_use_amx() ? 4 : 3;
 }
 
 JNI(jint, instructionSet)(JNIEnv* env, jclass class) {

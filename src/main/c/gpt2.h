@@ -3,7 +3,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BLOCK = 32 }; /* columns of one unit of work; also the values of int8 activations that have one scale */
+enum {
+    BLOCK = 32,    /* columns of one unit of work; also the values of int8 activations that have one scale */
+    TILE_ROWS = 16 /* of AMX */
+};
 
 enum weights { FLOAT32, BFLOAT16, INT8 };
 
@@ -14,7 +17,7 @@ enum dtype { F32, F16, BF16, F64 };
 
 /* A linear layer, y = x W + b. N is the number of outputs, K that of inputs. Weights are stored in panels of as many
    outputs as two vectors have; a panel holds, for each input one after the other, the weights of its outputs. The
-   outputs of each element are summed in the order of the inputs, so their bits do not depend on the other rows. */
+   products of an output are always summed in the same order, so its bits do not depend on the other rows. */
 struct linear {
     int32_t k, n;
     int32_t padded_k, padded_n; /* to multiples of BLOCK, with zeros */
@@ -23,14 +26,16 @@ struct linear {
     float* bias;   /* [padded_n] */
 };
 
-/* Rows of activations: float32 [rows, stride]. For int8 weights also their quantized form: x = scale * q with a scale
-   for each BLOCK of a row; correction is -128 times the sum of a block. */
+/* Rows of activations: float32 [rows, stride], and the form that products read if they do not read float32. For int8
+   weights x = scale * q, with a scale for each BLOCK of a row; correction is -128 times the sum of a block. For
+   bfloat16 weights, on processors that multiply bfloat16, the values are rounded to bfloat16; AMX reads them in tiles.
+ */
 struct rows {
     float* values;
     int32_t stride;
-    int8_t* quantized;   /* [rows, stride] */
-    float* scales;       /* [rows, stride / BLOCK] */
-    int32_t* correction; /* [rows, stride / BLOCK] */
+    void* quantized;     /* [rows, stride], or of AMX [rows / TILE_ROWS, stride / BLOCK, TILE_ROWS, BLOCK] */
+    float* scales;       /* of int8: [rows, stride / BLOCK] */
+    int32_t* correction; /* of int8: [rows, stride / BLOCK] */
 };
 
 struct attention {
@@ -54,11 +59,15 @@ struct kernels {
     void (*convert)(const void* elements, enum dtype dtype, size_t from, size_t n, float* target);
     /* One output's weights as float32: [K]. */
     void (*unpack)(enum weights kind, const struct linear* linear, int output, float* target);
-    /* Outputs [from, to), multiples of BLOCK, of rows [row, row + rows): y = activation(x W + b) + residual. */
+    /* Outputs [from, to), multiples of BLOCK, of rows [row, row + rows): y = activation(x W + b) + residual. y and
+       residual begin with row `row`. */
     void (*multiply)(enum weights kind, const struct linear* linear, const struct rows* x, int row, int rows, int from,
             int to, float* y, size_t stride, enum activation activation, const float* residual);
     void (*normalize)(const float* x, int n, const float* weight, const float* bias, float epsilon, float* y);
-    void (*quantize)(const float* x, int n, int8_t* q, float* scales, int32_t* correction);
+    /* Bytes of an element of the quantized form; 0 if products read float32. */
+    int (*quantized_bytes)(enum weights kind);
+    /* Quantizes the columns [from, to), multiples of BLOCK, of a row. */
+    void (*quantize)(enum weights kind, const struct rows* rows, int row, int from, int to);
     /* Writes the keys and values among the columns [from, to) of a row [3C] of queries, keys and values. */
     void (*store)(const struct attention* attention, const float* row, int from, int to, int page, int offset);
     /* Attention of one head for `rows` consecutive tokens, the first at `position`. */
@@ -66,4 +75,4 @@ struct kernels {
             const float* queries, size_t stride, int head, float* y, size_t y_stride, float* scratch);
 };
 
-extern const struct kernels kernels_avx2, kernels_avx512;
+extern const struct kernels kernels_avx2, kernels_avx512, kernels_avx512_bf16, kernels_amx;

@@ -1,4 +1,4 @@
-/* The kernels of a step on a CPU. Compiled for AVX2 and for AVX-512 with VNNI, see dev/build-native. */
+/* The kernels of a step on a CPU. Compiled for each set of instructions, see dev/build-native. */
 #include "gpt2.h"
 
 #include <immintrin.h>
@@ -9,7 +9,13 @@
 
 #ifdef __AVX512F__
 
+#ifdef __AMX_BF16__
+#define KERNELS kernels_amx
+#elif defined(__AVX512BF16__)
+#define KERNELS kernels_avx512_bf16
+#else
 #define KERNELS kernels_avx512
+#endif
 enum { VECTOR = 16, FLOAT_ROWS = 12, INT8_ROWS = 6, QUERY_ROWS = 12, VALUE_ROWS = 6 };
 typedef __m512 floats;
 typedef __m512i ints;
@@ -58,9 +64,11 @@ INLINE floats as_floats(ints x) {
 INLINE ints shift_left(ints x, int n) {
     return _mm512_slli_epi32(x, n);
 }
+#ifndef __AVX512BF16__
 INLINE ints high_halves(ints x) {
     return _mm512_and_si512(x, _mm512_set1_epi32((int)0xffff0000));
 }
+#endif
 INLINE void store_bytes(int8_t* p, ints x) {
     _mm_storeu_si128((void*)p, _mm512_cvtepi32_epi8(x));
 }
@@ -143,29 +151,41 @@ INLINE ints dot4(ints sum, ints weights, int32_t activations) {
 
 enum { PANEL = 2 * VECTOR };
 
+/* How bfloat16 weights are multiplied: by float32 activations, by bfloat16 ones, or by tiles of those. */
+#ifdef __AMX_BF16__
+enum { ROUNDS_ACTIVATIONS = 1, TILES = 1 };
+#elif defined(__AVX512BF16__)
+enum { ROUNDS_ACTIVATIONS = 1, TILES = 0 };
+#else
+enum { ROUNDS_ACTIVATIONS = 0, TILES = 0 };
+#endif
+
 /* The weights that follow; the processor alone does not look ahead far enough. */
-INLINE void prefetch(const void* weights) {
-    for (int line = 0; line < PANEL * 4; line += 64)
+INLINE void prefetch(const void* weights, int bytes) {
+    for (int line = 0; line < bytes; line += 64)
         _mm_prefetch((const char*)weights + 2048 + line, _MM_HINT_T0);
 }
 
 INLINE float sum_of(floats x) {
-    float lanes[VECTOR];
-    store(lanes, x);
-    for (int n = VECTOR / 2; n > 0; n /= 2) {
-        for (int i = 0; i < n; i++)
-            lanes[i] += lanes[i + n];
-    }
-    return lanes[0];
+#ifdef __AVX512F__
+    __m256 y = _mm512_castps512_ps256(x) + _mm512_extractf32x8_ps(x, 1);
+#else
+    __m256 y = x;
+#endif
+    __m128 z = _mm256_castps256_ps128(y) + _mm256_extractf128_ps(y, 1);
+    z = z + _mm_movehl_ps(z, z);
+    return z[0] + z[1];
 }
 
 INLINE float max_of(floats x) {
-    float lanes[VECTOR], largest;
-    store(lanes, x);
-    largest = lanes[0];
-    for (int i = 1; i < VECTOR; i++)
-        largest = lanes[i] > largest ? lanes[i] : largest;
-    return largest;
+#ifdef __AVX512F__
+    __m256 y = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+#else
+    __m256 y = x;
+#endif
+    __m128 z = _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    z = _mm_max_ps(z, _mm_movehl_ps(z, z));
+    return z[0] > z[1] ? z[0] : z[1];
 }
 
 /* e^x, within 2 units in the last place; x is limited to [-87, 88]. */
@@ -272,6 +292,19 @@ static uint16_t bfloat16(float x) {
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+/* Where the bfloat16 weight of an input and a column of a panel is: [padded_k, VECTOR, 2], column c beside column
+   c + VECTOR; for bfloat16 activations [padded_k / 2, PANEL, 2], two inputs side by side; for tiles the same in the
+   order [padded_k / BLOCK, 2, BLOCK / 2, VECTOR, 2]. */
+INLINE size_t bfloat16_at(size_t input, int column) {
+    if (TILES) {
+        size_t half = input / BLOCK * 2 + column / VECTOR;
+        return (half * (BLOCK / 2) + input % BLOCK / 2) * PANEL + 2 * (column % VECTOR) + input % 2;
+    }
+    if (ROUNDS_ACTIVATIONS)
+        return input / 2 * 2 * PANEL + 2 * column + input % 2;
+    return input * PANEL + 2 * (column % VECTOR) + column / VECTOR;
+}
+
 /* `scratch` [padded_k, PANEL] */
 static void pack_panel(enum weights kind, struct linear* linear, const void* elements, enum dtype dtype, int out_first,
         int output, float* scratch) {
@@ -297,12 +330,9 @@ static void pack_panel(enum weights kind, struct linear* linear, const void* ele
         }
     }
     if (kind == BFLOAT16) {
-        uint16_t* halves = (uint16_t*)target; /* column c beside column c + VECTOR */
         for (size_t i = 0; i < (size_t)linear->padded_k; i++) {
-            for (int c = 0; c < VECTOR; c++) {
-                halves[i * PANEL + 2 * c] = bfloat16(values[i * PANEL + c]);
-                halves[i * PANEL + 2 * c + 1] = bfloat16(values[i * PANEL + VECTOR + c]);
-            }
+            for (int c = 0; c < PANEL; c++)
+                ((uint16_t*)target)[bfloat16_at(i, c)] = bfloat16(values[i * PANEL + c]);
         }
     }
     if (kind == INT8) { /* [padded_k / 4, PANEL, 4] */
@@ -338,7 +368,7 @@ static void unpack(enum weights kind, const struct linear* linear, int output, f
         if (kind == FLOAT32) {
             target[i] = ((const float*)from)[i * PANEL + c];
         } else if (kind == BFLOAT16) {
-            uint32_t bits = (uint32_t)((const uint16_t*)from)[i * PANEL + 2 * (c % VECTOR) + c / VECTOR] << 16;
+            uint32_t bits = (uint32_t)((const uint16_t*)from)[bfloat16_at(i, c)] << 16;
             memcpy(target + i, &bits, 4);
         } else {
             uint8_t q = from[(i / 4 * PANEL + c) * 4 + i % 4];
@@ -356,7 +386,7 @@ INLINE void tile_float32(int ROWS, const float* x, size_t stride, const uint8_t*
         y[m][0] = y[m][1] = all(0.f);
     for (int i = 0; i < k; i++, w += PANEL) {
         floats w0 = load(w), w1 = load(w + VECTOR);
-        prefetch(w);
+        prefetch(w, 4 * PANEL);
 #pragma GCC unroll 12
         for (int m = 0; m < ROWS; m++) {
             floats a = all(x[m * stride + i]);
@@ -366,13 +396,38 @@ INLINE void tile_float32(int ROWS, const float* x, size_t stride, const uint8_t*
     }
 }
 
-INLINE void tile_bfloat16(int ROWS, const float* x, size_t stride, const uint8_t* panel, int k, floats y[][2]) {
+#ifdef __AVX512BF16__
+
+INLINE void tile_bfloat16(int ROWS, const struct rows* x, size_t row, const uint8_t* w, int k, floats y[][2]) {
+    size_t stride = (size_t)x->stride;
+    const uint16_t* q = (const uint16_t*)x->quantized + row * stride;
+    for (int m = 0; m < ROWS; m++)
+        y[m][0] = y[m][1] = all(0.f);
+    for (int i = 0; i < k; i += 2, w += 4 * PANEL) {
+        __m512bh w0 = (__m512bh)load_ints(w), w1 = (__m512bh)load_ints(w + 4 * VECTOR);
+        prefetch(w, 4 * PANEL);
+#pragma GCC unroll 12
+        for (int m = 0; m < ROWS; m++) {
+            int32_t pair;
+            memcpy(&pair, q + m * stride + i, 4);
+            __m512bh a = (__m512bh)all_ints(pair);
+            y[m][0] = _mm512_dpbf16_ps(y[m][0], w0, a);
+            y[m][1] = _mm512_dpbf16_ps(y[m][1], w1, a);
+        }
+    }
+}
+
+#else
+
+INLINE void tile_bfloat16(int ROWS, const struct rows* rows, size_t row, const uint8_t* panel, int k, floats y[][2]) {
+    size_t stride = (size_t)rows->stride;
+    const float* x = rows->values + row * stride;
     const uint16_t* w = (const uint16_t*)panel;
     for (int m = 0; m < ROWS; m++)
         y[m][0] = y[m][1] = all(0.f);
     for (int i = 0; i < k; i++, w += PANEL) {
         ints pairs = load_ints(w);
-        prefetch(w);
+        prefetch(w, 4 * PANEL);
         floats w0 = as_floats(shift_left(pairs, 16)), w1 = as_floats(high_halves(pairs));
 #pragma GCC unroll 12
         for (int m = 0; m < ROWS; m++) {
@@ -383,9 +438,11 @@ INLINE void tile_bfloat16(int ROWS, const float* x, size_t stride, const uint8_t
     }
 }
 
+#endif
+
 INLINE void tile_int8(int ROWS, const struct rows* x, size_t row, const uint8_t* w, int k, floats y[][2]) {
     size_t stride = (size_t)x->stride, blocks = stride / BLOCK;
-    const int8_t* q = x->quantized + row * stride;
+    const int8_t* q = (const int8_t*)x->quantized + row * stride;
     const float* scales = x->scales + row * blocks;
     const int32_t* correction = x->correction + row * blocks;
     for (int m = 0; m < ROWS; m++)
@@ -399,7 +456,7 @@ INLINE void tile_int8(int ROWS, const struct rows* x, size_t row, const uint8_t*
 #pragma GCC unroll 1
         for (int g = 0; g < BLOCK / 4; g++, w += 4 * PANEL) {
             ints w0 = load_ints(w), w1 = load_ints(w + 4 * VECTOR);
-            prefetch(w);
+            prefetch(w, 4 * PANEL);
 #pragma GCC unroll 12
             for (int m = 0; m < ROWS; m++) {
                 int32_t a;
@@ -419,11 +476,30 @@ INLINE void tile_int8(int ROWS, const struct rows* x, size_t row, const uint8_t*
 
 struct output {
     const struct linear* linear;
+    int first_row; /* of y */
     float* y;
     size_t stride;
     const float* residual;
     enum activation activation;
 };
+
+/* The outputs of rows and of a panel, of their sums [rows, PANEL]. */
+static void finish(enum weights kind, const struct output* to, int row, int rows, int panel_column, const float* sums) {
+    const struct linear* linear = to->linear;
+    for (int column = panel_column; column < panel_column + PANEL; column += VECTOR) {
+        floats bias = linear->bias ? load(linear->bias + column) : all(0.f);
+        floats scale = kind == INT8 ? load(linear->scales + column) : all(1.f);
+        for (int m = 0; m < rows; m++) {
+            size_t at = (size_t)(row + m - to->first_row) * to->stride + column;
+            floats y = fma_(load(sums + m * PANEL + column - panel_column), scale, bias);
+            if (to->activation != NO_ACTIVATION)
+                y = activate(to->activation, y);
+            if (to->residual)
+                y = y + load(to->residual + at);
+            store(to->y + at, y);
+        }
+    }
+}
 
 INLINE void tile(enum weights kind, int ROWS, const struct rows* x, int row, const uint8_t* w, int column,
         const struct output* to) {
@@ -433,29 +509,16 @@ INLINE void tile(enum weights kind, int ROWS, const struct rows* x, int row, con
     if (kind == FLOAT32)
         tile_float32(ROWS, x->values + row * stride, stride, w, linear->k, y);
     if (kind == BFLOAT16)
-        tile_bfloat16(ROWS, x->values + row * stride, stride, w, linear->k, y);
+        tile_bfloat16(ROWS, x, (size_t)row, w, ROUNDS_ACTIVATIONS ? linear->padded_k : linear->k, y);
     if (kind == INT8)
         tile_int8(ROWS, x, (size_t)row, w, linear->padded_k, y);
-    for (int half = 0; half < 2; half++) {
-        int c = column + half * VECTOR;
-        floats bias = linear->bias ? load(linear->bias + c) : all(0.f);
-        floats scale = kind == INT8 ? load(linear->scales + c) : all(1.f);
+    float sums[FLOAT_ROWS][PANEL];
 #pragma GCC unroll 12
-        for (int m = 0; m < ROWS; m++) {
-            size_t at = (size_t)(row + m) * to->stride + c;
-            floats v = y[m][half];
-            if (kind == INT8) {
-                v = fma_(v, scale, bias);
-            } else if (linear->bias) {
-                v = v + bias;
-            }
-            if (to->activation != NO_ACTIVATION)
-                v = activate(to->activation, v);
-            if (to->residual)
-                v = v + load(to->residual + at);
-            store(to->y + at, v);
-        }
+    for (int m = 0; m < ROWS; m++) {
+        store(sums[m], y[m][0]);
+        store(sums[m] + VECTOR, y[m][1]);
     }
+    finish(kind, to, row, ROWS, column, sums[0]);
 }
 
 /* A function for each kind of weights and number of rows. */
@@ -476,18 +539,101 @@ INLINE void tile(enum weights kind, int ROWS, const struct rows* x, int row, con
     tile_##kind##_12
 
 typedef void tile_function(const struct rows* x, int row, const uint8_t* w, int column, const struct output* to);
-#ifdef __AVX512F__
+#ifdef __AMX_BF16__
+TILES_12(FLOAT32) TILES_6(INT8)
+static tile_function* const FUNCTIONS[3][FLOAT_ROWS] = {{NAMES_12(FLOAT32)}, {NULL}, {NAMES_6(INT8)}};
+#elif defined(__AVX512F__)
 TILES_12(FLOAT32) TILES_12(BFLOAT16) TILES_6(INT8)
-static tile_function* const TILES[3][FLOAT_ROWS] = {{NAMES_12(FLOAT32)}, {NAMES_12(BFLOAT16)}, {NAMES_6(INT8)}};
+static tile_function* const FUNCTIONS[3][FLOAT_ROWS] = {{NAMES_12(FLOAT32)}, {NAMES_12(BFLOAT16)}, {NAMES_6(INT8)}};
 #else
 TILES_6(FLOAT32) TILES_6(BFLOAT16) TILES_2(INT8)
-static tile_function* const TILES[3][FLOAT_ROWS] = {{NAMES_6(FLOAT32)}, {NAMES_6(BFLOAT16)}, {NAMES_2(INT8)}};
+static tile_function* const FUNCTIONS[3][FLOAT_ROWS] = {{NAMES_6(FLOAT32)}, {NAMES_6(BFLOAT16)}, {NAMES_2(INT8)}};
 #endif
 // clang-format on
 
+#ifdef __AMX_BF16__
+
+/* Tiles 0 to 3 are sums, of 16 rows and 16 outputs each; 4 and 5 activations of 16 rows, 6 and 7 weights of 16 outputs,
+   both of BLOCK inputs. */
+INLINE void configure_tiles(void) {
+    struct {
+        uint8_t palette, start_row, unused[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } configuration = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        configuration.row_bytes[i] = 64;
+        configuration.rows[i] = TILE_ROWS;
+    }
+    _tile_loadconfig(&configuration);
+}
+
+/* sums [GROUPS * TILE_ROWS, PANEL] of GROUPS times 16 rows and the outputs of a panel */
+INLINE void sum_tiles(
+        int GROUPS, int prefetches, const uint16_t* x, size_t stride, const uint8_t* w, int k, float* sums) {
+    enum { WEIGHTS = PANEL * BLOCK * 2, AHEAD = 3 * WEIGHTS };
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int i = 0; i < k; i += BLOCK, w += WEIGHTS, x += TILE_ROWS * BLOCK) {
+        if (prefetches)
+            prefetch(w + AHEAD, WEIGHTS);
+        _tile_loadd(4, x, 64);
+        _tile_loadd(6, w, 64);
+        _tile_loadd(7, w + WEIGHTS / 2, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        if (GROUPS == 2) {
+            _tile_loadd(5, x + TILE_ROWS * stride, 64);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    enum { BYTES = PANEL * sizeof(float), GROUP = TILE_ROWS * PANEL };
+    _tile_stored(0, sums, BYTES);
+    _tile_stored(1, sums + VECTOR, BYTES);
+    if (GROUPS == 2) {
+        _tile_stored(2, sums + GROUP, BYTES);
+        _tile_stored(3, sums + GROUP + VECTOR, BYTES);
+    }
+}
+
+static void multiply_tiles(
+        const struct rows* x, int first_row, int rows, int from, int to, const struct output* output) {
+    const struct linear* linear = output->linear;
+    size_t stride = (size_t)x->stride;
+    int end = first_row + rows;
+    configure_tiles();
+    for (int column = from; column < to; column += PANEL) {
+        const uint8_t* w = panel(BFLOAT16, linear, column);
+        for (int row = first_row; row < end;) {
+            float sums[2 * TILE_ROWS][PANEL];
+            int tile = row / TILE_ROWS * TILE_ROWS, next = tile + 2 * TILE_ROWS < end ? tile + 2 * TILE_ROWS : end;
+            const uint16_t* q = (const uint16_t*)x->quantized + tile * stride;
+            if (next - tile > TILE_ROWS) {
+                sum_tiles(2, row == first_row, q, stride, w, linear->padded_k, sums[0]);
+            } else {
+                sum_tiles(1, row == first_row, q, stride, w, linear->padded_k, sums[0]);
+            }
+            finish(BFLOAT16, output, row, next - row, column, sums[row - tile]);
+            row = next;
+        }
+    }
+    _tile_release();
+}
+
+#endif
+
 static void multiply(enum weights kind, const struct linear* linear, const struct rows* x, int first_row, int rows,
         int from, int to, float* y, size_t stride, enum activation activation, const float* residual) {
-    struct output output = {linear, y, stride, residual, activation};
+    struct output output = {linear, first_row, y, stride, residual, activation};
+#ifdef __AMX_BF16__
+    if (kind == BFLOAT16) {
+        multiply_tiles(x, first_row, rows, from, to, &output);
+        return;
+    }
+#endif
     int most = kind == INT8 ? INT8_ROWS : FLOAT_ROWS;
     int tiles = (rows + most - 1) / most;
     for (int column = from; column < to; column += PANEL) {
@@ -495,7 +641,7 @@ static void multiply(enum weights kind, const struct linear* linear, const struc
         int row = first_row;
         for (int t = 0; t < tiles; t++) { /* as equal as possible */
             int n = (first_row + rows - row + tiles - t - 1) / (tiles - t);
-            TILES[kind][n - 1](x, row, w, column, &output);
+            FUNCTIONS[kind][n - 1](x, row, w, column, &output);
             row += n;
         }
     }
@@ -520,30 +666,54 @@ static void normalize(const float* x, int n, const float* weight, const float* b
     }
 }
 
-static void quantize(const float* x, int n, int8_t* q, float* scales, int32_t* correction) {
-    for (int i = 0; i < n; i += BLOCK) {
-        floats largest = absolute(load(x + i));
-        for (int j = VECTOR; j < BLOCK; j += VECTOR)
-            largest = max_(largest, absolute(load(x + i + j)));
-        float limit = max_of(largest);
-        floats probe = all(0.f);
-        for (int j = 0; j < BLOCK; j += VECTOR)
-            probe = fma_(load(x + i + j), all(0.f), probe);
-        if (sum_of(probe) != 0 || limit < 1e-30f) { /* NaN or infinity, or too small for an inverse */
-            memset(q + i, 0, BLOCK);
-            scales[i / BLOCK] = sum_of(probe);
-            correction[i / BLOCK] = 0;
-            continue;
+static int quantized_bytes(enum weights kind) {
+    return kind == INT8 ? 1 : kind == BFLOAT16 && ROUNDS_ACTIVATIONS ? 2 : 0;
+}
+
+/* One block. */
+INLINE void quantize_int8(const float* x, int8_t* q, float* scale, int32_t* correction) {
+    floats largest = absolute(load(x)), probe = all(0.f);
+    for (int j = VECTOR; j < BLOCK; j += VECTOR)
+        largest = max_(largest, absolute(load(x + j)));
+    float limit = max_of(largest);
+    for (int j = 0; j < BLOCK; j += VECTOR)
+        probe = fma_(load(x + j), all(0.f), probe);
+    float nothing = sum_of(probe);
+    if (nothing != 0 || limit < 1e-30f) { /* NaN or infinity, or too small for an inverse */
+        memset(q, 0, BLOCK);
+        *scale = nothing;
+        *correction = 0;
+        return;
+    }
+    floats inverse = all(127 / limit);
+    ints sum = all_ints(0);
+    for (int j = 0; j < BLOCK; j += VECTOR) {
+        ints rounded = round_(load(x + j) * inverse);
+        sum = add_ints(sum, rounded);
+        store_bytes(q + j, rounded);
+    }
+    *scale = limit / 127;
+    *correction = -WEIGHT_OFFSET * (int)sum_of(to_floats(sum));
+}
+
+static void quantize(enum weights kind, const struct rows* rows, int row, int from, int to) {
+    size_t stride = (size_t)rows->stride;
+    for (size_t at = row * stride + from; at < row * stride + to; at += BLOCK) {
+        const float* x = rows->values + at;
+        if (kind == INT8) {
+            quantize_int8(x, (int8_t*)rows->quantized + at, rows->scales + at / BLOCK, rows->correction + at / BLOCK);
         }
-        floats inverse = all(127 / limit);
-        ints sum = all_ints(0);
-        for (int j = 0; j < BLOCK; j += VECTOR) {
-            ints rounded = round_(load(x + i + j) * inverse);
-            sum = add_ints(sum, rounded);
-            store_bytes(q + i + j, rounded);
+#ifdef __AVX512BF16__
+        if (kind == BFLOAT16) {
+#ifdef __AMX_BF16__
+            size_t tile = row / TILE_ROWS * (stride / BLOCK) + at % stride / BLOCK;
+            uint16_t* q = (uint16_t*)rows->quantized + (tile * TILE_ROWS + row % TILE_ROWS) * BLOCK;
+#else
+            uint16_t* q = (uint16_t*)rows->quantized + at;
+#endif
+            _mm512_storeu_si512(q, (__m512i)_mm512_cvtne2ps_pbh(load(x + VECTOR), load(x)));
         }
-        scales[i / BLOCK] = limit / 127;
-        correction[i / BLOCK] = -WEIGHT_OFFSET * (int)sum_of(to_floats(sum));
+#endif
     }
 }
 
@@ -724,8 +894,8 @@ static void attend(const struct attention* a, const int32_t* pages, int position
         int n = position + m + together;
         for (int v = 0; v < vectors; v += 4) {
             int count = vectors - v < 4 ? vectors - v : 4;
-#define WEIGH(r, c) \
-    weigh(r, c, a, pages, n, head, scores + m * scores_stride, scores_stride, sums + m, v* VECTOR, y + m * y_stride, \
+#define WEIGH(r, c)                                                                                                   \
+    weigh(r, c, a, pages, n, head, scores + m * scores_stride, scores_stride, sums + m, v * VECTOR, y + m * y_stride, \
             y_stride)
             if (together == 1) {
                 count == 1 ? WEIGH(1, 1) : count == 2 ? WEIGH(1, 2) : count == 3 ? WEIGH(1, 3) : WEIGH(1, 4);
@@ -749,6 +919,7 @@ const struct kernels KERNELS = {
         .unpack = unpack,
         .multiply = multiply,
         .normalize = normalize,
+        .quantized_bytes = quantized_bytes,
         .quantize = quantize,
         .store = store_head,
         .attend = attend,

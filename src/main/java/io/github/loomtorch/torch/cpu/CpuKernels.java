@@ -8,6 +8,7 @@ import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Optional;
 import java.util.zip.CRC32;
 import org.bytedeco.javacpp.Loader;
@@ -21,6 +22,10 @@ public final class CpuKernels {
 
     private static final Logger LOG = LoggerFactory.getLogger(CpuKernels.class);
     private static final String PLATFORM = "linux-x86_64";
+
+    /** The instruction sets by their numbers in the library, from 1 on. */
+    private static final List<String> INSTRUCTIONS =
+            List.of("AVX2", "AVX-512 with VNNI", "AVX-512 with VNNI and BF16", "AVX-512 with VNNI and AMX");
 
     private CpuKernels() {}
 
@@ -93,7 +98,7 @@ public final class CpuKernels {
         return Library.HERE.problem;
     }
 
-    /** The best instruction set of this processor: 1 for AVX2, 2 for AVX-512 with VNNI; 0 without the library. */
+    /** The best instruction set of this processor, as {@link #INSTRUCTIONS} has them; 0 without the library. */
     static int bestInstructionSet() {
         return Library.HERE.instructionSet;
     }
@@ -105,16 +110,15 @@ public final class CpuKernels {
      * @throws IllegalStateException unless it {@link #isAvailable}
      */
     public static String instructions() {
-        return switch (Library.HERE.instructionSet) {
-            case 1 -> "AVX2";
-            case 2 -> "AVX-512 with VNNI";
-            default -> throw new IllegalStateException("kernels must be available, got none");
-        };
+        if (bestInstructionSet() == 0) {
+            throw new IllegalStateException("kernels must be available, got none");
+        }
+        return INSTRUCTIONS.get(bestInstructionSet() - 1);
     }
 
     /**
-     * What {@link #bestInstructionSet} is, of a library that is loaded. 0: it cannot run the library; 1: AVX2 and FMA;
-     * 2: AVX-512 with VNNI.
+     * What {@link #bestInstructionSet} is, of a library that is loaded. A set contains those before it. For that of AMX
+     * it asks the operating system to save the registers of AMX for this process.
      */
     private static native int instructionSet();
 

@@ -29,6 +29,7 @@ import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
 import io.github.loomtorch.torch.Gpt2Loader;
 import io.github.loomtorch.torch.gpt2.Gpt2;
+import io.github.loomtorch.torch.natives.Processor;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -198,9 +199,9 @@ class CpuGpt2IT {
         lm.compared = 0;
     }
 
-    /** Each weight is a bfloat16 already, so only the order of sums differs; 8 bits are compared loosely. */
+    /** Each weight is a bfloat16 already, so that only activations can be rounded; 8 bits are compared loosely. */
     @ParameterizedTest
-    @CsvSource({"BFLOAT16, false, 1e-4", "FLOAT32, true, 0.1"})
+    @CsvSource({"BFLOAT16, false, 0.02", "FLOAT32, true, 0.1"})
     void otherWeightsGiveNearlyTheSameLogits(Dtype dtype, boolean int8, double tolerance) throws IOException {
         RandomCheckpoint.write(directory, RandomCheckpoint.tinyConfig(), DType.BF16, 3, 0.3f);
         ModelOptions exact = ModelOptions.builder()
@@ -212,7 +213,7 @@ class CpuGpt2IT {
         double[] actual =
                 logprobs(exact.toBuilder().dtype(dtype).int8Weights(int8).build());
         assertArrayEquals(expected, actual, tolerance);
-        assertEquals(int8, !Arrays.equals(expected, actual));
+        assertEquals(int8 || Processor.hasBfloat16(), !Arrays.equals(expected, actual));
     }
 
     /** Of the tokens of a text. */
