@@ -22,7 +22,7 @@ __attribute__((used)) static const char SOURCE[] = "SHA-256 of the sources: " SO
 #endif
 
 /* How long a thread spins before it sleeps: for the others within a step, and for the next step. */
-enum { SPIN_CYCLES = 100000, STEP_SPIN_CYCLES = 300000 };
+enum { SPIN_CYCLES = 100000, STEP_SPIN_CYCLES = 1000000 };
 
 enum { LINE = 64, HUGE_PAGE = 2 << 20, ROWS_OF_A_UNIT = 96 };
 
@@ -99,142 +99,208 @@ struct model {
     int32_t threads;
     int32_t started;
     struct worker* others;
-    void (*job)(struct model*, int thread, void* argument);
-    void* argument;
-    int closing;
-    _Alignas(LINE) _Atomic uint32_t generation; /* of jobs */
+    const struct job* job;
+    void* argument; /* of the job */
+    _Atomic int closing;
+    _Alignas(LINE) _Atomic uint64_t ticket; /* see "threads" */
+    _Alignas(LINE) _Atomic uint32_t opened; /* the upper half of the ticket, when a phase has been opened */
     _Alignas(LINE) _Atomic uint32_t sleepers;
-    _Alignas(LINE) _Atomic uint32_t barrier;
-    _Alignas(LINE) _Atomic uint32_t arrived;
-    _Alignas(LINE) _Atomic uint32_t barrier_sleepers;
-    _Alignas(LINE) _Atomic uint32_t next[2]; /* the next unit of a phase, of even and odd phases */
 };
+
+static int round_up(int n, int multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
 
 /* ---- threads ---- */
 
-static void wait_while(_Atomic uint32_t* word, uint32_t value, _Atomic uint32_t* sleepers, uint64_t cycles) {
+/* A job is a sequence of phases, a phase some units of work in any order. A phase begins when all units of the one
+   before are done. Threads take units as they come: nobody waits for a thread that sleeps or that the system does not
+   let run, unless it has taken a unit.
+
+   The ticket has, from the highest bit: the number of the job (16 bits), its phase (16), how many units are left to be
+   taken (22), and how many threads are at work on some (10). Who is at work may read what belongs to the job. The last
+   to leave a phase opens the next. */
+struct job {
+    int phases;
+    int (*units)(struct model*, int phase);
+    void (*work)(struct model*, int phase, int from, int to, int thread);
+};
+
+enum { AT_WORK_BITS = 10, NO_PHASE = 0xffff };
+
+static uint64_t ticket(uint64_t number, int phase, int left, int at_work) {
+    return (number & 0xffff) << 48 | (uint64_t)phase << 32 | (uint64_t)left << AT_WORK_BITS | (uint64_t)at_work;
+}
+
+static uint64_t number_of(uint64_t ticket) {
+    return ticket >> 48;
+}
+
+static int phase_of(uint64_t ticket) {
+    return ticket >> 32 & 0xffff;
+}
+
+static int left_of(uint64_t ticket) {
+    return (uint32_t)ticket >> AT_WORK_BITS;
+}
+
+static int at_work_of(uint64_t ticket) {
+    return ticket & ((1 << AT_WORK_BITS) - 1);
+}
+
+/* How many units are taken at once: fewer and fewer, so that all threads end at the same time. */
+static int share_of(const struct model* m, int left) {
+    int share = left / (2 * m->threads);
+    return share > 1 ? share : left > 0;
+}
+
+/* The beginning of the first phase that has units, from `phase` on; the caller has taken the first of them. */
+static uint64_t open_phase(struct model* m, uint64_t number, int phase) {
+    for (; phase < m->job->phases; phase++) {
+        int units = m->job->units(m, phase);
+        if (units > 0)
+            return ticket(number, phase, units - share_of(m, units), 1);
+    }
+    return ticket(number, NO_PHASE, 0, 0);
+}
+
+static void wake(struct model* m, uint64_t ticket) {
+    atomic_store(&m->opened, (uint32_t)(ticket >> 32));
+    if (atomic_load(&m->sleepers) > 0)
+        syscall(SYS_futex, &m->opened, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+static void wait_while(struct model* m, uint32_t opened, uint64_t cycles) {
     uint64_t start = __rdtsc();
-    while (atomic_load_explicit(word, memory_order_acquire) == value) {
+    while (atomic_load_explicit(&m->opened, memory_order_acquire) == opened) {
         _mm_pause();
         if (__rdtsc() - start > cycles) {
-            atomic_fetch_add(sleepers, 1);
-            while (atomic_load(word) == value)
-                syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
-            atomic_fetch_sub(sleepers, 1);
+            atomic_fetch_add(&m->sleepers, 1);
+            while (atomic_load(&m->opened) == opened)
+                syscall(SYS_futex, &m->opened, FUTEX_WAIT_PRIVATE, opened, NULL, NULL, 0);
+            atomic_fetch_sub(&m->sleepers, 1);
             return;
         }
     }
 }
 
-static void advance(_Atomic uint32_t* word, _Atomic uint32_t* sleepers) {
-    atomic_fetch_add(word, 1);
-    if (atomic_load(sleepers) > 0)
-        syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
-}
-
-/* All threads meet here; what each wrote before, all read after. */
-static void barrier(struct model* m) {
-    uint32_t generation = atomic_load_explicit(&m->barrier, memory_order_relaxed);
-    if (atomic_fetch_add(&m->arrived, 1) + 1 == (uint32_t)m->threads) {
-        atomic_store_explicit(&m->arrived, 0, memory_order_relaxed);
-        advance(&m->barrier, &m->barrier_sleepers);
-    } else {
-        wait_while(&m->barrier, generation, &m->barrier_sleepers, SPIN_CYCLES);
+/* Does units [from, from + count) of a phase, the last that were left, and more until there are none. */
+static void work_in_phase(struct model* m, int phase, int from, int count, int thread) {
+    for (;;) {
+        m->job->work(m, phase, from, from + count, thread);
+        uint64_t now = atomic_load_explicit(&m->ticket, memory_order_relaxed), next;
+        do {
+            from = left_of(now);
+            count = share_of(m, from);
+            if (from > 0) {
+                next = ticket(number_of(now), phase, from - count, at_work_of(now));
+            } else if (at_work_of(now) > 1) {
+                next = ticket(number_of(now), phase, 0, at_work_of(now) - 1);
+            } else {
+                next = open_phase(m, number_of(now), phase + 1);
+            }
+        } while (!atomic_compare_exchange_weak(&m->ticket, &now, next));
+        if (from == 0 && at_work_of(now) > 1)
+            return;
+        if (from == 0) { /* opened the next phase */
+            wake(m, next);
+            phase = phase_of(next);
+            if (phase == NO_PHASE)
+                return;
+            from = m->job->units(m, phase);
+            count = share_of(m, from);
+        }
+        from -= count;
     }
 }
 
-static void* work(void* pointer) {
+/* Works until the job is done, or `forever`: then on all jobs, until the model is closed. */
+static void work_on(struct model* m, int thread, int forever) {
+    for (;;) {
+        uint32_t opened = atomic_load(&m->opened);
+        uint64_t now = atomic_load(&m->ticket);
+        int left = left_of(now), count = share_of(m, left);
+        if (left > 0) {
+            uint64_t next = ticket(number_of(now), phase_of(now), left - count, at_work_of(now) + 1);
+            if (atomic_compare_exchange_strong(&m->ticket, &now, next))
+                work_in_phase(m, phase_of(now), left - count, count, thread);
+        } else if (phase_of(now) != NO_PHASE) {
+            wait_while(m, opened, SPIN_CYCLES);
+        } else if (!forever || m->closing) {
+            return;
+        } else {
+            wait_while(m, opened, STEP_SPIN_CYCLES);
+        }
+    }
+}
+
+static void* run_worker(void* pointer) {
     struct worker* worker = pointer;
-    struct model* m = worker->model;
-    for (uint32_t generation = 0;; generation++) {
-        wait_while(&m->generation, generation, &m->sleepers, STEP_SPIN_CYCLES);
-        if (m->closing)
-            return NULL;
-        m->job(m, worker->number, m->argument);
-        barrier(m);
-    }
+    work_on(worker->model, worker->number, 1);
+    return NULL;
 }
 
-static void run(struct model* m, void (*job)(struct model*, int, void*), void* argument) {
+static void run(struct model* m, const struct job* job, void* argument) {
     m->job = job;
     m->argument = argument;
-    atomic_store(&m->next[0], 0);
-    atomic_store(&m->next[1], 0);
-    advance(&m->generation, &m->sleepers);
-    job(m, 0, argument);
-    barrier(m);
-}
-
-/* A phase of a job: all threads do units until there are none, then meet. `phase` counts up from 0 in each job. */
-struct phase {
-    struct model* m;
-    uint32_t number;
-};
-
-static int take(struct phase* phase, int units) {
-    uint32_t unit = atomic_fetch_add_explicit(&phase->m->next[phase->number % 2], 1, memory_order_relaxed);
-    return unit < (uint32_t)units ? (int)unit : -1;
-}
-
-/* Takes some of `rows` rows: the first, or -1; they end with *end. */
-static int take_rows(struct phase* phase, int rows, int* end) {
-    int share = rows / (4 * phase->m->threads), count = share > 1 ? share : 1;
-    int first = take(phase, (rows + count - 1) / count);
-    if (first < 0)
-        return -1;
-    first *= count;
-    *end = first + count < rows ? first + count : rows;
-    return first;
-}
-
-static void end(struct phase* phase, int thread) {
-    barrier(phase->m);
-    /* Nobody takes from the counter of this phase before the next one has ended. */
-    if (thread == 0)
-        atomic_store(&phase->m->next[phase->number % 2], 0);
-    phase->number++;
+    uint64_t first = open_phase(m, number_of(atomic_load(&m->ticket)) + 1, 0);
+    atomic_store(&m->ticket, first);
+    wake(m, first);
+    int phase = phase_of(first);
+    if (phase == NO_PHASE)
+        return;
+    int units = job->units(m, phase), count = share_of(m, units);
+    work_in_phase(m, phase, units - count, count, 0);
+    work_on(m, 0, 0);
 }
 
 /* ---- the step ---- */
 
-/* Outputs of one unit, and rows; a unit of many rows is divided among the threads, one of few streams its weights. */
-struct units {
-    int columns, column_count, rows, row_count;
+/* A product of the step; `first` is the row of x that y begins with. */
+struct product {
+    const struct linear* linear;
+    const struct rows* x;
+    int first, rows;
+    float* y;
+    size_t stride;
+    enum activation activation;
+    const float* residual;
+    const struct rows* quantized;   /* y, if it is quantized */
+    const struct attention* stored; /* where keys and values go, if y has them */
 };
 
-static struct units units(const struct model* m, const struct linear* linear, int rows) {
-    struct units u = {.rows = rows, .row_count = 1};
-    int blocks = linear->padded_n / BLOCK;
-    int share = blocks / (4 * m->threads);
-    u.columns = rows > 16 || share < 1 ? BLOCK : share * BLOCK;
-    u.column_count = (linear->padded_n + u.columns - 1) / u.columns;
-    if (rows > ROWS_OF_A_UNIT && u.column_count < 16 * m->threads) {
-        u.rows = ROWS_OF_A_UNIT;
-        u.row_count = (rows + u.rows - 1) / u.rows;
-    }
-    return u;
+/* A unit is BLOCK outputs of all rows, or of some where there are many rows and few outputs. */
+static int row_units(const struct model* m, const struct linear* linear, int rows) {
+    int few_outputs = linear->padded_n / BLOCK < 16 * m->threads;
+    return few_outputs ? (rows + ROWS_OF_A_UNIT - 1) / ROWS_OF_A_UNIT : 1;
 }
 
-/* `first` is the row of x that y begins with. */
-static void linear_phase(struct phase* phase, int thread, const struct linear* linear, const struct rows* x, int first,
-        int rows, float* y, size_t stride, enum activation activation, const float* residual,
-        const struct rows* quantized, const struct attention* stored) {
-    struct model* m = phase->m;
-    struct units u = units(m, linear, rows);
-    for (int unit; (unit = take(phase, u.column_count * u.row_count)) >= 0;) {
-        int from = unit / u.row_count * u.columns, row = unit % u.row_count * u.rows;
-        int to = from + u.columns < linear->padded_n ? from + u.columns : linear->padded_n;
-        int count = row + u.rows < rows ? u.rows : rows - row;
-        size_t at = (size_t)row * stride;
-        m->kernels->multiply(m->kind, linear, x, first + row, count, from, to, y + at, stride, activation,
-                residual ? residual + at : NULL);
-        for (int r = row; quantized && r < row + count; r++)
-            m->kernels->quantize(m->kind, quantized, r, from, to);
-        for (int r = row; stored && r < row + count; r++) {
-            m->kernels->store(stored, y + (size_t)r * stride, from, to, m->row_page[r], m->row_offset[r]);
-        }
+static int product_units(const struct model* m, const struct linear* linear, int rows) {
+    return linear->padded_n / BLOCK * row_units(m, linear, rows);
+}
+
+static void multiply(const struct model* m, const struct product* p, int row, int end, int from, int to) {
+    size_t at = (size_t)row * p->stride;
+    m->kernels->multiply(m->kind, p->linear, p->x, p->first + row, end - row, from, to, p->y + at, p->stride,
+            p->activation, p->residual ? p->residual + at : NULL);
+    for (int r = row; p->quantized && r < end; r++)
+        m->kernels->quantize(m->kind, p->quantized, r, from, to);
+    for (int r = row; p->stored && r < end; r++) {
+        m->kernels->store(p->stored, p->y + (size_t)r * p->stride, from, to, m->row_page[r], m->row_offset[r]);
     }
-    end(phase, thread);
+}
+
+static void work_on_product(const struct model* m, const struct product* p, int from, int to) {
+    int parts = row_units(m, p->linear, p->rows);
+    if (parts == 1) {
+        multiply(m, p, 0, p->rows, from * BLOCK, to * BLOCK);
+        return;
+    }
+    for (int unit = from; unit < to; unit++) {
+        int column = unit / parts * BLOCK, row = unit % parts * ROWS_OF_A_UNIT;
+        int end = row + ROWS_OF_A_UNIT < p->rows ? row + ROWS_OF_A_UNIT : p->rows;
+        multiply(m, p, row, end, column, column + BLOCK);
+    }
 }
 
 static int quantizes(const struct model* m) {
@@ -250,15 +316,6 @@ static void normalize_row(
         m->kernels->quantize(m->kind, y, to, 0, y->stride);
 }
 
-static void normalize_phase(struct phase* phase, int thread, const float* w, const float* b) {
-    struct model* m = phase->m;
-    for (int row, last; (row = take_rows(phase, m->row_count, &last)) >= 0;) {
-        for (; row < last; row++)
-            normalize_row(m, row, w, b, &m->normal, row);
-    }
-    end(phase, thread);
-}
-
 static void embed(const struct model* m, int row) {
     float* x = m->x.values + (size_t)row * m->x.stride;
     const float* position = m->wpe + (size_t)m->row_position[row] * m->hidden;
@@ -272,77 +329,143 @@ static void embed(const struct model* m, int row) {
     memset(x + m->hidden, 0, (size_t)(m->x.stride - m->hidden) * sizeof(float)); /* NaN of an earlier step */
 }
 
-static void attention_phase(struct phase* phase, int thread, const struct attention* attention) {
-    struct model* m = phase->m;
-    float* scratch = m->scratch + m->scratch_floats * thread;
-    int head_size = attention->head_size, whole_heads = head_size % BLOCK == 0; /* else a block is of two heads */
-    for (int unit; (unit = take(phase, m->query_count * m->heads)) >= 0;) {
-        /* One head after the other, so that its keys and values stay in the cache; the longest rows first. */
-        int head = unit / m->query_count;
-        const struct queries* q = &m->queries[m->query_count - 1 - unit % m->query_count];
-        const struct chunk* chunk = &m->chunks[q->chunk];
-        size_t row = (size_t)chunk->first_row + q->first;
-        m->kernels->attend(attention, chunk->pages, chunk->start + q->first, q->count,
-                m->qkv + row * m->layer->qkv.padded_n, m->layer->qkv.padded_n, head,
-                m->attended.values + row * m->attended.stride, m->attended.stride, scratch);
-        for (int r = 0; quantizes(m) && whole_heads && r < q->count; r++) {
-            m->kernels->quantize(m->kind, &m->attended, (int)row + r, head * head_size, (head + 1) * head_size);
-        }
-    }
-    end(phase, thread);
-    if (quantizes(m) && !whole_heads) {
-        for (int row, last; (row = take_rows(phase, m->row_count, &last)) >= 0;) {
-            for (; row < last; row++)
-                m->kernels->quantize(m->kind, &m->attended, row, 0, m->attended.stride);
-        }
-        end(phase, thread);
+/* Whether heads are whole blocks; if not, a block of the attention's output is of two heads. */
+static int whole_blocks(const struct model* m) {
+    return m->hidden / m->heads % BLOCK == 0;
+}
+
+/* Units are in the order of heads, so that the keys and values of one stay in the cache; the last ones, which are taken
+   first, are long. */
+static void attend(struct model* m, const struct attention* attention, int unit, int thread) {
+    int head = unit / m->query_count;
+    const struct queries* q = &m->queries[unit % m->query_count];
+    const struct chunk* chunk = &m->chunks[q->chunk];
+    int row = chunk->first_row + q->first, head_size = attention->head_size;
+    size_t stride = m->layer->qkv.padded_n, y_stride = m->attended.stride;
+    m->kernels->attend(attention, chunk->pages, chunk->start + q->first, q->count, m->qkv + row * stride, stride, head,
+            m->attended.values + row * y_stride, y_stride, m->scratch + m->scratch_floats * thread);
+    for (int r = row; quantizes(m) && whole_blocks(m) && r < row + q->count; r++) {
+        m->kernels->quantize(m->kind, &m->attended, r, head * head_size, (head + 1) * head_size);
     }
 }
 
-static void step(struct model* m, int thread, void* unused) {
-    (void)unused;
-    struct phase phase = {m, 0};
-    int rows = m->row_count, stride = m->x.stride;
-    for (int row, last; (row = take_rows(&phase, rows, &last)) >= 0;) {
-        for (; row < last; row++) {
+/* The phases of a layer. Before them the tokens are embedded, after them what is wanted is normalized. */
+enum part { NORM_1, QKV, ATTEND, QUANTIZE, PROJ, NORM_2, FC, OUT, PARTS };
+
+static struct product product(const struct model* m, const struct layer* layer, enum part part) {
+    struct product p = {.rows = m->row_count, .y = m->x.values, .stride = m->x.stride, .activation = NO_ACTIVATION};
+    switch (part) {
+    case QKV:
+        p.linear = &layer->qkv;
+        p.x = &m->normal;
+        p.y = m->qkv;
+        p.stride = layer->qkv.padded_n;
+        p.stored = &layer->attention;
+        break;
+    case FC:
+        p.linear = &layer->fc;
+        p.x = &m->normal;
+        p.y = m->inner_rows.values;
+        p.stride = m->inner_rows.stride;
+        p.activation = m->activation;
+        p.quantized = quantizes(m) ? &m->inner_rows : NULL;
+        break;
+    default:
+        p.linear = part == PROJ ? &layer->proj : &layer->out;
+        p.x = part == PROJ ? &m->attended : &m->inner_rows;
+        p.residual = m->x.values;
+    }
+    return p;
+}
+
+static int step_phases(const struct model* m) {
+    return 1 + m->layers * PARTS + 1;
+}
+
+static int step_units(struct model* m, int phase) {
+    if (phase == 0)
+        return m->row_count;
+    if (phase == step_phases(m) - 1)
+        return m->wanted;
+    const struct layer* layer = &m->layer[(phase - 1) / PARTS];
+    switch ((phase - 1) % PARTS) {
+    case NORM_1:
+        return phase == 1 ? 0 : m->row_count; /* done with the embedding */
+    case QKV:
+        return product_units(m, &layer->qkv, m->row_count);
+    case ATTEND:
+        return m->query_count * m->heads;
+    case QUANTIZE:
+        return quantizes(m) && !whole_blocks(m) ? m->row_count : 0;
+    case PROJ:
+        return product_units(m, &layer->proj, m->row_count);
+    case NORM_2:
+        return m->row_count;
+    case FC:
+        return product_units(m, &layer->fc, m->row_count);
+    default:
+        return product_units(m, &layer->out, m->row_count);
+    }
+}
+
+static void work_on_step(struct model* m, int phase, int from, int to, int thread) {
+    const struct layer* layer = &m->layer[phase == 0 ? 0 : (phase - 1) / PARTS];
+    if (phase == 0) {
+        for (int row = from; row < to; row++) {
             embed(m, row);
-            normalize_row(m, row, m->layer[0].ln1_w, m->layer[0].ln1_b, &m->normal, row);
+            normalize_row(m, row, layer->ln1_w, layer->ln1_b, &m->normal, row);
         }
+        return;
     }
-    end(&phase, thread);
-    for (int l = 0; l < m->layers; l++) {
-        const struct layer* layer = &m->layer[l];
-        if (l > 0)
-            normalize_phase(&phase, thread, layer->ln1_w, layer->ln1_b);
-        linear_phase(&phase, thread, &layer->qkv, &m->normal, 0, rows, m->qkv, layer->qkv.padded_n, NO_ACTIVATION, NULL,
-                NULL, &layer->attention);
-        attention_phase(&phase, thread, &layer->attention);
-        linear_phase(&phase, thread, &layer->proj, &m->attended, 0, rows, m->x.values, stride, NO_ACTIVATION,
-                m->x.values, NULL, NULL);
-        normalize_phase(&phase, thread, layer->ln2_w, layer->ln2_b);
-        linear_phase(&phase, thread, &layer->fc, &m->normal, 0, rows, m->inner_rows.values, m->inner_rows.stride,
-                m->activation, NULL, quantizes(m) ? &m->inner_rows : NULL, NULL);
-        linear_phase(&phase, thread, &layer->out, &m->inner_rows, 0, rows, m->x.values, stride, NO_ACTIVATION,
-                m->x.values, NULL, NULL);
-    }
-    for (int i, last; (i = take_rows(&phase, m->wanted, &last)) >= 0;) {
-        for (; i < last; i++)
+    if (phase == step_phases(m) - 1) {
+        for (int i = from; i < to; i++)
             normalize_row(m, m->wanted_row[i], m->lnf_w, m->lnf_b, &m->hidden_rows, i);
+        return;
     }
-    end(&phase, thread);
+    enum part part = (phase - 1) % PARTS;
+    switch (part) {
+    case NORM_1:
+    case NORM_2:
+        for (int row = from; row < to; row++) {
+            normalize_row(m, row, part == NORM_1 ? layer->ln1_w : layer->ln2_w,
+                    part == NORM_1 ? layer->ln1_b : layer->ln2_b, &m->normal, row);
+        }
+        break;
+    case ATTEND:
+        for (int unit = to - 1; unit >= from; unit--)
+            attend(m, &layer->attention, unit, thread);
+        break;
+    case QUANTIZE:
+        for (int row = from; row < to; row++)
+            m->kernels->quantize(m->kind, &m->attended, row, 0, m->attended.stride);
+        break;
+    default: {
+        struct product p = product(m, layer, part);
+        work_on_product(m, &p, from, to);
+    }
+    }
 }
 
-struct logits {
-    int first, count;
-    float* target;
-    size_t stride;
-};
+static void step(struct model* m) {
+    run(m, &(struct job){step_phases(m), step_units, work_on_step}, NULL);
+}
 
-static void logits(struct model* m, int thread, void* argument) {
-    const struct logits* l = argument;
-    struct phase phase = {m, 0};
-    linear_phase(&phase, thread, &m->head, &m->hidden_rows, l->first, l->count, l->target, l->stride, NO_ACTIVATION,
-            NULL, NULL, NULL);
+static int logits_units(struct model* m, int phase) {
+    (void)phase;
+    const struct product* p = m->argument;
+    return product_units(m, p->linear, p->rows);
+}
+
+static void work_on_logits(struct model* m, int phase, int from, int to, int thread) {
+    (void)phase, (void)thread;
+    work_on_product(m, m->argument, from, to);
+}
+
+/* Logits of some of the wanted rows. */
+static void logits(struct model* m, int first, int count, float* target) {
+    struct product p = {&m->head, &m->hidden_rows, first, count, target, (size_t)round_up(m->vocab, 64), NO_ACTIVATION,
+            NULL, NULL, NULL};
+    run(m, &(struct job){1, logits_units, work_on_logits}, &p);
 }
 
 /* ---- memory ---- */
@@ -359,10 +482,6 @@ static void* from_arena(struct model* m, size_t bytes) {
     void* memory = m->arena ? m->arena + m->arena_used : NULL; /* the first time only the sizes are added up */
     m->arena_used += (bytes + LINE - 1) / LINE * LINE;
     return memory;
-}
-
-static int round_up(int n, int multiple) {
-    return (n + multiple - 1) / multiple * multiple;
 }
 
 static void place_linear(struct model* m, struct linear* linear, int k, int n, int with_bias) {
@@ -482,7 +601,9 @@ static int reserve_rows(struct model* m, int count) {
 static void destroy(struct model* m) {
     if (m->started > 0) {
         m->closing = 1;
-        advance(&m->generation, &m->sleepers);
+        uint64_t end = ticket(number_of(m->ticket) + 1, NO_PHASE, 0, 0);
+        m->ticket = end;
+        wake(m, end);
         for (int i = 0; i < m->started; i++)
             pthread_join(m->others[i].thread, NULL);
     }
@@ -529,10 +650,12 @@ static struct model* create(const int32_t* sizes, float epsilon, const float* sc
         return NULL;
     }
     place(m);
+    m->ticket = ticket(0, NO_PHASE, 0, 0);
+    m->opened = (uint32_t)(m->ticket >> 32);
     for (int i = 1; i < m->threads; i++) {
         m->others[i - 1].model = m;
         m->others[i - 1].number = i;
-        if (pthread_create(&m->others[i - 1].thread, NULL, work, &m->others[i - 1]) != 0) {
+        if (pthread_create(&m->others[i - 1].thread, NULL, run_worker, &m->others[i - 1]) != 0) {
             destroy(m);
             return NULL;
         }
@@ -548,23 +671,21 @@ struct load {
     const void* elements;
     enum dtype dtype;
     int out_first;
-    _Atomic int failed;
+    float* scratch; /* of each thread [padded_k, BLOCK] */
 };
 
-static void load_linear(struct model* m, int thread, void* argument) {
-    struct load* load = argument;
-    struct phase phase = {m, 0};
-    (void)thread;
-    float* scratch = malloc((size_t)load->linear->padded_k * BLOCK * sizeof(float));
-    if (!scratch) {
-        load->failed = 1;
-        return;
-    }
-    for (int unit; (unit = take(&phase, load->linear->padded_n / BLOCK)) >= 0;) {
-        m->kernels->pack(m->kind, load->linear, load->elements, load->dtype, load->out_first, unit * BLOCK,
-                (unit + 1) * BLOCK, scratch);
-    }
-    free(scratch);
+static int load_units(struct model* m, int phase) {
+    (void)phase;
+    const struct load* load = m->argument;
+    return load->linear->padded_n / BLOCK;
+}
+
+static void work_on_load(struct model* m, int phase, int from, int to, int thread) {
+    (void)phase;
+    const struct load* load = m->argument;
+    float* scratch = load->scratch + (size_t)load->linear->padded_k * BLOCK * thread;
+    m->kernels->pack(
+            m->kind, load->linear, load->elements, load->dtype, load->out_first, from * BLOCK, to * BLOCK, scratch);
 }
 
 static int load_parameter(
@@ -630,9 +751,13 @@ static int load_parameter(
         break;
     }
     if (linear) {
-        struct load load = {linear, elements, dtype, out_first, 0};
-        run(m, load_linear, &load);
-        return !load.failed;
+        float* scratch = malloc((size_t)linear->padded_k * BLOCK * m->threads * sizeof(float));
+        if (!scratch)
+            return 0;
+        struct load load = {linear, elements, dtype, out_first, scratch};
+        run(m, &(struct job){1, load_units, work_on_load}, &load);
+        free(scratch);
+        return 1;
     }
     m->kernels->convert(elements, dtype, 0, n, vector);
     return 1;
@@ -768,15 +893,14 @@ JNI(jint, step)(JNIEnv* env, jclass class, jlong handle, jintArray plan, jint le
     (*env)->GetIntArrayRegion(env, plan, 0, length, m->plan);
     int wanted = prepare(m);
     if (wanted >= 0)
-        run(m, step, NULL);
+        step(m);
     return wanted;
 }
 
 JNI(void, logits)(JNIEnv* env, jclass class, jlong handle, jint first, jint count, jobject target) {
     (void)class;
     struct model* m = model(handle);
-    struct logits l = {first, count, (*env)->GetDirectBufferAddress(env, target), round_up(m->vocab, 64)};
-    run(m, logits, &l);
+    logits(m, first, count, (*env)->GetDirectBufferAddress(env, target));
 }
 
 JNI(jlong, weightBytes)(JNIEnv* env, jclass class, jlong handle) {
@@ -784,17 +908,19 @@ JNI(jlong, weightBytes)(JNIEnv* env, jclass class, jlong handle) {
     return (jlong)model(handle)->panel_bytes;
 }
 
-static void read_arena(struct model* m, int thread, void* argument) {
-    _Atomic uint64_t* total = argument;
-    struct phase phase = {m, 0};
-    (void)thread;
+static int arena_units(struct model* m, int phase) {
+    (void)phase;
+    return (int)(m->arena_bytes / HUGE_PAGE);
+}
+
+static void read_arena(struct model* m, int phase, int from, int to, int thread) {
+    (void)phase, (void)thread;
+    const uint64_t *words = (const uint64_t*)(m->arena + (size_t)from * HUGE_PAGE),
+                   *end = (const uint64_t*)(m->arena + (size_t)to * HUGE_PAGE);
     uint64_t sum = 0;
-    for (int unit; (unit = take(&phase, (int)(m->arena_bytes / HUGE_PAGE))) >= 0;) {
-        const uint64_t* words = (const uint64_t*)(m->arena + (size_t)unit * HUGE_PAGE);
-        for (size_t i = 0; i < HUGE_PAGE / sizeof(uint64_t); i++)
-            sum += words[i];
-    }
-    atomic_fetch_add(total, sum);
+    for (; words < end; words++)
+        sum += *words;
+    atomic_fetch_add((_Atomic uint64_t*)m->argument, sum);
 }
 
 JNI(jdouble, readBandwidth)(JNIEnv* env, jclass class, jlong handle) {
@@ -803,7 +929,7 @@ JNI(jdouble, readBandwidth)(JNIEnv* env, jclass class, jlong handle) {
     _Atomic uint64_t total = 0;
     struct timespec from, to;
     clock_gettime(CLOCK_MONOTONIC, &from);
-    run(m, read_arena, &total);
+    run(m, &(struct job){1, arena_units, read_arena}, &total);
     clock_gettime(CLOCK_MONOTONIC, &to);
     return m->arena_bytes / ((to.tv_sec - from.tv_sec) + 1e-9 * (to.tv_nsec - from.tv_nsec));
 }
