@@ -118,7 +118,7 @@ static int round_up(int n, int multiple) {
    let run, unless it has taken a unit.
 
    The ticket has, from the highest bit: the number of the job (16 bits), its phase (16), how many units are left to be
-   taken (22), and how many threads are at work on some (10). Who is at work may read what belongs to the job. The last
+   taken (21), and how many threads are at work on some (11). Who is at work may read what belongs to the job. The last
    to leave a phase opens the next. */
 struct job {
     int phases;
@@ -126,7 +126,7 @@ struct job {
     void (*work)(struct model*, int phase, int from, int to, int thread);
 };
 
-enum { AT_WORK_BITS = 10, NO_PHASE = 0xffff };
+enum { AT_WORK_BITS = 11, MOST_UNITS = (1 << 21) - 1, NO_PHASE = 0xffff };
 
 static uint64_t ticket(uint64_t number, int phase, int left, int at_work) {
     return (number & 0xffff) << 48 | (uint64_t)phase << 32 | (uint64_t)left << AT_WORK_BITS | (uint64_t)at_work;
@@ -765,7 +765,7 @@ static int load_parameter(
 
 /* ---- a step's plan ---- */
 
-/* Returns the number of wanted rows, or -1 if memory ran out. */
+/* Returns the number of wanted rows, or -1 if memory ran out or there are too many rows. */
 static int prepare(struct model* m) {
     const int32_t* at = m->plan;
     int n = *at++, rows = 0, wanted = 0, none, query_count = 0, most_tokens = 0;
@@ -779,6 +779,8 @@ static int prepare(struct model* m) {
         if (at[0] + at[1] > most_tokens)
             most_tokens = at[0] + at[1];
     }
+    if (rows > MOST_UNITS || (int64_t)query_count * m->heads > MOST_UNITS)
+        return -1;
     m->ids = at;
     at += rows;
     if (!reserve_rows(m, rows) || !reserve(&m->queries, &m->query_capacity, query_count, sizeof *m->queries))
@@ -851,7 +853,8 @@ static int instruction_set(void) {
     unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
     if ((saved & 0xe6) != 0xe6 || ~b & avx512 || !(c & bit_AVX512VNNI))
         return 1;
-    int amx = !(~d & (bit_AMXTILE | bit_AMXBF16)) && (saved & 0x60000) == 0x60000;
+    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 }; /* compilers name them differently */
+    int amx = !(~d & (AMX_BF16 | AMX_TILE)) && (saved & 0x60000) == 0x60000;
     if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & bit_AVX512BF16))
         return 2;
     return amx && may_use_amx() ? 4 : 3;
