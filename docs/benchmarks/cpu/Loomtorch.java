@@ -27,6 +27,7 @@ public class Loomtorch {
         try (TextGenerator model =
                         TextGenerator.builder(Path.of(arguments[0])).model(options).build();
                 BufferedReader in = new BufferedReader(new InputStreamReader(System.in))) {
+            run(model, random, 16, 1000, 16); // so that each page of the KV cache has memory
             run(model, random, 1, 12, 16);
             System.out.println("ready");
             for (String line = in.readLine(); line != null; line = in.readLine()) {
