@@ -126,7 +126,7 @@ struct job {
     void (*work)(struct model*, int phase, int from, int to, int thread);
 };
 
-enum { AT_WORK_BITS = 11, MOST_UNITS = (1 << 21) - 1, NO_PHASE = 0xffff };
+enum { AT_WORK_BITS = 11, MOST_UNITS = (1 << 21) - 1, NO_PHASE = 0xffff }; /* Java allows 1,024 threads and layers */
 
 static uint64_t ticket(uint64_t number, int phase, int left, int at_work) {
     return (number & 0xffff) << 48 | (uint64_t)phase << 32 | (uint64_t)left << AT_WORK_BITS | (uint64_t)at_work;
@@ -164,6 +164,8 @@ static uint64_t open_phase(struct model* m, uint64_t number, int phase) {
     return ticket(number, NO_PHASE, 0, 0);
 }
 
+/* Each value is stored once, but one of the job before may be stored late, over a newer one. That is harmless: a thread
+   reads `opened` before the ticket, so it waits only for a value that comes after what the ticket showed. */
 static void wake(struct model* m, uint64_t ticket) {
     atomic_store(&m->opened, (uint32_t)(ticket >> 32));
     if (atomic_load(&m->sleepers) > 0)
@@ -184,7 +186,8 @@ static void wait_while(struct model* m, uint32_t opened, uint64_t cycles) {
     }
 }
 
-/* Does units [from, from + count) of a phase, the last that were left, and more until there are none. */
+/* Does units [from, from + count) of a phase, the last that were left, and more until there are none. The last thread
+   to leave a phase goes on with the next. */
 static void work_in_phase(struct model* m, int phase, int from, int count, int thread) {
     for (;;) {
         m->job->work(m, phase, from, from + count, thread);
@@ -271,8 +274,8 @@ struct product {
 
 /* A unit is BLOCK outputs of all rows, or of some where there are many rows and few outputs. */
 static int row_units(const struct model* m, const struct linear* linear, int rows) {
-    int few_outputs = linear->padded_n / BLOCK < 16 * m->threads;
-    return few_outputs ? (rows + ROWS_OF_A_UNIT - 1) / ROWS_OF_A_UNIT : 1;
+    int blocks = linear->padded_n / BLOCK, parts = (rows + ROWS_OF_A_UNIT - 1) / ROWS_OF_A_UNIT;
+    return blocks < 16 * m->threads && (int64_t)blocks * parts <= MOST_UNITS ? parts : 1;
 }
 
 static int product_units(const struct model* m, const struct linear* linear, int rows) {
@@ -563,6 +566,8 @@ static int allocate_rows(struct rows* rows, int count, int n, int quantized_byte
     if (!rows->values || quantized_bytes == 0)
         return rows->values != NULL;
     rows->quantized = zeros(elements * quantized_bytes);
+    if (quantized_bytes > 1) /* bfloat16, without scales */
+        return rows->quantized != NULL;
     rows->scales = zeros(elements / BLOCK * sizeof(float));
     rows->correction = zeros(elements / BLOCK * sizeof(int32_t));
     return rows->quantized && rows->scales && rows->correction;
@@ -846,7 +851,9 @@ static int instruction_set(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || ~c & (bit_OSXSAVE | bit_FMA | bit_F16C | bit_AVX | bit_MOVBE))
         return 0;
-    unsigned saved, high;
+    unsigned more, high, saved;
+    if (!__get_cpuid(0x80000001, &a, &b, &more, &d) || !(more & bit_LZCNT))
+        return 0;
     __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
     if ((saved & 0x06) != 0x06 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || ~b & (bit_AVX2 | bit_BMI | bit_BMI2))
         return 0;

@@ -16,8 +16,8 @@ enum activation { GELU_TANH, GELU, RELU, QUICK_GELU, SILU, TANH, NO_ACTIVATION }
 enum dtype { F32, F16, BF16, F64 };
 
 /* A linear layer, y = x W + b. N is the number of outputs, K that of inputs. Weights are stored in panels of as many
-   outputs as two vectors have; a panel holds, for each input one after the other, the weights of its outputs. The
-   products of an output are always summed in the same order, so its bits do not depend on the other rows. */
+   outputs as two vectors have; kernels.c says in which order, for each kind. The products of an output are always
+   summed in the same order, so its bits do not depend on the other rows. */
 struct linear {
     int32_t k, n;
     int32_t padded_k, padded_n; /* to multiples of BLOCK, with zeros */

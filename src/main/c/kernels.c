@@ -798,7 +798,8 @@ INLINE float exponentials(float* scores, int n) {
     return sum_of(sum);
 }
 
-/* y = weights V / sum, for ROWS rows and VECTORS vectors of a head from `column` on. */
+/* y = weights V / sum, for ROWS rows and VECTORS vectors of a head from `column` on. The first row sees `tokens`, each
+   other one more than the row before. */
 INLINE void weigh(int ROWS, int VECTORS, const struct attention* a, const int32_t* pages, int tokens, int head,
         const float* weights, size_t weights_stride, const float* sums, int column, float* y, size_t stride) {
     floats result[VALUE_ROWS][4];
@@ -824,6 +825,19 @@ INLINE void weigh(int ROWS, int VECTORS, const struct attention* a, const int32_
                 for (int v = 0; v < VECTORS; v++)
                     result[m][v] = fma_(weight, value[v], result[m][v]);
             }
+        }
+    }
+    for (int t = tokens; t < tokens + ROWS - 1; t++) { /* not for the rows before it: zero times NaN is NaN */
+        size_t at = (size_t)pages[t / a->page_size] * a->heads + head;
+        const float* values = a->values + (at * a->page_size + t % a->page_size) * a->padded_head_size + column;
+#pragma GCC unroll 6
+        for (int m = 1; m < ROWS; m++) {
+            if (t >= tokens + m)
+                continue;
+            floats weight = all(weights[m * weights_stride + t]);
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++)
+                result[m][v] = fma_(weight, load(values + v * VECTOR), result[m][v]);
         }
     }
     y += (size_t)head * a->head_size + column;
@@ -881,17 +895,12 @@ static void attend(const struct attention* a, const int32_t* pages, int position
         }
     }
     float sums[QUERY_ROWS];
-    for (int m = 0; m < rows; m++) {
-        float* row = scores + m * scores_stride;
-        int n = position + m + 1;
-        sums[m] = exponentials(row, n);
-        for (int i = (n + VECTOR - 1) / VECTOR * VECTOR; i < tokens; i++)
-            row[i] = 0;
-    }
+    for (int m = 0; m < rows; m++)
+        sums[m] = exponentials(scores + m * scores_stride, position + m + 1);
     int vectors = a->padded_head_size / VECTOR;
     for (int m = 0; m < rows;) {
         int together = rows - m >= VALUE_ROWS ? VALUE_ROWS : 1;
-        int n = position + m + together;
+        int n = position + m + 1; /* that all of them see */
         for (int v = 0; v < vectors; v += 4) {
             int count = vectors - v < 4 ? vectors - v : 4;
 #define WEIGH(r, c)                                                                                                   \

@@ -26,6 +26,14 @@ public final class Generations {
 
     private static List<Completion> batches(
             CausalLm lm, EngineOptions config, List<GenerationRequest> requests, int batchSize) {
+        return ended(lm, config, requests, batchSize).stream()
+                .map(Generation::join)
+                .toList();
+    }
+
+    /** In batches of that size, whether they succeed or fail; leaves the model open. */
+    public static List<Generation> ended(
+            CausalLm lm, EngineOptions config, List<GenerationRequest> requests, int batchSize) {
         CausalLm borrowed = new ForwardingLm(lm) {
             @Override
             public void close() {}
@@ -35,7 +43,7 @@ public final class Generations {
             List<Generation> generations =
                     requests.stream().map(scheduler::submit).toList();
             scheduler.flush();
-            return generations.stream().map(Generation::join).toList();
+            return generations;
         }
     }
 }

@@ -24,9 +24,8 @@ import java.util.List;
 
 /**
  * GPT-2 on a CPU by the C library: a step is one call of it, sampling and scoring are done in Java. Results depend on
- * nothing but the sequence, bit for bit, and not on how it is cut into chunks either, as long as all numbers are
- * finite. So this is deterministic without being {@link #deterministic()}, which would cost prefix caching and
- * speculation. Confined to the engine thread.
+ * nothing but the sequence, bit for bit, and not on how it is cut into chunks either. So this is deterministic without
+ * being {@link #deterministic()}, which would cost prefix caching and speculation. Confined to the engine thread.
  */
 public final class CpuGpt2 extends Gpt2 {
     /** By their numbers in the library. */

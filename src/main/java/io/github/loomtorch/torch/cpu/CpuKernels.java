@@ -149,7 +149,7 @@ public final class CpuKernels {
      *
      * @param plan as {@link StepPlan} says
      * @param length how many numbers of the plan count
-     * @return how many wanted rows; -1 if memory ran out
+     * @return how many wanted rows; -1 if memory ran out, or the rows are more than 2,097,151
      */
     static native int step(long model, int[] plan, int length);
 

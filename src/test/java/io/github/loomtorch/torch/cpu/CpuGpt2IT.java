@@ -8,7 +8,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.engine.Chunk;
-import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.engine.WantedPosition;
 import io.github.loomtorch.model.Activation;
 import io.github.loomtorch.model.DType;
@@ -23,7 +22,6 @@ import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
 import io.github.loomtorch.request.UnusableLogitsException;
-import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.testing.ForwardingLm;
 import io.github.loomtorch.testing.Generations;
 import io.github.loomtorch.testing.RandomCheckpoint;
@@ -37,6 +35,7 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
@@ -234,34 +233,62 @@ class CpuGpt2IT {
     }
 
     /**
-     * A token whose embedding is infinite fails its own request, and leaves nothing in the rows that others use next.
+     * A token whose embedding is infinite fails its own request. It harms no row of the same step, none before it in
+     * its own chunk, which may be in a page that others share, and none that uses the same memory later.
      */
     @ParameterizedTest
     @CsvSource({"FLOAT32, false", "BFLOAT16, false", "FLOAT32, true"})
     void infinityFailsItsOwnRequestOnly(Dtype dtype, boolean int8) throws IOException {
         Gpt2Config config = new Gpt2Config(
-                67, 32, 60, 2, 3, 96, Activation.RELU, 1e-5, true, false, /* tieWordEmbeddings= */ false, List.of());
+                67, 64, 60, 2, 3, 96, Activation.RELU, 1e-5, true, false, /* tieWordEmbeddings= */ false, List.of());
         RandomCheckpoint.write(directory, config, DType.F32, 1, 0.3f);
         makeInfinite(directory.resolve("model.safetensors"), "wte.weight", 5L * 60);
+        int places = 20;
         ModelOptions options = ModelOptions.builder()
                 .device("cpu")
                 .dtype(dtype)
                 .int8Weights(int8)
+                .maxBatchSize(places)
                 .build();
+        Random random = new Random(3);
+        List<GenerationRequest> good = IntStream.range(0, places - 1)
+                .mapToObj(i -> new GenerationRequest(random.ints(17, 6, 67).toArray(), SamplingParams.greedy(5)))
+                .toList();
+        int[] beginsLikeTheFirst = Arrays.copyOf(good.getFirst().promptTokenIds(), 50);
+        beginsLikeTheFirst[17] = 5;
+        GenerationRequest bad = new GenerationRequest(beginsLikeTheFirst, SamplingParams.greedy(5));
         for (int instructionSet = 1; instructionSet <= CpuKernels.bestInstructionSet(); instructionSet++) {
-            int set = instructionSet;
-            try (ContinuousScheduler scheduler = new ContinuousScheduler(() -> new Engine(
-                    CpuGpt2.load(ModelDirectory.open(directory).weights(), options, set), EngineOptions.defaults()))) {
-                GenerationRequest good = new GenerationRequest(new int[] {7, 8, 9}, SamplingParams.greedy(5));
-                GenerationRequest bad = new GenerationRequest(new int[] {5, 5, 5}, SamplingParams.greedy(5));
-                int[] expected = scheduler.submit(good).join().outputTokenIds();
-                Generation failing = scheduler.submit(bad);
-                Throwable cause =
-                        assertThrows(CompletionException.class, failing::join).getCause();
-                assertInstanceOf(UnusableLogitsException.class, cause);
-                assertArrayEquals(expected, scheduler.submit(good).join().outputTokenIds());
+            try (Gpt2 gpt2 = CpuGpt2.load(ModelDirectory.open(directory).weights(), options, instructionSet)) {
+                List<int[]> expected = outputs(Generations.alone(gpt2, options(4096), good));
+                for (int place : new int[] {0, 7, places - 1}) { // all prompts in one step
+                    List<GenerationRequest> requests = new ArrayList<>(good);
+                    requests.add(place, bad);
+                    assertOneFails(expected, Generations.ended(gpt2, options(4096), requests, places), place);
+                }
+                EngineOptions sharingPages = EngineOptions.builder()
+                        .maxPrefillTokensPerStep(20)
+                        .maxPrefillTokensBesideDecode(20)
+                        .build();
+                List<GenerationRequest> requests = List.of(bad, good.getFirst());
+                assertOneFails(expected.subList(0, 1), Generations.ended(gpt2, sharingPages, requests, 1), 0);
             }
         }
+    }
+
+    private static void assertOneFails(List<int[]> expected, List<Generation> ended, int failing) {
+        List<Generation> others = new ArrayList<>(ended);
+        Throwable cause = assertThrows(CompletionException.class, others.remove(failing)::join)
+                .getCause();
+        assertInstanceOf(UnusableLogitsException.class, cause);
+        List<int[]> actual = outputs(others.stream().map(Generation::join).toList());
+        assertEquals(expected.size(), actual.size());
+        for (int i = 0; i < actual.size(); i++) {
+            assertArrayEquals(expected.get(i), actual.get(i), "request " + i);
+        }
+    }
+
+    private static List<int[]> outputs(List<Completion> completions) {
+        return completions.stream().map(Completion::outputTokenIds).toList();
     }
 
     /** Changes one element of a float32 tensor in a safetensors file. */
