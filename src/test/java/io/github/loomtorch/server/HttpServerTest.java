@@ -426,6 +426,21 @@ class HttpServerTest {
         }
     }
 
+    /** A client must not send its next request on a connection that the server closes. */
+    @Test
+    void anErrorBeforeTheWholeBodyIsReadAnnouncesTheEndOfTheConnection() throws Exception {
+        try (FakeServer fake = new FakeServer(options -> options.maxBodyBytes(100), q -> q, model -> model);
+                Socket socket = new Socket("127.0.0.1", fake.server.uri().getPort())) {
+            socket.getOutputStream()
+                    .write("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegin"
+                            .getBytes(StandardCharsets.US_ASCII));
+            String answer = new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            assertTrue(answer.startsWith("HTTP/1.1 413 "), answer);
+            assertTrue(answer.contains("\r\nConnection: close\r\n"), answer);
+            assertTrue(answer.contains("at most 100 bytes"), answer);
+        }
+    }
+
     @Test
     void drainingRefusesNewRequestsAndFinishesTheOthers() throws Exception {
         StepGate gate = new StepGate();
