@@ -29,6 +29,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -201,14 +202,22 @@ class HttpServerTest {
 
     @Test
     void aChatIsStreamedInDeltas() throws Exception {
-        try (FakeServer fake = new FakeServer()) {
+        StepGate gate = new StepGate();
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> model.onAwait(chunks -> gate.pass()))) {
             String body =
                     "{\"messages\": [{\"role\": \"user\", \"content\": \"abc\"}], \"max_tokens\": 9, \"ignore_eos\": true,"
                             + " \"temperature\": 0, \"logprobs\": true, \"top_logprobs\": 1, \"stream\": %b}";
+            CompletableFuture<HttpResponse<InputStream>> answer = fake.client.sendAsync(
+                    fake.request("/v1/chat/completions", body.formatted(true)), BodyHandlers.ofInputStream());
+            gate.awaitStep();
+            gate.nextStep();
+            BufferedReader lines =
+                    new BufferedReader(new InputStreamReader(answer.get().body(), StandardCharsets.UTF_8));
+            String first = lines.readLine(); // of the first token: what follows is in other events
+            gate.open();
+            List<JsonNode> events = events(first + "\n" + lines.lines().collect(Collectors.joining("\n")) + "\n");
             JsonNode whole = FakeServer.JSON.readTree(
                     fake.post("/v1/chat/completions", body.formatted(false)).body());
-            List<JsonNode> events = events(
-                    fake.post("/v1/chat/completions", body.formatted(true)).body());
             StringBuilder text = new StringBuilder();
             int logprobs = 0;
             for (JsonNode event : events) {
