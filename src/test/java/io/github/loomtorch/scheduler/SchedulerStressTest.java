@@ -180,7 +180,9 @@ class SchedulerStressTest {
             }
             inFlight.acquire(200);
             long grown = usedBytes() - before;
-            assertTrue(grown < 30_000 * 50L, "grown by " + grown + " bytes"); // a Completion alone has more than 50
+            // A Completion and its ids alone have more than 100 bytes; what tests before left in the heap varies by 5
+            // MB.
+            assertTrue(grown < 190_000 * 50L, "grown by " + grown + " bytes");
         }
     }
 
