@@ -180,8 +180,7 @@ class SchedulerStressTest {
             }
             inFlight.acquire(200);
             long grown = usedBytes() - before;
-            // A Completion and its ids alone have more than 100 bytes; what tests before left in the heap varies by 5
-            // MB.
+            // A Completion alone has more than 50 bytes. What other tests left in the heap varies by 5 MB.
             assertTrue(grown < 190_000 * 50L, "grown by " + grown + " bytes");
         }
     }
