@@ -390,24 +390,18 @@ static int step_units(struct model* m, int phase) {
         return m->row_count;
     if (phase == step_phases(m) - 1)
         return m->wanted;
-    const struct layer* layer = &m->layer[(phase - 1) / PARTS];
-    switch ((phase - 1) % PARTS) {
+    enum part part = (phase - 1) % PARTS;
+    switch (part) {
     case NORM_1:
         return phase == 1 ? 0 : m->row_count; /* done with the embedding */
-    case QKV:
-        return product_units(m, &layer->qkv, m->row_count);
+    case NORM_2:
+        return m->row_count;
     case ATTEND:
         return m->query_count * m->heads;
     case QUANTIZE:
         return quantizes(m) && !whole_blocks(m) ? m->row_count : 0;
-    case PROJ:
-        return product_units(m, &layer->proj, m->row_count);
-    case NORM_2:
-        return m->row_count;
-    case FC:
-        return product_units(m, &layer->fc, m->row_count);
     default:
-        return product_units(m, &layer->out, m->row_count);
+        return product_units(m, product(m, &m->layer[(phase - 1) / PARTS], part).linear, m->row_count);
     }
 }
 

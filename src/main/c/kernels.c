@@ -865,33 +865,21 @@ static void attend(const struct attention* a, const int32_t* pages, int position
     size_t scores_stride = ((size_t)tokens + 4 * VECTOR - 1) / VECTOR * VECTOR;
     float *scores = scratch, *copied = scratch + QUERY_ROWS * scores_stride;
     queries += (size_t)head * a->head_size;
-    int t = 0;
     size_t k_stride;
     const float* k[4];
-    if (a->page_size >= VECTOR) { /* several groups of keys at once: one alone would wait for each sum */
-        int groups = rows == QUERY_ROWS ? 2 : 4;
-        for (; t + (groups - 1) * VECTOR < tokens; t += groups * VECTOR) {
-            for (int b = 0; b < groups; b++)
-                k[b] = keys(a, pages, t + b * VECTOR, tokens, head, copied, &k_stride);
-            if (rows == QUERY_ROWS) {
-                score(QUERY_ROWS, 2, queries, stride, k, k_stride, a->head_size, a->scale, scores + t, scores_stride);
-                continue;
-            }
-            for (int m = 0; m < rows; m++) {
-                score(1, 4, queries + m * stride, stride, k, k_stride, a->head_size, a->scale,
-                        scores + m * scores_stride + t, scores_stride);
-            }
-        }
-    }
-    for (; t < tokens; t += VECTOR) {
-        k[0] = keys(a, pages, t, tokens, head, copied, &k_stride);
+    int most = a->page_size < VECTOR ? 1 : rows == QUERY_ROWS ? 2 : 4; /* groups: one alone would wait for each sum */
+    for (int t = 0, groups; t < tokens; t += groups * VECTOR) {
+        groups = t + (most - 1) * VECTOR < tokens ? most : 1;
+        for (int b = 0; b < groups; b++)
+            k[b] = keys(a, pages, t + b * VECTOR, tokens, head, copied, &k_stride);
+#define SCORE(r, g, m)                                                                                                 \
+    score(r, g, queries + (m) * stride, stride, k, k_stride, a->head_size, a->scale, scores + (m) * scores_stride + t, \
+            scores_stride)
         if (rows == QUERY_ROWS) {
-            score(QUERY_ROWS, 1, queries, stride, k, k_stride, a->head_size, a->scale, scores + t, scores_stride);
-            continue;
-        }
-        for (int m = 0; m < rows; m++) {
-            score(1, 1, queries + m * stride, stride, k, k_stride, a->head_size, a->scale,
-                    scores + m * scores_stride + t, scores_stride);
+            groups == 1 ? SCORE(QUERY_ROWS, 1, 0) : SCORE(QUERY_ROWS, 2, 0);
+        } else {
+            for (int m = 0; m < rows; m++)
+                groups == 1 ? SCORE(1, 1, m) : SCORE(1, 4, m);
         }
     }
     float sums[QUERY_ROWS];
