@@ -74,7 +74,7 @@ class HubProcessesIT {
                 return CommandProcess.inShell(
                                 Main.class,
                                 "HF_ENDPOINT=" + fake.endpoint() + " HF_HOME=" + cache,
-                                "generate --model org/tales --device cpu --prompt-ids 1 --max-new-tokens 2")
+                                "generate --model org/tales --device cpu --temperature 0 --prompt-ids 1 --max-new-tokens 2")
                         .run();
             } catch (Exception e) {
                 throw new AssertionError(e);
