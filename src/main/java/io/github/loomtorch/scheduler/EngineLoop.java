@@ -84,7 +84,7 @@ final class EngineLoop {
         waiting.endExpired(engine);
         try {
             long askAgain = rule.admit(running, waiting, engine.clock().nanoTime(), closing);
-            submissions.updateLoad(waiting, engine.runningTokens());
+            submissions.updateLoad(waiting, engine.runningTokens(), engine.maxBatchSize() - engine.runningSequences());
             if (!engine.isIdle()) {
                 running.step(waiting::add);
                 return AT_ONCE;

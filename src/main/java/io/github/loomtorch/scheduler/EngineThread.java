@@ -61,7 +61,6 @@ final class EngineThread {
             AdmissionRule rule,
             boolean retriesSteps)
             throws IOException {
-        submissions = new SubmissionQueue(limits, this::wake);
         CompletableFuture<Engine> created = new CompletableFuture<>();
         CompletableFuture<Void> ready = new CompletableFuture<>();
         thread = Thread.ofPlatform().name("engine").daemon(true).unstarted(() -> run(factory, created, ready));
@@ -77,6 +76,7 @@ final class EngineThread {
                 default -> throw e;
             }
         }
+        submissions = new SubmissionQueue(limits, engine.maxBatchSize(), this::wake);
         loop = new EngineLoop(engine, submissions, turn, rule, retriesSteps);
         watchdog = new Watchdog(engine, thread, submissions, this::abandoned);
         ready.complete(null);

@@ -26,6 +26,7 @@ final class SubmissionQueue {
     private int queuedRequests;
     private long queuedTokens;
     private long runningTokens;
+    private int freeSlots; // of the batch; 0 while requests wait although the engine thread could have admitted them
     private boolean closed;
     private boolean cancelsAll;
     private boolean ended; // nothing is ever taken out again
@@ -39,10 +40,12 @@ final class SubmissionQueue {
     /**
      * An empty queue.
      *
+     * @param freeSlots of the batch: for so many requests nobody waits
      * @param wake called when the engine thread has something to do; not under the lock, which that thread then takes
      */
-    SubmissionQueue(QueueOptions limits, Runnable wake) {
+    SubmissionQueue(QueueOptions limits, int freeSlots, Runnable wake) {
         this.limits = limits;
+        this.freeSlots = freeSlots;
         this.wake = wake;
     }
 
@@ -113,14 +116,19 @@ final class SubmissionQueue {
         }
     }
 
+    /** A request that finds a free slot is taken in any case: it only waits for the engine thread's next turn. */
     private boolean isFullFor(int tokens) {
-        return queuedRequests >= limits.maxQueuedRequests()
-                || queuedRequests > 0 && queuedTokens > limits.maxQueuedTokens() - tokens;
+        return hasTooManyRequests()
+                || queuedRequests >= Math.max(1, freeSlots) && queuedTokens > limits.maxQueuedTokens() - tokens;
+    }
+
+    private boolean hasTooManyRequests() {
+        return queuedRequests - freeSlots >= limits.maxQueuedRequests();
     }
 
     private String whyFull(int tokens) {
-        return queuedRequests >= limits.maxQueuedRequests()
-                ? "queue is full: " + queuedRequests + " requests waiting (maxQueuedRequests="
+        return hasTooManyRequests()
+                ? "queue is full: " + (queuedRequests - freeSlots) + " requests waiting (maxQueuedRequests="
                         + limits.maxQueuedRequests() + ")"
                 : "queue is full: " + queuedTokens + " tokens waiting and " + tokens
                         + " more asked for (maxQueuedTokens=" + limits.maxQueuedTokens() + ")";
@@ -222,8 +230,12 @@ final class SubmissionQueue {
         }
     }
 
-    /** Tells submitters what the engine thread has now, beside the new requests. */
-    void updateLoad(WaitingQueue waiting, long tokensRunning) {
+    /**
+     * Tells submitters what the engine thread has now, beside the new requests.
+     *
+     * @param unusedSlots of the batch
+     */
+    void updateLoad(WaitingQueue waiting, long tokensRunning, int unusedSlots) {
         boolean hasRoom;
         lock.lock();
         try {
@@ -233,6 +245,7 @@ final class SubmissionQueue {
                 queuedTokens += request.sequence().maxLength();
             }
             runningTokens = tokensRunning;
+            freeSlots = waiting.isEmpty() ? unusedSlots : 0;
             hasRoom = !isFullFor(1);
         } finally {
             lock.unlock();

@@ -510,7 +510,8 @@ class ContinuousSchedulerTest {
                 }));
         scheduler.submit(request(3, 40));
         gate.awaitStep();
-        scheduler.submit(request(4, 40));
+        scheduler.submit(request(4, 40)); // for which a slot is free
+        scheduler.submit(request(5, 40));
         AtomicReference<String> message = new AtomicReference<>();
         Thread submitter = Thread.ofPlatform()
                 .start(() ->

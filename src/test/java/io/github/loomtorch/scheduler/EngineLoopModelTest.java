@@ -113,7 +113,7 @@ class EngineLoopModelTest {
                     .build();
             engine = new Engine(lm, new FakeTokenizer(), options, clock, Runnable::run);
             queue = new SubmissionQueue(
-                    QueueOptions.builder().maxQueuedRequests(maxQueued).build(), () -> {});
+                    QueueOptions.builder().maxQueuedRequests(maxQueued).build(), engine.maxBatchSize(), () -> {});
             loop = new EngineLoop(
                     engine, queue, QueuedRequest.byUrgency(Duration.ofMillis(50)), ContinuousScheduler::admit, true);
             loop.probeWhenStepsFail();
@@ -199,7 +199,7 @@ class EngineLoopModelTest {
             try {
                 assertTrue(queue.offer(submitted.generation.queued()));
                 all.add(submitted);
-                assertTrue(before < maxQueued);
+                assertTrue(before < maxQueued + lm.maxBatchSize());
             } catch (RejectedExecutionException e) {
                 assertTrue(before >= maxQueued, e.getMessage());
             }

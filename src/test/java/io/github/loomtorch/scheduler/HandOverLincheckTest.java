@@ -52,7 +52,7 @@ class HandOverLincheckTest {
 
     /** Submitters on one side, the engine thread on the other. */
     public static class Inbox {
-        private final SubmissionQueue queue = new SubmissionQueue(QueueOptions.unbounded(), () -> {});
+        private final SubmissionQueue queue = new SubmissionQueue(QueueOptions.unbounded(), 0, () -> {});
 
         @Operation
         public String offer() {
@@ -69,7 +69,7 @@ class HandOverLincheckTest {
 
     /** A request is either refused or among those that the watchdog takes over. */
     public static class LostInbox {
-        private final SubmissionQueue queue = new SubmissionQueue(QueueOptions.unbounded(), () -> {});
+        private final SubmissionQueue queue = new SubmissionQueue(QueueOptions.unbounded(), 0, () -> {});
 
         @Operation
         public String offer() {

@@ -31,11 +31,12 @@ class HostileCallbacksTest {
     private final StepGate gate = new StepGate();
     private ContinuousScheduler scheduler;
     private volatile boolean spinning = true;
+    private int batchSize = 64;
 
     private void start(EngineListener listener, QueueOptions queue) throws IOException {
         scheduler = new ContinuousScheduler(
                 () -> new Engine(
-                        FakeCausalLm.ofBatch(64).onAwait(chunks -> gate.pass()),
+                        FakeCausalLm.ofBatch(batchSize).onAwait(chunks -> gate.pass()),
                         new FakeTokenizer(),
                         EngineOptions.builder().listener(listener).build()),
                 queue);
@@ -131,6 +132,7 @@ class HostileCallbacksTest {
 
     @Test
     void blockedSubmitReturnsAtItsDeadline() throws Exception {
+        batchSize = 1;
         start(
                 EngineListener.NONE,
                 QueueOptions.builder()

@@ -38,6 +38,7 @@ class ReplicaPoolTest {
     private static final class Replica {
         final StepGate gate = new StepGate();
         final FakeClock clock = new FakeClock();
+        int batchSize = 2;
         volatile RuntimeException failure;
         final AtomicInteger failingSteps = new AtomicInteger(); // that are still to come, beside those for ever
         volatile boolean lost;
@@ -48,7 +49,7 @@ class ReplicaPoolTest {
             return new ContinuousScheduler(
                     () -> {
                         thread = Thread.currentThread();
-                        lm = FakeCausalLm.ofBatch(2).onAwait(chunks -> {
+                        lm = FakeCausalLm.ofBatch(batchSize).onAwait(chunks -> {
                             gate.pass();
                             if (failure != null) {
                                 throw failure;
@@ -85,6 +86,13 @@ class ReplicaPoolTest {
         start(QueueOptions.unbounded());
     }
 
+    /** Replicas that run one request at a time. */
+    private void startWithOneSlot(QueueOptions queue) throws IOException {
+        a.batchSize = 1;
+        b.batchSize = 1;
+        start(queue);
+    }
+
     @AfterEach
     void close() {
         a.gate.open();
@@ -119,7 +127,7 @@ class ReplicaPoolTest {
 
     @Test
     void fullReplicaPassesRequestToTheNext() throws Exception {
-        start(QueueOptions.builder().maxQueuedRequests(1).build());
+        startWithOneSlot(QueueOptions.builder().maxQueuedRequests(1).build());
         for (int i = 0; i < 2; i++) {
             pool.submit(request(3 + i, 2)); // a, then b
         }
@@ -137,7 +145,7 @@ class ReplicaPoolTest {
 
     /** One runs and one waits in each replica, and no more may wait; b has more to do. */
     private void startFull() throws Exception {
-        start(QueueOptions.builder()
+        startWithOneSlot(QueueOptions.builder()
                 .maxQueuedRequests(1)
                 .whenFull(QueueOptions.WhenFull.BLOCK)
                 .build());
@@ -177,6 +185,7 @@ class ReplicaPoolTest {
         startFull();
         BlockedSubmit blocked = new BlockedSubmit();
         b.gate.nextStep();
+        b.gate.nextStep(); // what ran has its 2 tokens, and what waited runs
         blocked.thread.join();
         b.gate.open();
         assertYield(request(7, 3), blocked.generation.join());

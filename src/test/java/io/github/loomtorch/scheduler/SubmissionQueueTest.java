@@ -28,7 +28,7 @@ class SubmissionQueueTest {
     private final AtomicInteger wakes = new AtomicInteger();
 
     private SubmissionQueue queue(QueueOptions.Builder limits) {
-        return new SubmissionQueue(limits.build(), wakes::incrementAndGet);
+        return new SubmissionQueue(limits.build(), 0, wakes::incrementAndGet);
     }
 
     private QueuedRequest queued(int promptLength, int maxNewTokens) {
@@ -58,6 +58,7 @@ class SubmissionQueueTest {
         AtomicReference<SubmissionQueue> queue = new AtomicReference<>();
         queue.set(new SubmissionQueue(
                 QueueOptions.defaults(),
+                0,
                 () -> CompletableFuture.runAsync(
                                 () -> taken.addAll(queue.get().take().requests()))
                         .join()));
@@ -76,10 +77,36 @@ class SubmissionQueueTest {
         assertThrows(RejectedExecutionException.class, () -> queue.offer(queued(1, 1)));
         waiting.add(queue.take().requests().getFirst()); // the other one runs
         assertEquals(2, queue.queuedRequests());
-        queue.updateLoad(waiting, 10);
+        queue.updateLoad(waiting, 10, 0);
         assertEquals(1, queue.queuedRequests());
         assertEquals(2 + 10, queue.outstandingTokens());
         assertTrue(queue.offer(queued(1, 1)));
+        assertThrows(RejectedExecutionException.class, () -> queue.offer(queued(1, 1)));
+    }
+
+    @Test
+    void requestsThatFindAFreeSlotDoNotCount() {
+        QueueOptions limits =
+                QueueOptions.builder().maxQueuedRequests(1).maxQueuedTokens(10).build();
+        SubmissionQueue queue = new SubmissionQueue(limits, 3, () -> {});
+        for (int i = 0; i < 3; i++) {
+            assertTrue(queue.offer(queued(4, 4)));
+        }
+        assertEquals(
+                "queue is full: 24 tokens waiting and 8 more asked for (maxQueuedTokens=10)",
+                assertThrows(RejectedExecutionException.class, () -> queue.offer(queued(4, 4)))
+                        .getMessage());
+        WaitingQueue waiting = new WaitingQueue(QueuedRequest.BY_ARRIVAL);
+        queue.take();
+        queue.updateLoad(waiting, 0, 1);
+        assertTrue(queue.offer(queued(1, 1))); // runs with the next step
+        assertTrue(queue.offer(queued(1, 1)));
+        assertEquals(
+                "queue is full: 1 requests waiting (maxQueuedRequests=1)",
+                assertThrows(RejectedExecutionException.class, () -> queue.offer(queued(1, 1)))
+                        .getMessage());
+        waiting.add(queue.take().requests().getFirst());
+        queue.updateLoad(waiting, 0, 1); // a slot is free, but not for the request that waits: pages are lacking
         assertThrows(RejectedExecutionException.class, () -> queue.offer(queued(1, 1)));
     }
 
