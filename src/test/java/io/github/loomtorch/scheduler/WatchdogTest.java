@@ -119,9 +119,15 @@ class WatchdogTest {
 
     @Test
     void poolMovesTheQueueOfAReplicaThatHangs() throws Exception {
-        ReplicaPool pool = new ReplicaPool(List.of(a.start(TIMEOUT), b.start(TIMEOUT)));
+        List<ContinuousScheduler> replicas = List.of(a.start(TIMEOUT), b.start(TIMEOUT));
+        ReplicaPool pool = new ReplicaPool(replicas);
         List<Generation> warmUp = List.of(pool.submit(request(3, 4)), pool.submit(request(3, 4)));
         warmUp.forEach(Generation::join);
+        for (ContinuousScheduler replica : replicas) {
+            while (replica.thread().submissions().outstandingTokens() > 0) { // until it knows that it is idle
+                Thread.onSpinWait();
+            }
+        }
         a.hangs = true;
         List<Generation> first = pool.submitCopies(request(3, 4), 2); // one for each replica
         a.gate.awaitStep();
