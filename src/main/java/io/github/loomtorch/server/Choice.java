@@ -84,6 +84,9 @@ abstract class Choice {
     }
 
     void add(TokenEvent event) {
+        if (!answer.output()) { // a token that was generated only because the prompt has nothing to score
+            return;
+        }
         text.append(event.text());
         tokens.add(new Token(event.tokenId(), event.logprobs()));
         completionTokens++;
@@ -97,7 +100,7 @@ abstract class Choice {
     /** The end of a choice whose tokens were not added one by one. */
     void endWithAll(Completion end) {
         end(end);
-        if (!answer.output()) { // a token that was generated only because the prompt has nothing to score
+        if (!answer.output()) { // as in add
             return;
         }
         text.append(end.text());
@@ -125,7 +128,7 @@ abstract class Choice {
         writeNews(json, text.toString(), tokens);
         json.writeStringField("finish_reason", finishReason());
         json.writeFieldName("stop_reason");
-        if (completion.isPresent() && answer.output()) {
+        if (completion.isPresent()) {
             writeStopReason(json, completion.get());
         } else {
             json.writeNull();
@@ -145,16 +148,14 @@ abstract class Choice {
 
     /** OpenAI's words: a generation that was cancelled or ran out of time was aborted. Null before the end. */
     private @Nullable String finishReason() {
-        if (!answer.output()) {
-            return "length";
+        if (completion.isEmpty()) {
+            return answer.isPlainEcho() ? "length" : null;
         }
-        return completion
-                .map(end -> switch (end.finishReason()) {
-                    case STOP -> "stop";
-                    case LENGTH -> "length";
-                    case CANCELLED, DEADLINE -> "abort";
-                })
-                .orElse(null);
+        return switch (completion.get().finishReason()) {
+            case STOP -> answer.output() ? "stop" : "length";
+            case LENGTH -> "length";
+            case CANCELLED, DEADLINE -> "abort";
+        };
     }
 
     String decode(int[] ids) {
@@ -167,7 +168,7 @@ abstract class Choice {
         int[] ids = end.outputTokenIds();
         if (end.finishReason() == FinishReason.DEADLINE) {
             json.writeString("deadline");
-        } else if (end.finishReason() != FinishReason.STOP || ids.length == 0) {
+        } else if (!answer.output() || end.finishReason() != FinishReason.STOP || ids.length == 0) {
             json.writeNull();
         } else if (request.sampling().stopTokenIds().contains(ids[ids.length - 1])) {
             json.writeNumber(ids[ids.length - 1]);
@@ -181,7 +182,10 @@ abstract class Choice {
             return null;
         }
         boolean isInText = request.sampling().includeStop();
-        String whole = decode(end.outputTokenIds());
+        int[] ids = Arrays.stream(end.outputTokenIds())
+                .filter(id -> id < tokenizer.vocabSize() && !tokenizer.isSpecial(id)) // the others have no text
+                .toArray();
+        String whole = decode(ids);
         return request.sampling().stopStrings().stream()
                 .filter(stop -> isInText
                         ? end.text().endsWith(stop)

@@ -165,6 +165,55 @@ class HttpServerTest {
     }
 
     @Test
+    void aStreamOfThePromptAloneHasNoOtherToken() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            String body = "{\"prompt\": \"a\", \"max_tokens\": 0, \"logprobs\": 1, \"echo\": true,"
+                    + " \"return_token_ids\": true, \"stream\": %b}";
+            JsonNode whole = fake.complete(body.formatted(false));
+            assertEquals("a", whole.at("/choices/0/text").textValue());
+            List<JsonNode> events =
+                    events(fake.post("/v1/completions", body.formatted(true)).body());
+            assertEquals(1, events.size(), () -> events.toString());
+            assertEquals(whole.path("choices"), events.getFirst().path("choices"));
+        }
+    }
+
+    @Test
+    void scoresThatCameTooLateAreNotCalledComplete() throws Exception {
+        try (FakeServer fake = new FakeServer()) {
+            JsonNode late = fake.complete("{'prompt': 'abc', 'max_tokens': 0, 'logprobs': 1, 'echo': true,"
+                            + " 'timeout_seconds': 1e-9}")
+                    .at("/choices/0");
+            assertEquals("abort", late.path("finish_reason").textValue());
+            assertEquals("deadline", late.path("stop_reason").textValue());
+        }
+    }
+
+    @Test
+    void aStopStringAfterAnIgnoredEndOfTextIsNamed() throws Exception {
+        try (FakeServer fake = new FakeServer(o -> o, q -> q, FakeCausalLm::drawing)) {
+            boolean hadEndOfText = false;
+            for (int seed = 0; seed < 20; seed++) {
+                JsonNode choice = fake.complete("{'prompt': 'abc', 'max_tokens': 40, 'temperature': 1000, 'seed': "
+                                + seed + ", 'ignore_eos': true, 'allowed_token_ids': [5, 99], 'stop': ['&'],"
+                                + " 'return_token_ids': true}")
+                        .at("/choices/0");
+                assertEquals("&", choice.path("stop_reason").textValue());
+                hadEndOfText |= choice.at("/token_ids/0").intValue() == FakeCausalLm.END_OF_TEXT;
+            }
+            assertTrue(hadEndOfText);
+        }
+    }
+
+    @Test
+    void asManyChoicesAsRunTogetherDoNotFillTheQueue() throws Exception {
+        try (FakeServer fake = new FakeServer(o -> o, q -> q.maxQueuedRequests(1), model -> model)) {
+            JsonNode answer = fake.complete("{'prompt': 'abc', 'n': 4, 'max_tokens': 2}");
+            assertEquals(4, answer.path("choices").size(), answer::toString);
+        }
+    }
+
+    @Test
     void tokensThatBecomeReadyWhileAWriteWaitsGoOutInOneEvent() throws Exception {
         int tokens = 16_000; // more than the buffers of a connection hold as single events
         try (FakeServer fake = new FakeServer(o -> o, q -> q, model -> new FakeCausalLm(1, 64, 300, 64 + tokens));
