@@ -166,21 +166,22 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * Runs several requests together and waits for all results. If one is refused or fails, the others are cancelled.
+     * Runs several requests together and waits for all results; they may be more than the queue has room for. If one is
+     * refused or fails, the others are cancelled.
      *
      * @param requests what to generate
      * @return one completion for each request, in the order of the requests
+     * @throws java.util.concurrent.RejectedExecutionException if the queue is full of other calls' requests, and
+     *     rejects
      */
     public List<Completion> generateAll(List<GenerationRequest> requests) {
-        List<Generation> generations = new ArrayList<>(requests.size());
+        RequestGroup group = new RequestGroup(scheduler);
         try {
-            for (GenerationRequest request : requests) {
-                generations.add(submit(request));
-            }
+            List<Generation> generations = requests.stream().map(group::submit).toList();
             scheduler.flush();
             return generations.stream().map(Generation::join).toList();
         } catch (RuntimeException e) {
-            generations.forEach(Generation::cancel);
+            group.cancel();
             throw e;
         }
     }
@@ -248,24 +249,29 @@ public final class TextGenerator implements AutoCloseable {
     }
 
     /**
-     * {@return the scoring of a text, without waiting for it}
+     * {@return the scoring of a text, without waiting for its end} A text with more windows than the queue has room for
+     * waits until the queue has the last of them.
      *
      * @param text as for {@link #score(String, ScoreOptions)}
      * @param options what to report
      * @throws IllegalArgumentException if the text is too short, or an option does not fit the model
+     * @throws java.util.concurrent.RejectedExecutionException if the queue is full of other calls' requests, and
+     *     rejects
      */
     public Scoring submitScore(String text, ScoreOptions options) {
         return scorer.submit(text, options);
     }
 
     /**
-     * Scores texts together and waits for all results. A full queue is waited for. If one fails, the others are
-     * cancelled.
+     * Scores texts together and waits for all results; they may be more than the queue has room for. If one is refused
+     * or fails, the others are cancelled.
      *
      * @param texts as for {@link #score(String, ScoreOptions)}
      * @param options what to report
      * @return one score for each text, in the order of the texts
      * @throws IllegalArgumentException if a text is too short, or an option does not fit the model
+     * @throws java.util.concurrent.RejectedExecutionException if the queue is full of other calls' requests, and
+     *     rejects
      */
     public List<TextScore> scoreAll(List<String> texts, ScoreOptions options) {
         return scorer.scoreAll(texts, options);

@@ -16,15 +16,13 @@ import io.github.loomtorch.request.TextScore;
 import io.github.loomtorch.request.WordScore;
 import io.github.loomtorch.tokenizer.Tokenizer;
 import java.nio.charset.StandardCharsets;
-import java.util.ArrayDeque;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Deque;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalDouble;
-import java.util.concurrent.RejectedExecutionException;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -65,10 +63,14 @@ final class TextScorer {
     private record Window(int start, int end, int firstToken) {}
 
     Scoring submit(String text, ScoreOptions options) {
+        return submit(text, options, new RequestGroup(scheduler));
+    }
+
+    private Scoring submit(String text, ScoreOptions options, RequestGroup group) {
         if (text.isEmpty()) {
             throw new IllegalArgumentException("text must not be empty");
         }
-        return submit(tokenizer.encode(text), text.getBytes(StandardCharsets.UTF_8).length, options);
+        return submit(tokenizer.encode(text), text.getBytes(StandardCharsets.UTF_8).length, options, group);
     }
 
     Scoring submit(int[] ids, ScoreOptions options) {
@@ -78,10 +80,10 @@ final class TextScorer {
                         "ids[" + i + "] must be in [0, " + tokenizer.vocabSize() + "), got " + ids[i]);
             }
         }
-        return submit(ids, new TokenSpans(tokenizer, ids).length(), options);
+        return submit(ids, new TokenSpans(tokenizer, ids).length(), options, new RequestGroup(scheduler));
     }
 
-    private Scoring submit(int[] ids, long bytes, ScoreOptions options) {
+    private Scoring submit(int[] ids, long bytes, ScoreOptions options, RequestGroup group) {
         boolean inFront = options.endOfTextInFront();
         if (ids.length < (inFront ? 1 : 2)) {
             throw new IllegalArgumentException(
@@ -89,7 +91,7 @@ final class TextScorer {
                             ? "text must have at least 1 token, got none"
                             : "text must have at least 2 tokens, or 1 with endOfTextInFront, got " + ids.length);
         }
-        return submit(inFront ? afterEndOfText(ids, bytes) : new Text(ids, 0, bytes), options);
+        return submit(inFront ? afterEndOfText(ids, bytes) : new Text(ids, 0, bytes), options, group);
     }
 
     private Text afterEndOfText(int[] ids, long bytes) {
@@ -99,19 +101,19 @@ final class TextScorer {
         return new Text(concatenate(new int[] {endOfTextId}, ids), 1, bytes);
     }
 
-    private Scoring submit(Text text, ScoreOptions options) {
+    private Scoring submit(Text text, ScoreOptions options, RequestGroup group) {
         List<Window> windows = windows(text, options);
         List<Generation> generations = new ArrayList<>(windows.size());
         long tokens = 0;
-        try {
-            for (Window window : windows) {
-                GenerationRequest request = request(text, window, options);
-                generations.add(scheduler.submit(request));
-                tokens += request.promptTokenIds().length - 1; // the last is not computed
-            }
-        } catch (RuntimeException e) {
-            generations.forEach(Generation::cancel);
-            throw e;
+        long start = System.nanoTime();
+        for (Window window : windows) {
+            Optional<Duration> timeout = options.timeout().map(whole -> {
+                Duration left = whole.minusNanos(System.nanoTime() - start);
+                return left.isPositive() ? left : Duration.ofNanos(1);
+            });
+            GenerationRequest request = request(text, window, options, timeout);
+            generations.add(group.submit(request));
+            tokens += request.promptTokenIds().length - 1; // the last is not computed
         }
         return new Scoring(generations, tokens, completions -> score(text, windows, completions, options));
     }
@@ -148,7 +150,8 @@ final class TextScorer {
         return options.words() ? contextLength : contextLength + 1; // for words, one more follows
     }
 
-    private GenerationRequest request(Text text, Window window, ScoreOptions options) {
+    private static GenerationRequest request(
+            Text text, Window window, ScoreOptions options, Optional<Duration> timeout) {
         int[] prompt = Arrays.copyOfRange(text.ids(), window.start(), window.end());
         if (options.words() && window.end() == text.ids().length) {
             prompt =
@@ -159,7 +162,7 @@ final class TextScorer {
                 .promptScoring(
                         new PromptScoring(window.firstToken(), options.top(), options.statistics(), options.words()))
                 .build();
-        return new GenerationRequest(prompt, sampling, options.priority(), options.timeout());
+        return new GenerationRequest(prompt, sampling, options.priority(), timeout);
     }
 
     private TextScore score(Text text, List<Window> windows, List<Completion> completions, ScoreOptions options) {
@@ -227,47 +230,34 @@ final class TextScorer {
         return Objects.requireNonNull(score).wordStartLogprob().orElseThrow();
     }
 
-    /** Keeps the queue full, whatever its limit. */
     List<TextScore> scoreAll(List<String> texts, ScoreOptions options) {
-        List<Scoring> scorings = new ArrayList<>(texts.size());
-        Deque<Scoring> unfinished = new ArrayDeque<>();
+        RequestGroup group = new RequestGroup(scheduler);
         try {
+            List<Scoring> scorings = new ArrayList<>(texts.size());
             for (String text : texts) {
-                Scoring scoring = submitWhenThereIsRoom(text, options, unfinished);
-                scorings.add(scoring);
-                unfinished.add(scoring);
+                scorings.add(submit(text, options, group));
             }
             scheduler.flush();
             return scorings.stream().map(Scoring::join).toList();
         } catch (RuntimeException e) {
-            scorings.forEach(Scoring::cancel);
+            group.cancel();
             throw e;
         }
     }
 
-    private Scoring submitWhenThereIsRoom(String text, ScoreOptions options, Deque<Scoring> unfinished) {
-        while (true) {
-            try {
-                return submit(text, options);
-            } catch (RejectedExecutionException e) {
-                if (unfinished.isEmpty()) {
-                    throw e;
-                }
-                scheduler.flush();
-                unfinished.remove().join();
-            }
-        }
+    Scoring submitContinuation(String prompt, String continuation, ScoreOptions options) {
+        return submitContinuation(prompt, continuation, options, new RequestGroup(scheduler));
     }
 
-    Scoring submitContinuation(String prompt, String continuation, ScoreOptions options) {
+    private Scoring submitContinuation(String prompt, String continuation, ScoreOptions options, RequestGroup group) {
         if (continuation.isEmpty()) {
             throw new IllegalArgumentException("continuation must not be empty");
         }
-        long bytes = continuation.getBytes(StandardCharsets.UTF_8).length;
         String context = prompt.stripTrailing();
         String rest = prompt.substring(context.length()) + continuation;
+        long bytes = rest.getBytes(StandardCharsets.UTF_8).length;
         if (context.isEmpty()) {
-            return submit(cut(afterEndOfText(tokenizer.encode(rest), bytes), options), options);
+            return submit(cut(afterEndOfText(tokenizer.encode(rest), bytes), options), options, group);
         }
         int contextTokens = tokenizer.encode(context).length;
         int[] ids = tokenizer.encode(context + rest);
@@ -275,7 +265,7 @@ final class TextScorer {
             throw new IllegalArgumentException("continuation must add a token to the prompt, got " + ids.length
                     + " tokens together and " + contextTokens + " of the prompt");
         }
-        return submit(cut(new Text(ids, contextTokens, bytes), options), options);
+        return submit(cut(new Text(ids, contextTokens, bytes), options), options, group);
     }
 
     /** Leaves out the first tokens of the context, as many as are too many. */
@@ -297,12 +287,13 @@ final class TextScorer {
         ScoreOptions options = ScoreOptions.builder().statistics(true).build();
         List<Scoring> scorings = new ArrayList<>();
         List<Scoring> unconditional = new ArrayList<>();
+        RequestGroup group = new RequestGroup(scheduler);
         try {
             for (String choice : choices) {
-                scorings.add(submitContinuation(prompt, choice, options));
+                scorings.add(submitContinuation(prompt, choice, options, group));
             }
             for (String choice : endOfTextId == NO_TOKEN ? List.<String>of() : choices) {
-                unconditional.add(submitContinuation("", choice, ScoreOptions.defaults()));
+                unconditional.add(submitContinuation("", choice, ScoreOptions.defaults(), group));
             }
             scheduler.flush();
             return IntStream.range(0, choices.size())
@@ -315,8 +306,7 @@ final class TextScorer {
                                             unconditional.get(i).join().sum())))
                     .toList();
         } catch (RuntimeException e) {
-            scorings.forEach(Scoring::cancel);
-            unconditional.forEach(Scoring::cancel);
+            group.cancel();
             throw e;
         }
     }

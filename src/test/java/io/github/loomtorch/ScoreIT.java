@@ -161,6 +161,13 @@ class ScoreIT {
     }
 
     @Test
+    void spacesBeforeAContinuationAreItsOwn() {
+        TextScore score = tales.scoreContinuation("The sky was", " blue", ALL);
+        assertEquals(score, tales.scoreContinuation("The sky was ", "blue", ALL));
+        assertEquals(5, score.bytes());
+    }
+
+    @Test
     void wordsHaveTheirCorrection() {
         JsonNode expected = golden.get("words").get("words");
         List<WordScore> words = tales.score(

@@ -12,23 +12,30 @@ import io.github.loomtorch.options.QueueOptions;
 import io.github.loomtorch.options.ScoreOptions;
 import io.github.loomtorch.request.ChoiceScore;
 import io.github.loomtorch.request.FinishReason;
+import io.github.loomtorch.request.Generation;
 import io.github.loomtorch.request.GenerationRequest;
 import io.github.loomtorch.request.PositionScore;
 import io.github.loomtorch.request.PromptScoring;
 import io.github.loomtorch.request.SamplingParams;
+import io.github.loomtorch.request.Scheduler;
 import io.github.loomtorch.request.ScoredToken;
 import io.github.loomtorch.request.TextScore;
 import io.github.loomtorch.request.WordScore;
 import io.github.loomtorch.scheduler.ContinuousScheduler;
 import io.github.loomtorch.testing.FakeCausalLm;
 import io.github.loomtorch.testing.FakeTokenizer;
+import io.github.loomtorch.testing.StepGate;
 import java.io.IOException;
+import java.lang.reflect.Proxy;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -230,6 +237,59 @@ class TextScorerTest {
         for (int i = 0; i < texts.size(); i++) {
             assertEquals(scorer.submit(texts.get(i), ScoreOptions.defaults()).join(), scores.get(i));
         }
+    }
+
+    @Test
+    void scoresATextOfMoreWindowsThanTheQueueHasRoomFor() throws IOException {
+        String text = text(new Random(8), 400);
+        ScoreOptions options = options().stride(4).build();
+        TextScore expected = scorer.submit(text, options).join();
+        scheduler.close();
+        lm = FakeCausalLm.ofBatch(2).unconfined();
+        start(QueueOptions.builder().maxQueuedRequests(1).build());
+        assertEquals(expected, scorer.submit(text, options).join());
+        assertEquals(List.of(expected, expected), scorer.scoreAll(List.of(text, text), options));
+        List<String> choices = IntStream.range(0, 20).mapToObj(i -> "a" + i).toList();
+        assertEquals(
+                choices,
+                scorer.choose("abc", choices).stream().map(ChoiceScore::choice).toList());
+    }
+
+    @Test
+    void aQueueFullOfOtherRequestsRefuses() throws Exception {
+        scheduler.close();
+        StepGate gate = new StepGate();
+        lm = FakeCausalLm.ofBatch(1).unconfined().onAwait(chunks -> gate.pass());
+        start(QueueOptions.builder().maxQueuedRequests(1).build());
+        GenerationRequest other = new GenerationRequest(new int[] {1}, SamplingParams.greedy(1));
+        Generation running = scheduler.submit(other);
+        gate.awaitStep();
+        Generation waiting = scheduler.submit(other);
+        assertThrows(
+                RejectedExecutionException.class,
+                () -> scorer.scoreAll(List.of("abc", "def"), ScoreOptions.defaults()));
+        gate.open();
+        running.join();
+        waiting.join();
+    }
+
+    @Test
+    void theTimeoutIsOfTheWholeText() {
+        Duration whole = Duration.ofMinutes(1);
+        List<Duration> timeouts = new ArrayList<>();
+        Scheduler recording = (Scheduler) Proxy.newProxyInstance(
+                Scheduler.class.getClassLoader(), new Class<?>[] {Scheduler.class}, (proxy, method, arguments) -> {
+                    timeouts.add(((GenerationRequest) arguments[0]).timeout().orElseThrow());
+                    return method.invoke(scheduler, arguments);
+                });
+        new TextScorer(tokenizer, recording, CONTEXT, List.of(END))
+                .submit(
+                        text(new Random(8), 400),
+                        options().stride(4).timeout(whole).build())
+                .join();
+        assertEquals(85, timeouts.size());
+        assertEquals(timeouts.stream().sorted(Comparator.reverseOrder()).toList(), timeouts);
+        assertTrue(timeouts.getLast().compareTo(whole) < 0);
     }
 
     @Test
