@@ -12,7 +12,6 @@ import io.github.loomtorch.doctor.SelfTest;
 import io.github.loomtorch.model.Gpt2Config;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -81,9 +80,7 @@ final class DoctorCommand implements Callable<Integer> {
     }
 
     private static TextGenerator tales() throws IOException {
-        return Files.isDirectory(ModelFolderOptions.DEFAULT)
-                ? TextGenerator.load(ModelFolderOptions.DEFAULT)
-                : TextGenerator.tales();
+        return TextGenerator.load(ModelFolderOptions.embedded());
     }
 
     private void add(Check check) {

@@ -2,7 +2,9 @@ package io.github.loomtorch.cli;
 
 import io.github.loomtorch.hub.Hub;
 import io.github.loomtorch.hub.HubModel;
+import io.github.loomtorch.model.EmbeddedModel;
 import io.github.loomtorch.model.ModelDirectory;
+import io.github.loomtorch.torch.natives.CacheFolder;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,8 +15,8 @@ import picocli.CommandLine.Option;
 
 /** Which model. */
 final class ModelFolderOptions {
-    /** The embedded model, where this program is started in a clone. */
-    static final Path DEFAULT = Path.of("models", "tales");
+    /** The embedded model's files in a clone, which need not be unpacked. */
+    private static final Path IN_CLONE = Path.of("models", "tales");
 
     @Option(
             names = {"-m", "--model"},
@@ -23,7 +25,7 @@ final class ModelFolderOptions {
             description = "Model directory: config.json with model.safetensors, pytorch_model.bin (each in one file or"
                     + " sharded with an index) or an exported model.ts; or nanoGPT's ckpt.pt alone. Or the name of a"
                     + " model on the Hugging Face hub, which is downloaded once: openai-community/gpt2, or with a"
-                    + " branch, tag or commit openai-community/gpt2@main (default: models/tales).")
+                    + " branch, tag or commit openai-community/gpt2@main (default: the embedded model, tales).")
     private String model;
 
     private @Nullable ModelDirectory directory; // null until it is opened
@@ -35,26 +37,28 @@ final class ModelFolderOptions {
     /** The model, downloaded by the first call if that is needed. */
     ModelDirectory open() throws IOException {
         if (directory == null) {
-            directory = ModelDirectory.open(model == null ? defaultDirectory() : locate(model));
+            directory = ModelDirectory.open(model == null ? embedded() : locate(model));
         }
         return directory;
     }
 
     /** The name on the hub, without the revision; else the name of the directory. */
     String name() throws IOException {
-        Optional<HubModel> named = model == null ? Optional.empty() : HubModel.parse(model);
+        if (model == null) {
+            return "tales";
+        }
+        Optional<HubModel> named = HubModel.parse(model);
         if (named.isPresent() && !Files.exists(Path.of(model))) {
             return named.get().repository();
         }
         return String.valueOf(open().path().toAbsolutePath().normalize().getFileName());
     }
 
-    private static Path defaultDirectory() throws IOException {
-        if (!Files.isDirectory(DEFAULT)) {
-            throw new IOException(
-                    DEFAULT.toAbsolutePath() + ": expected a model directory, got nothing; name one with --model");
-        }
-        return DEFAULT;
+    /** The embedded model, from the clone that this program is started in, or from the class path. */
+    static Path embedded() throws IOException {
+        return Files.isDirectory(IN_CLONE)
+                ? IN_CLONE
+                : EmbeddedModel.unpack(ModelFolderOptions.class.getClassLoader(), CacheFolder.path());
     }
 
     private static Path locate(String model) throws IOException {

@@ -371,15 +371,39 @@ class CommandLineIT {
     }
 
     @ParameterizedTest
+    @DisabledOnOs(OS.WINDOWS)
     @ValueSource(strings = {"generate --prompt x", "export", "demo", "bench naive", "bench latency", "bench offline"})
-    void aMissingDefaultModelIsNamedWithItsOption(String command) throws Exception {
-        Result result = command(command.split(" ")).in(directory).run();
+    void anEmbeddedModelThatIsNotThereIsRefusedWithAdvice(String command) throws Exception {
+        Result result = CommandProcess.inShell(Main.class, "LOOMTORCH_CACHE=cache", command)
+                .in(directory)
+                .run();
         assertEquals(
-                "error: " + directory.toRealPath().resolve("models/tales")
-                        + ": expected a model directory, got nothing; name one with --model\n",
+                "error: the embedded model must be on the class path, got no"
+                        + " io/github/loomtorch/models/tales/config.json; add the dependency io.github.loomtorch:loomtorch"
+                        + " with the classifier tales, put loomtorch-tales.jar beside loomtorch.jar, or name another"
+                        + " model\n",
                 result.err());
         assertEquals("", result.out());
         assertEquals(1, result.status());
+    }
+
+    /** As {@code mvn package} leaves it. */
+    @Test
+    @DisabledOnOs(OS.WINDOWS)
+    void theEmbeddedModelRunsFromAnyFolder() throws Exception {
+        Result result = CommandProcess.inShell(
+                        Launcher.class,
+                        "LOOMTORCH_CACHE=cache",
+                        "generate -p Once -l 4 -t 0 --device cpu --dtype float32")
+                .before(Path.of("target/loomtorch.jar"))
+                .in(directory)
+                .run();
+        assertSuccess(result);
+        Result inClone = command(
+                        "generate", "-p", "Once", "-l", "4", "-t", "0", "--device", "cpu", "--dtype", "float32")
+                .run();
+        assertSuccess(inClone);
+        assertEquals(inClone.out(), result.out());
     }
 
     @Test

@@ -1,4 +1,4 @@
-package io.github.loomtorch;
+package io.github.loomtorch.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -109,7 +109,8 @@ class EmbeddedModelTest {
         Files.delete(resources.resolve("config.json"));
         assertEquals(
                 "the embedded model must be on the class path, got no io/github/loomtorch/models/tales/config.json; add the"
-                        + " dependency io.github.loomtorch:loomtorch with the classifier tales",
+                        + " dependency io.github.loomtorch:loomtorch with the classifier tales, put loomtorch-tales.jar beside"
+                        + " loomtorch.jar, or name another model",
                 refusal());
     }
 
