@@ -6,6 +6,7 @@ import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
 import java.io.IOException;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -126,8 +127,13 @@ final class BpeModelBuilder {
         fallsBackToBytes = fallsBack;
     }
 
-    /** Builds the model; {@code normalizer} makes the text of normalized added tokens. */
-    BpeModel build(Collection<AddedToken> addedTokens, Normalizer normalizer) throws IOException {
+    /**
+     * Builds the model.
+     *
+     * @param normalizer makes the text of normalized added tokens
+     * @param mergesName what an error about the merges begins with
+     */
+    BpeModel build(Collection<AddedToken> addedTokens, Normalizer normalizer, String mergesName) throws IOException {
         long addedCharacters = addedTokens.stream()
                 .mapToLong(token -> token.content().length())
                 .sum();
@@ -137,6 +143,7 @@ final class BpeModelBuilder {
                     "added tokens of at most " + MAX_ADDED_CHARACTERS + " characters together",
                     Long.toString(addedCharacters));
         }
+        requireMerges(addedTokens, mergesName);
         int size = 1;
         for (int id : vocabulary.values()) {
             size = Math.max(size, id + 1);
@@ -172,6 +179,29 @@ final class BpeModelBuilder {
             table.put(merges[3 * rank], merges[3 * rank + 1], rank, merges[3 * rank + 2]);
         }
         return new BpeModel(tokens, symbols, table, unknownId, fusesUnknown, ignoresMerges);
+    }
+
+    /**
+     * Refuses merges that were cut off: a token of several symbols that no merge makes is legal, most of them are not.
+     */
+    private void requireMerges(Collection<AddedToken> addedTokens, String mergesName) throws IOException {
+        if (ignoresMerges) {
+            return;
+        }
+        BitSet made = new BitSet();
+        for (int rank = 0; rank < mergeCount; rank++) {
+            made.set(merges[3 * rank + 2]);
+        }
+        addedTokens.forEach(token -> made.set(token.id()));
+        long without = vocabulary.entrySet().stream()
+                .filter(entry -> !made.get(entry.getValue()))
+                .filter(entry -> entry.getKey().length() > 1 && ByteSymbols.areSymbols(entry.getKey()))
+                .count();
+        if (2 * without > vocabulary.size()) {
+            throw new IOException(mergesName + ": expected a merge for most tokens of several bytes, got none for "
+                    + without + " of the vocabulary's " + vocabulary.size()
+                    + " tokens; the merges seem to be cut off, copy the file again");
+        }
     }
 
     private String text(AddedToken token, Normalizer normalizer) throws IOException {

@@ -69,7 +69,7 @@ final class TokenizerJson {
         Normalizer normal = Normalizer.read(file, normalizer, "normalizer");
         PostProcessor template = PostProcessor.read(file, postProcessor, "post_processor");
         Map<String, AddedToken> added = config.resolve(file, addedTokens, model.vocabulary(), false);
-        BpeModel built = model.build(added.values(), normal);
+        BpeModel built = model.build(added.values(), normal, file + " model.merges");
         for (int[] ids : List.of(template.before(), template.after())) {
             for (int id : ids) {
                 if (id >= built.tokens().length) {

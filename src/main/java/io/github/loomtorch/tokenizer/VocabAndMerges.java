@@ -27,7 +27,7 @@ final class VocabAndMerges {
         readMerges(model, merges, mergesName);
         Map<String, AddedToken> added = config.resolve(vocabulary, List.of(), model.vocabulary(), true);
         return new BpeTokenizer(
-                model.build(added.values(), Normalizer.NONE),
+                model.build(added.values(), Normalizer.NONE, mergesName),
                 added.values(),
                 Normalizer.NONE,
                 PreTokenizer.gpt2(config.addsPrefixSpace()),

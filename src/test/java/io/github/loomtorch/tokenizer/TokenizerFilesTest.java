@@ -16,6 +16,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -126,6 +127,43 @@ class TokenizerFilesTest {
         model.set("vocab", vocabulary);
         model.remove("type"); // files written by old versions have none
         assertReads(load(root));
+    }
+
+    @Test
+    void refusesMergesThatAreCutOff() throws IOException {
+        Path gpt2 = Path.of("tokenizer");
+        String vocabulary = Files.readString(gpt2.resolve("vocab.json"));
+        List<String> merges = Files.readAllLines(gpt2.resolve("merges.txt"));
+        String advice = " of the vocabulary's 50257 tokens; the merges seem to be cut off, copy the file again";
+        for (int lines : new int[] {0, 1, 10_001}) {
+            write("vocab.json", vocabulary);
+            write("merges.txt", String.join("\n", merges.subList(0, lines)));
+            assertEquals(
+                    directory.resolve("merges.txt")
+                            + ": expected a merge for most tokens of several bytes, got none for "
+                            + (50_000 - Math.max(0, lines - 1)) + advice,
+                    assertThrows(IOException.class, () -> BpeTokenizer.load(directory))
+                            .getMessage());
+        }
+        ObjectNode root = tokenizerJson();
+        ((ObjectNode) root.get("added_tokens").get(0)).put("id", 50256);
+        ObjectNode model = (ObjectNode) root.get("model");
+        model.set("vocab", JSON.readTree(vocabulary));
+        model.putArray("merges");
+        assertRefused(
+                " model.merges: expected a merge for most tokens of several bytes, got none for 50000" + advice, root);
+        model.put("ignore_merges", true);
+        assertArrayEquals(new int[] {15496, 995}, load(root).encode("Hello world"));
+    }
+
+    @Test
+    void readsVocabulariesWithTokensThatNoMergeMakes() throws IOException {
+        Map<String, Object> vocabulary = vocabulary();
+        assertArrayEquals(new int[] {'a', 'b'}, load(vocabulary, "").encode("ab"));
+        for (int i = 0; i < 250; i++) {
+            vocabulary.put("word" + i, 259 + i);
+        }
+        assertArrayEquals(new int[] {256}, load(vocabulary, MERGES).encode("ab"));
     }
 
     @Test
