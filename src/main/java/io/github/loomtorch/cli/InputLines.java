@@ -15,10 +15,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
 
-/** UTF-8 text of a file or of standard input, whole or line by line. Confined to one thread. */
+/**
+ * UTF-8 text of a file or of standard input, whole or line by line, without a byte order mark. Confined to one thread.
+ */
 final class InputLines implements AutoCloseable {
     static final Path STANDARD_INPUT = Path.of("-");
 
+    private static final String BYTE_ORDER_MARK = "\uFEFF";
     private static final JsonMapper JSON = JsonMapper.builder()
             .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
             .build();
@@ -47,7 +50,7 @@ final class InputLines implements AutoCloseable {
 
     /** All that is left. */
     String rest() throws IOException {
-        return utf8(in.readAllBytes(), name);
+        return utf8(in.readAllBytes(), name, number == 0);
     }
 
     /** Goes on to the next line; false at the end. A line ends with a line feed or with the input. */
@@ -82,7 +85,7 @@ final class InputLines implements AutoCloseable {
      * @throws IOException if the line is not UTF-8 or not JSON
      */
     JsonNode json(String wanted) throws IOException {
-        String text = utf8(line, where());
+        String text = utf8(line, where(), number == 1);
         try {
             return JSON.readTree(text);
         } catch (JsonProcessingException e) {
@@ -105,12 +108,13 @@ final class InputLines implements AutoCloseable {
                 .map(JsonNode::textValue);
     }
 
-    private static String utf8(byte[] bytes, String where) throws IOException {
+    private static String utf8(byte[] bytes, String where, boolean fromStart) throws IOException {
         try {
-            return StandardCharsets.UTF_8
+            String text = StandardCharsets.UTF_8
                     .newDecoder()
                     .decode(ByteBuffer.wrap(bytes))
                     .toString();
+            return fromStart && text.startsWith(BYTE_ORDER_MARK) ? text.substring(1) : text;
         } catch (CharacterCodingException e) {
             throw new IOException(where + ": expected UTF-8, got malformed bytes", e);
         }

@@ -40,6 +40,10 @@ final class VocabAndMerges {
         int number = 1;
         try (BufferedReader reader =
                 new BufferedReader(new InputStreamReader(new ByteArrayInputStream(merges), UTF_8.newDecoder()))) {
+            reader.mark(1);
+            if (reader.read() != '\uFEFF') { // a byte order mark
+                reader.reset();
+            }
             for (String line = reader.readLine(); line != null; line = reader.readLine(), number++) {
                 if (line.startsWith("#version")) {
                     continue;

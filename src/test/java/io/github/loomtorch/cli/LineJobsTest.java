@@ -122,6 +122,17 @@ class LineJobsTest {
     }
 
     @Test
+    void aByteOrderMarkIsNoTextAtTheStartOnly() throws IOException {
+        LineJobs<String> jobs = new LineJobs<>(
+                lines("\uFEFF\"a\"\n\"\uFEFFb\""),
+                2,
+                line -> List.of(CompletableFuture.completedFuture(line.json("x").textValue())));
+        run(jobs, out);
+        assertEquals(List.of("1 a", "2 \uFEFFb"), out.toString().lines().toList());
+        assertEquals("key\n\uFEFF", lines("\uFEFFkey\n\uFEFF").rest()); // also that of serve --api-key-file
+    }
+
+    @Test
     void bytesThatAreNotUtf8AreAnErrorOfTheirLine() {
         byte[] bytes = {'"', (byte) 0xff, '"', '\n', '"', 'b', '"'};
         LineJobs<String> jobs = new LineJobs<>(

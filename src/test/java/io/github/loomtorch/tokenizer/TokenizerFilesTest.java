@@ -97,7 +97,9 @@ class TokenizerFilesTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {MERGES, "a b\nab c", "a b\r\nab c\r\n", "#version: 0.2\r\na b\r\nab c\r\n\r\n"})
+    @ValueSource(
+            strings = {MERGES, "a b\nab c", "a b\r\nab c\r\n", "#version: 0.2\r\na b\r\nab c\r\n\r\n", "\uFEFF" + MERGES
+            })
     void readsVocabularyAndMerges(String merges) throws IOException {
         assertReads(load(vocabulary(), merges));
         assertReads(BpeTokenizer.load(directory.resolve("vocab.json"), directory.resolve("merges.txt")));
