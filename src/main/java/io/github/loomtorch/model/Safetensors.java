@@ -54,7 +54,11 @@ final class Safetensors {
         long end = 0;
         String previous = "the header";
         for (Entry entry : entries) {
-            if (entry.begin != end) {
+            if (entry.begin > end) {
+                throw new IOException(file + ": header: expected a tensor for bytes [" + end + ", " + entry.begin
+                        + ") of the data, before tensor " + Json.shorten(entry.name) + ", got none");
+            }
+            if (entry.begin < end) {
                 throw new IOException(where(file, entry.name) + ": data_offsets must begin at " + end + ", where "
                         + previous + " ends, got " + entry.begin);
             }

@@ -157,17 +157,17 @@ class SafetensorsTest {
                         + " must span shape [4294967296, 4294967296] * 4 bytes of F32, got 0 bytes",
                 "8 | {\"a\":{\"dtype\":\"F32\",\"shape\":[2305843009213693952],\"data_offsets\":[0,8]}} | : tensor a: data_offsets [0, 8]"
                         + " must span shape [2305843009213693952] * 4 bytes of F32, got 8 bytes",
-                "8 | {\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[4,8]}} | : tensor a: data_offsets must begin at 0, where the"
-                        + " header ends, got 4",
+                "8 | {\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[4,8]}} | : header: expected a tensor for bytes [0, 4) of the data,"
+                        + " before tensor a, got none",
                 "8 | {\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}} | : expected 4 bytes of data, up to the end of tensor a,"
                         + " got 8",
                 "8 | {\"b\":{\"dtype\":\"U8\",\"shape\":[6],\"data_offsets\":[2,8]},\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}"
                         + " | : tensor b: data_offsets must begin at 4, where tensor a ends, got 2",
                 "8 | {\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[6,8]},\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}"
-                        + " | : tensor b: data_offsets must begin at 4, where tensor a ends, got 6",
+                        + " | : header: expected a tensor for bytes [4, 6) of the data, before tensor b, got none",
                 // of a name twice the last counts
                 "8 | {\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[4,8]}}"
-                        + " | : tensor a: data_offsets must begin at 0, where the header ends, got 4",
+                        + " | : header: expected a tensor for bytes [0, 4) of the data, before tensor a, got none",
             })
     void refusesABadHeader(int dataBytes, String header, String message) throws IOException {
         Path file = file(header, dataBytes);
