@@ -39,19 +39,20 @@ class PackageArrowsTest {
     @CsvSource(
             delimiter = '|',
             value = {
+                "json      |",
                 "serial    |",
                 "request   | serial",
                 "options   | serial",
-                "tokenizer |",
-                "model     |",
+                "tokenizer | json",
+                "model     | json",
                 "hub       | model tokenizer",
                 "sampling  | request",
                 "engine    | request options tokenizer",
                 "scheduler | request options engine",
                 "torch     | request options model sampling engine",
                 "base      | request options tokenizer model hub engine scheduler torch",
-                "bench     | request options tokenizer engine scheduler base",
-                "server    | request options tokenizer base",
+                "bench     | json request options tokenizer engine scheduler base",
+                "server    | json request options tokenizer base",
                 "doctor    | request options model torch base",
             })
     void aPackageUsesOnlyThoseBelowIt(String from, String allowed) {

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.loomtorch.json.BadJson;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -108,7 +109,8 @@ public record ResultFile(
         try {
             root = JSON.readTree(Files.readString(file));
         } catch (JsonProcessingException e) {
-            throw new IOException(file + ": expected JSON of a benchmark, got: " + e.getOriginalMessage(), e);
+            BadJson bad = BadJson.of(e);
+            throw new IOException(file + bad.place() + ": expected JSON of a benchmark, got: " + bad.reason(), e);
         }
         if (!root.path("schema").isInt() || root.path("schema").intValue() != SCHEMA) {
             String got = root.has("schema") ? root.get("schema").toString() : "none";

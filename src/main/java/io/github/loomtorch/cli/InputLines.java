@@ -4,6 +4,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.github.loomtorch.json.BadJson;
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -89,8 +90,11 @@ final class InputLines implements AutoCloseable {
         try {
             return JSON.readTree(text);
         } catch (JsonProcessingException e) {
+            BadJson bad = BadJson.of(e);
+            // Of a JSON value that is a line of the input only the column counts.
+            String column = bad.place().replaceFirst(" line \\d+", "");
             throw new IOException(
-                    ErrorText.cut(where() + ": expected " + wanted + ", got bad JSON: " + e.getOriginalMessage(), text),
+                    ErrorText.cut(where() + column + ": expected " + wanted + ", got bad JSON: " + bad.reason(), text),
                     e);
         }
     }

@@ -11,6 +11,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.MissingNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.loomtorch.json.BadJson;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
@@ -62,11 +63,9 @@ record Json(String where, JsonNode node) {
                 throw new JsonParseException(parser, "more after the first value");
             }
         } catch (JsonProcessingException e) {
-            String line =
-                    e.getLocation() == null ? "" : " in line " + e.getLocation().getLineNr();
-            throw bad(where, line, e.getOriginalMessage(), e);
+            throw bad(where, BadJson.of(e), e);
         } catch (IOException e) { // of characters
-            throw bad(where, "", String.valueOf(e.getMessage()), e);
+            throw bad(where, new BadJson("", String.valueOf(e.getMessage())), e);
         }
         return of(where, node);
     }
@@ -107,9 +106,9 @@ record Json(String where, JsonNode node) {
         };
     }
 
-    private static IOException bad(String where, String line, String message, IOException cause) {
-        String reason = message.lines().findFirst().orElse("").replaceFirst(" \\(start marker at .*", "");
-        return new IOException(where + ": expected a JSON object, got bad JSON" + line + ": " + shorten(reason), cause);
+    private static IOException bad(String where, BadJson bad, IOException cause) {
+        return new IOException(
+                where + bad.place() + ": expected a JSON object, got bad JSON: " + shorten(bad.reason()), cause);
     }
 
     static Json of(String where, JsonNode node) throws IOException {

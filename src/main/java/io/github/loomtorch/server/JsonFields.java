@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.github.loomtorch.json.BadJson;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -32,22 +33,11 @@ record JsonFields(JsonNode object, String prefix) {
             }
             return new JsonFields(node, "");
         } catch (JsonProcessingException e) {
-            String place = e.getLocation() == null
-                    ? ""
-                    : " at line " + e.getLocation().getLineNr() + ", column "
-                            + e.getLocation().getColumnNr();
-            throw ApiException.badRequest(
-                    "the body must be JSON, got an error" + place + ": " + withoutAdvice(e.getOriginalMessage()));
+            BadJson bad = BadJson.of(e);
+            throw ApiException.badRequest("the body must be JSON, got an error in" + bad.place() + ": " + bad.reason());
         } catch (IOException e) { // bytes that are no text in the encoding that the body seems to have
             throw ApiException.badRequest("the body must be JSON in UTF-8, got an error: " + e.getMessage());
         }
-    }
-
-    /** Jackson's advice names settings of Jackson, which a client does not have. */
-    private static String withoutAdvice(String message) {
-        return message.startsWith("Trailing token")
-                ? "more behind the object"
-                : message.replaceAll("(, from|: enable) `[^`]*`( to allow)?", "");
     }
 
     boolean has(String name) {

@@ -1,7 +1,6 @@
 package io.github.loomtorch.tokenizer;
 
 import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonLocation;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
@@ -12,6 +11,7 @@ import com.fasterxml.jackson.core.util.JsonParserDelegate;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
+import io.github.loomtorch.json.BadJson;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -89,13 +89,11 @@ final class JsonFile {
         } catch (StreamConstraintsException e) {
             throw new IOException(
                     name + ": expected JSON of a tokenizer, got: "
-                            + e.getOriginalMessage().replaceAll(", from `[^`]*`", ""),
+                            + BadJson.of(e).reason(),
                     e);
         } catch (JsonProcessingException e) {
-            JsonLocation location = e.getLocation();
-            String place =
-                    location == null ? "" : " line " + location.getLineNr() + " column " + location.getColumnNr();
-            throw new IOException(name + place + ": expected JSON, got: " + shorten(e.getOriginalMessage()), e);
+            BadJson bad = BadJson.of(e);
+            throw new IOException(name + bad.place() + ": expected JSON, got: " + shorten(bad.reason()), e);
         }
     }
 

@@ -478,7 +478,8 @@ class CommandLineIT {
                 command("tokenize", "--jsonl").stdin("\"a\"\n\"b\n\"c\"\n").run();
         assertEquals("[64]\n", broken.out());
         assertTrue(
-                broken.err().startsWith("error: standard input line 2: expected a JSON string, got bad JSON: "),
+                broken.err()
+                        .startsWith("error: standard input line 2 column 3: expected a JSON string, got bad JSON: "),
                 broken.err());
         assertEquals(1, broken.err().lines().count());
         assertEquals(1, broken.status());

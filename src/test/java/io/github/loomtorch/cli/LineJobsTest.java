@@ -112,8 +112,10 @@ class LineJobsTest {
         List<String> lines = out.toString().lines().toList();
         assertEquals(7, lines.size(), out.toString());
         assertEquals("1 a", lines.get(0));
-        assertTrue(
-                lines.get(1).startsWith("2 error test line 2: expected a JSON string, got bad JSON: "), lines.get(1));
+        assertEquals(
+                "2 error test line 2 column 2: expected a JSON string, got bad JSON: Unexpected end-of-input: expected close"
+                        + " marker for Object",
+                lines.get(1));
         assertEquals("3 ", lines.get(2)); // an empty line has no value
         assertEquals("4 error test line 4: text must be good, got bad", lines.get(3));
         assertEquals("5 late", lines.get(4));

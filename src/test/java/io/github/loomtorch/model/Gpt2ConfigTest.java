@@ -197,7 +197,7 @@ class Gpt2ConfigTest {
         IOException e = assertThrows(IOException.class, () -> read("{\n\"n_embd\": }"));
         assertEquals(
                 dir.resolve("config.json")
-                        + ": expected a JSON object, got bad JSON in line 2: Unexpected character ('}' (code 125)):"
+                        + " line 2 column 11: expected a JSON object, got bad JSON: Unexpected character ('}' (code 125)):"
                         + " expected a value",
                 e.getMessage());
     }

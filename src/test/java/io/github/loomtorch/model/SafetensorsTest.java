@@ -127,7 +127,7 @@ class SafetensorsTest {
             value = {
                 // data bytes | header | message after the file's name
                 "8 | [1] | : header: expected a JSON object, got [1]",
-                "8 | {\"a\" 1} | : header: expected a JSON object, got bad JSON in line 1: Unexpected character ('1' (code 49)):"
+                "8 | {\"a\" 1} | : header line 1 column 6: expected a JSON object, got bad JSON: Unexpected character ('1' (code 49)):"
                         + " was expecting a colon to separate field name and value",
                 "8 | {\"a\":3} | : tensor a: expected a JSON object, got 3",
                 "8 | {\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}} | : tensor a: dtype must be one of [BOOL, U8, I8, F8_E5M2, F8_E4M3,"
