@@ -69,8 +69,8 @@ final class KernelCompiler {
     private static KernelsUnavailableException unavailable(String reason, Throwable cause) {
         return new KernelsUnavailableException(
                 "NVRTC could not be loaded: " + reason
-                        + "; put org.bytedeco:cuda with this platform's classifier on the class path and CUDA's libnvrtc"
-                        + " on the library path",
+                        + "; put its GPU natives, org.bytedeco:cuda with this platform's classifier, on the class path"
+                        + " (Maven profile gpu) and CUDA's libnvrtc on the library path",
                 cause);
     }
 
