@@ -78,19 +78,22 @@ record JsonFields(JsonNode object, String prefix) {
     }
 
     private int integer(String name, JsonNode value) {
-        // 3.0 is an integer to Python's clients.
-        boolean whole = value.isNumber() && value.doubleValue() == Math.rint(value.doubleValue());
-        if (!whole || !value.canConvertToInt()) {
+        if (!isWhole(value) || !value.canConvertToInt()) {
             throw bad(name, "be an integer of 32 bits");
         }
         return value.intValue();
+    }
+
+    /** 3.0 is an integer to Python's clients. */
+    private static boolean isWhole(JsonNode value) {
+        return value.isNumber() && value.doubleValue() == Math.rint(value.doubleValue());
     }
 
     OptionalLong integer64(String name) {
         if (!has(name)) {
             return OptionalLong.empty();
         }
-        if (!get(name).isIntegralNumber() || !get(name).canConvertToLong()) {
+        if (!isWhole(get(name)) || !get(name).canConvertToLong()) {
             throw bad(name, "be an integer of 64 bits");
         }
         return OptionalLong.of(get(name).longValue());
@@ -151,7 +154,7 @@ record JsonFields(JsonNode object, String prefix) {
         }
         List<Integer> values = new ArrayList<>(list.size());
         for (JsonNode value : list) {
-            if (!value.isIntegralNumber() || !value.canConvertToInt()) {
+            if (!isWhole(value) || !value.canConvertToInt()) {
                 throw bad(name, "hold integers of 32 bits only");
             }
             values.add(value.intValue());
