@@ -286,7 +286,7 @@ public final class Sampler {
                         "logits must be finite or -infinity, got " + logit + " at token id " + tokenId + damaged;
                     case ADJUSTED_LOGIT ->
                         "logits must be finite or -infinity after logitBias and penalties, got " + logit
-                                + " at token id " + tokenId + "; make these smaller";
+                                + " at token id " + tokenId + "; bring these closer to their defaults";
                     case ALL_BANNED ->
                         "logitBias, bans and penalties must leave a token to choose, got -infinity at all " + vocabSize
                                 + " token ids; ban fewer";

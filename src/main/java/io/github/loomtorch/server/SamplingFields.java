@@ -141,6 +141,9 @@ final class SamplingFields {
         String message = String.valueOf(refused.getMessage());
         int got = message.indexOf(", got ");
         String rule = got < 0 ? message : message.substring(0, got);
+        if (rule.startsWith("logits ")) { // of several fields together
+            return ApiException.badRequest(NAME.matcher(message).replaceAll(name -> jsonName(name.group())));
+        }
         Matcher names = NAME.matcher(rule);
         Set<String> found = new HashSet<>();
         String first = "prompt";

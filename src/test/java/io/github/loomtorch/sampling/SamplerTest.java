@@ -497,7 +497,8 @@ class SamplerTest {
     @Test
     void refusesBiasAndPenaltiesThatLeaveNoNumbers() {
         fails(
-                "logits must be finite or -infinity after logitBias and penalties, got Infinity at token id 1; make these smaller",
+                "logits must be finite or -infinity after logitBias and penalties, got Infinity at token id 1; bring these"
+                        + " closer to their defaults",
                 () -> sampleAt(
                         0,
                         new float[] {0, 3e38f},
