@@ -40,8 +40,12 @@ final class ChatRequest {
         SamplingFields.refuseNotHonoured(fields);
         SamplingFields.refuseNotHonoured(fields, NOT_HONOURED);
         int[] prompt = prompt(fields, model.tokenizer());
-        int room = Math.max(1, model.contextLength() - prompt.length);
+        int room = model.contextLength() - prompt.length;
         int maxTokens = fields.integer("max_completion_tokens", fields.integer("max_tokens", room));
+        if (room < 1) {
+            throw ApiException.badParameter(
+                    "messages", "have fewer than max_model_len (" + model.contextLength() + ") tokens", prompt.length);
+        }
         JsonFields streamOptions = CompletionRequest.streamOptions(fields);
         CompletionRequest.Answer answer = new CompletionRequest.Answer(
                 AnswerForm.CHAT,
