@@ -96,6 +96,9 @@ record CompletionRequest(List<GenerationRequest> requests, int n, Answer answer)
         if (n < 1) {
             throw fields.bad("n", "be >= 1");
         }
+        if (fields.integer("best_of", n) != n) {
+            throw fields.bad("best_of", "be absent or n (" + n + "), as this server does not select");
+        }
         if ((long) n * prompts.size() > maxChoices) {
             throw ApiException.badParameter(
                     "n", "prompts times n must be <= " + maxChoices + ", got " + (long) n * prompts.size());

@@ -18,7 +18,6 @@ import java.util.regex.Pattern;
 final class SamplingFields {
     /** What a field that is known but not honoured may hold. */
     static final Map<String, List<String>> NOT_HONOURED = Map.ofEntries(
-            Map.entry("best_of", List.of("1")),
             Map.entry("suffix", List.of("\"\"")),
             Map.entry("use_beam_search", List.of("false")),
             Map.entry("length_penalty", List.of("1", "1.0")),
