@@ -3,6 +3,7 @@ package io.github.loomtorch;
 import io.github.loomtorch.engine.Engine;
 import io.github.loomtorch.hub.Hub;
 import io.github.loomtorch.hub.HubProgress;
+import io.github.loomtorch.model.EmbeddedModel;
 import io.github.loomtorch.model.ModelDirectory;
 import io.github.loomtorch.options.EngineOptions;
 import io.github.loomtorch.options.ModelOptions;

@@ -96,8 +96,9 @@ record CompletionRequest(List<GenerationRequest> requests, int n, Answer answer)
         if (n < 1) {
             throw fields.bad("n", "be >= 1");
         }
-        if (fields.integer("best_of", n) != n) {
-            throw fields.bad("best_of", "be absent or n (" + n + "), as this server does not select");
+        int bestOf = fields.integer("best_of", n);
+        if (bestOf != n && bestOf != 1) { // 1 is the default of some clients
+            throw fields.bad("best_of", "be 1 or n (" + n + "), as this server does not select");
         }
         if ((long) n * prompts.size() > maxChoices) {
             throw ApiException.badParameter(
