@@ -191,22 +191,27 @@ public final class NaiveScheduler implements Scheduler {
     }
 
     /**
-     * As {@link #close()}, but cancels what has gathered. If another thread's batch does not end within 5 s, this
+     * As {@link #close()}, but cancels what has gathered. If another thread's batch does not end within 4 s, this
      * returns, and that call closes the scheduler when it ends: a naive scheduler has no watchdog.
      */
     @Override
     public void closeNow() {
         cancelling = true;
         closed = true;
+        boolean interrupted = Thread.interrupted(); // it closes all the same
         try {
             if (lock.tryLock(CLOSE_SECONDS, TimeUnit.SECONDS)) {
                 lock.unlock();
                 close();
             } else {
-                LOG.error("a batch has not ended within 5 s of closing; it is left to itself");
+                LOG.error("a batch has not ended within {} s of closing; it is left to itself", CLOSE_SECONDS);
             }
         } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
+            interrupted = true;
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
         }
     }
 

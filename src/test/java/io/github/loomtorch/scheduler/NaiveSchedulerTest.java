@@ -209,6 +209,16 @@ class NaiveSchedulerTest {
     }
 
     @Test
+    void closeNowOnAnInterruptedThreadCloses() {
+        Generation generation = scheduler.submit(request(3, 4));
+        Thread.currentThread().interrupt();
+        scheduler.closeNow();
+        assertTrue(Thread.interrupted());
+        assertEquals(FinishReason.CANCELLED, generation.join().finishReason());
+        assertEquals(1, lm.closes());
+    }
+
+    @Test
     void cancelledAndExpiredRequestsDoNotRun() {
         Generation cancelled = scheduler.submit(request(3, 4));
         cancelled.cancel();
