@@ -9,6 +9,7 @@ import java.security.GeneralSecurityException;
 import java.security.KeyStore;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
+import org.eclipse.jetty.http.UriCompliance;
 import org.eclipse.jetty.http2.server.HTTP2CServerConnectionFactory;
 import org.eclipse.jetty.server.HttpConfiguration;
 import org.eclipse.jetty.server.HttpConnectionFactory;
@@ -29,6 +30,11 @@ import org.slf4j.LoggerFactory;
 public final class HttpServer implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
     private static final int MAX_PLATFORM_THREADS = 64;
+
+    /** A model's name may have a slash, which some clients encode. */
+    private static final UriCompliance URI_COMPLIANCE =
+            UriCompliance.DEFAULT.with("models", UriCompliance.Violation.AMBIGUOUS_PATH_SEPARATOR);
+
     private static final long DRAIN_LOOK_MILLIS = 20;
 
     private final Server server;
@@ -43,6 +49,7 @@ public final class HttpServer implements AutoCloseable {
         server = new Server(threads);
         HttpConfiguration http = new HttpConfiguration();
         http.setSendServerVersion(false);
+        http.setUriCompliance(URI_COMPLIANCE);
         http.setRequestHeaderSize(options.maxHeaderBytes());
         HttpConnectionFactory http1 = new HttpConnectionFactory(http);
         connector = options.keyStore().isPresent()
@@ -55,7 +62,7 @@ public final class HttpServer implements AutoCloseable {
                 options.maxConnections()); // by default 50: more at once would wait a second or fail
         server.addConnector(connector);
         server.addBean(new NetworkConnectionLimit(options.maxConnections(), server));
-        server.setErrorHandler(new JettyErrors());
+        server.setErrorHandler(new JettyErrors(metrics));
         loading.begin();
         routes = new Routes(options, version, metrics);
         server.setHandler(routes);

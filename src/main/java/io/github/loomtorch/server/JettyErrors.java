@@ -10,9 +10,16 @@ import org.eclipse.jetty.util.Callback;
 
 /** Answers what Jetty refuses before a handler sees it, such as malformed headers, in OpenAI's form. Thread-safe. */
 final class JettyErrors extends ErrorHandler {
+    private final ServerMetrics metrics;
+
+    JettyErrors(ServerMetrics metrics) {
+        this.metrics = metrics;
+    }
+
     @Override
     public boolean handle(Request request, Response response, Callback callback) {
         int status = response.getStatus();
+        metrics.rejected(status);
         if (!HttpStatus.hasNoBody(status)) {
             byte[] json = json(status, String.valueOf(request.getAttribute(ERROR_MESSAGE)));
             response.getHeaders().put(HttpHeader.CONTENT_TYPE, "application/json");

@@ -22,6 +22,7 @@ import org.eclipse.jetty.server.Handler;
 import org.eclipse.jetty.server.Request;
 import org.eclipse.jetty.server.Response;
 import org.eclipse.jetty.util.Callback;
+import org.eclipse.jetty.util.URIUtil;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -84,6 +85,7 @@ final class Routes extends Handler.Abstract {
             metrics.rejected(e.status());
             exchange.sendError(e);
         } catch (HttpException.RuntimeException e) {
+            metrics.rejected(e.getCode());
             exchange.sendError(ApiException.ofStatus(e.getCode(), String.valueOf(e.getReason())));
         } catch (IOException e) { // the client has left, or sends no more
             metrics.disconnected();
@@ -179,7 +181,7 @@ final class Routes extends Handler.Abstract {
         allow(exchange, "GET");
         authorize(exchange);
         ServedModel served = served();
-        String name = path.substring(models.length());
+        String name = URIUtil.decodePath(path.substring(models.length()));
         if (!name.equals(served.name())) {
             throw ApiException.noSuchModel(name, served.name());
         }

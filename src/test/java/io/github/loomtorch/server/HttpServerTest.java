@@ -105,6 +105,22 @@ class HttpServerTest {
                     listed.at("/data/0"),
                     FakeServer.JSON.readTree(fake.get("/v1/models/fake").body()));
             assertEquals(404, fake.get("/v1/models/other").statusCode());
+            HttpResponse<String> slash = fake.get("/v1/models/openai%2Fgpt2");
+            assertEquals(404, slash.statusCode());
+            assertTrue(slash.body().contains("openai/gpt2"), slash.body());
+        }
+    }
+
+    @Test
+    void whatJettyRefusesIsCounted() throws Exception {
+        try (FakeServer fake = new FakeServer();
+                Socket socket = new Socket("127.0.0.1", fake.server.uri().getPort())) {
+            socket.getOutputStream().write("GET /version HTTP/1.1\r\n\r\n".getBytes(StandardCharsets.US_ASCII));
+            String answer = new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            assertTrue(answer.startsWith("HTTP/1.1 400 "), answer);
+            String counter = "vllm:admission_rejections_total{model_name=\"fake\",reason=\"400\"} 1";
+            String metrics = fake.get("/metrics").body();
+            assertTrue(metrics.contains(counter), metrics);
         }
     }
 
