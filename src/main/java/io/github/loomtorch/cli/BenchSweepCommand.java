@@ -88,6 +88,9 @@ final class BenchSweepCommand extends RequestBenchmark {
             if (option.isEmpty() || equals == each.length() - 1) {
                 throw new IllegalArgumentException("over must be OPTION=VALUE,VALUE, got " + each);
             }
+            if (option.equals("api-key")) {
+                throw new IllegalArgumentException("over must not be api-key, which must not be in results");
+            }
             List<Map<String, String>> longer = new ArrayList<>();
             for (Map<String, String> point : points) {
                 for (String value : each.substring(equals + 1).split(",", -1)) {

@@ -5,10 +5,13 @@ import java.io.InputStream;
 import java.lang.module.ModuleDescriptor;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.regex.Pattern;
 
 /** Versions of the software and a description of the machine, for reports. */
 final class Versions {
     private static final String LIBTORCH = "META-INF/maven/org.bytedeco/pytorch/pom.properties";
+
+    private static final Pattern API_KEY = Pattern.compile("(--api-key[ =])\\S*");
 
     private Versions() {}
 
@@ -19,9 +22,9 @@ final class Versions {
                 .orElse("(not packaged)");
     }
 
-    /** The arguments of this process, the main class or jar first. */
+    /** The arguments of this process, the main class or jar first, without secrets. */
     static String command() {
-        return System.getProperty("sun.java.command", "unknown");
+        return API_KEY.matcher(System.getProperty("sun.java.command", "unknown")).replaceAll("$1***");
     }
 
     static String libtorch() {

@@ -38,6 +38,7 @@ class BenchSweepCommandTest {
             value = {
                 "--over rate serve | --over must be OPTION=VALUE,VALUE, got rate; see loomtorch bench sweep --help",
                 "--over =3 serve | --over must be OPTION=VALUE,VALUE, got =3; see loomtorch bench sweep --help",
+                "--over api-key=s serve | --over must not be api-key, which must not be in results; see loomtorch bench sweep --help",
                 "--over runs=0 latency | --runs must be >= 1, got 0; see loomtorch bench latency --help",
                 "--over x=3 sweep --over y=4 serve | BENCHMARK must be serve, offline, latency, step, prefill, score or naive, got sweep; see loomtorch bench sweep --help",
                 "--over runs=1,x offline | Invalid value for option '--runs': 'x' is not an int; see loomtorch bench offline --help",
