@@ -20,7 +20,7 @@ import picocli.CommandLine.Spec;
         header = "Compares two results that a benchmark wrote with --json.",
         description = {
             "Prints the ratio of each number, second over first, and between which bounds it lies with a probability of"
-                    + " 95% (from the runs of both, by Welch's t-test on their logarithms; measure with --runs 5 or more).",
+                    + " 95%% (from the runs of both, by Welch's t-test on their logarithms; measure with --runs 5 or more).",
             "The benchmark and its workload must be the same; machine, versions and settings may differ, and are shown."
         },
         footer = {

@@ -1,5 +1,6 @@
 package io.github.loomtorch.cli;
 
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -19,6 +20,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import picocli.CommandLine.Model.ArgSpec;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
 
@@ -264,6 +266,20 @@ class MainTest {
                 .commandSpec();
         assertEquals(WeightFormat.INT8, command.findOption("--weights").getValue());
         assertEquals(2, (int) command.findOption("--runs").getValue());
+    }
+
+    /** Picocli prints a text that it cannot format as it is, with a warning. */
+    @Test
+    void theHelpOfEveryCommandCanBeFormatted() {
+        for (CommandSpec command : leaves(Main.commandLine(new Main()).getCommandSpec())) {
+            Stream<String[]> texts = Stream.of(
+                    command.usageMessage().header(),
+                    command.usageMessage().description(),
+                    command.usageMessage().footer());
+            Stream.concat(texts, command.args().stream().map(ArgSpec::description))
+                    .flatMap(Stream::of)
+                    .forEach(text -> assertDoesNotThrow(() -> String.format(text), text));
+        }
     }
 
     private static List<CommandSpec> leaves(CommandSpec command) {
