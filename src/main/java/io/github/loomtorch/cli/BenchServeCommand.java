@@ -252,7 +252,6 @@ final class BenchServeCommand extends RequestBenchmark {
             report.setting("model", target.model());
             report.environment();
             RandomGenerator random = new SplittableRandom(options.seed());
-            int contextLength = target.contextLength().orElse(DEFAULT_CONTEXT_LENGTH);
             IntFunction<int[]> prompts = Workload.randomPrompts(vocabSize, contextLength, plan.sharedPrefix(), random);
             List<Measurement> measured = new ArrayList<>();
             for (int run = 0; run < plan.runs(); run++) {
@@ -277,3 +276,7 @@ final class BenchServeCommand extends RequestBenchmark {
         return Workload.of(requests, prompts, contextLength, maxConcurrency, options.sampling(), random);
     }
 }
+            int contextLength = target.contextLength().orElse(DEFAULT_CONTEXT_LENGTH);
+            if (trace == null) {
+                options.checkContext(contextLength);
+            }

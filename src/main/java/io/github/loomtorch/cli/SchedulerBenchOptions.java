@@ -212,7 +212,7 @@ final class SchedulerBenchOptions {
     void measure(Report report, Plan plan) throws IOException {
         List<ModelOptions> options = model.replicas(plan.batchSize);
         SamplingParams plain = sampling();
-        checkContext(model.config());
+        checkContext(model.config().contextLength());
         report.setting("model", model.describe());
         report.setting(
                 "batch", "at most " + plan.batchSize + " sequences" + (options.size() > 1 ? " on each device" : ""));
@@ -224,12 +224,12 @@ final class SchedulerBenchOptions {
     }
 
     /** Lengths that are drawn are cut to the context; lengths that were asked for must fit. */
-    private void checkContext(Gpt2Config config) throws IOException {
+    void checkContext(int contextLength) throws IOException {
         if (inputLen() instanceof Lengths.Fixed input && outputLen instanceof Lengths.Fixed output) {
             long both = (long) input.tokens() + output.tokens();
-            if (both > config.contextLength()) {
+            if (both > contextLength) {
                 throw new IllegalArgumentException("inputLen (" + input + ") + outputLen (" + output
-                        + ") must be <= contextLength (" + config.contextLength() + "), got " + both);
+                        + ") must be <= contextLength (" + contextLength + "), got " + both);
             }
         }
     }

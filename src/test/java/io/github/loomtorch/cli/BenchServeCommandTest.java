@@ -1,0 +1,68 @@
+package io.github.loomtorch.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** {@code bench serve} against a server whose every answer is one token. */
+@Timeout(60)
+class BenchServeCommandTest {
+    private final StringWriter out = new StringWriter();
+    private final StringWriter err = new StringWriter();
+    private HttpServer server;
+    private String url;
+
+    @BeforeEach
+    void start() throws IOException {
+        server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        server.createContext(
+                "/v1/models", exchange -> answer(exchange, "{'data': [{'id': 'a', 'max_model_len': 64}]}"));
+        server.createContext("/v1/completions", exchange -> answer(exchange, """
+                data: {'choices': [{'text': 'x', 'finish_reason': 'length'}]}
+
+                data: {'choices': [], 'usage': {'prompt_tokens': 2, 'completion_tokens': 1}}
+
+                data: [DONE]
+
+                """));
+        server.start();
+        url = "http://127.0.0.1:" + server.getAddress().getPort();
+    }
+
+    @AfterEach
+    void stop() {
+        server.stop(0);
+    }
+
+    private static void answer(HttpExchange exchange, String text) throws IOException {
+        byte[] body = text.replace('\'', '"').getBytes(StandardCharsets.UTF_8);
+        exchange.sendResponseHeaders(200, body.length);
+        exchange.getResponseBody().write(body);
+        exchange.close();
+    }
+
+    private int run(String... args) {
+        return Main.run(new PrintWriter(out), new PrintWriter(err), args);
+    }
+
+    @Test
+    void lengthsThatDoNotFitTheServersContextAreRefused() {
+        assertEquals(2, run("bench", "serve", "--url", url, "--input-len", "61", "--output-len", "4"));
+        assertEquals(
+                "error: --input-len (61) + --output-len (4) must be <= contextLength (64), got 65;"
+                        + " see loomtorch bench serve --help\n",
+                err.toString());
+        assertEquals("", out.toString());
+    }
+}
