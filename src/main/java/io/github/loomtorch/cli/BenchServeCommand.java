@@ -15,15 +15,19 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.SplittableRandom;
 import java.util.function.Function;
 import java.util.function.IntFunction;
 import java.util.random.RandomGenerator;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Option;
 
 @Command(
@@ -41,6 +45,16 @@ import picocli.CommandLine.Option;
             "  loomtorch bench serve --url http://127.0.0.1:8000 --request-rate 20 --max-concurrency 64"
         })
 final class BenchServeCommand extends RequestBenchmark {
+    /** The names of the options, beside those of the model, that a server's benchmark cannot have. */
+    private static final List<String> IN_PROCESS = List.of(
+            "--scheduler",
+            "--prompt-file",
+            "--speculate",
+            "--max-prefill-tokens-beside-decode",
+            "--max-batch-size",
+            "--max-queued-requests",
+            "--timeout");
+
     private static final int DEFAULT_REQUESTS = 100;
     private static final int DEFAULT_BATCH_SIZE = 16;
     private static final int DEFAULT_CONTEXT_LENGTH = 1024;
@@ -185,18 +199,28 @@ final class BenchServeCommand extends RequestBenchmark {
                 "--output-len",
                 "--prompt-file");
         refuse("--ramp-up", "--request-rate");
+        require("--ramp-up", "--ramp-up-start-rate", "--ramp-up-end-rate");
+        require("--url", "--served-model", "--vocab-size", "--api-key");
         options.check(maxBatchSize);
         timeout.timeout();
         positive(rampUpStartRate, "rampUpStartRate");
         positive(rampUpEndRate, "rampUpEndRate");
         if (url != null) {
-            refuse("--url", SchedulerBenchOptions.IN_PROCESS.toArray(String[]::new));
-            refuse("--url", "--max-batch-size", "--max-queued-requests", "--timeout");
+            refuse("--url", inProcess().toArray(String[]::new));
         }
         if (rampUp != null && (rampUpStartRate == null || rampUpEndRate == null)) {
             throw new IllegalArgumentException(
                     "rampUp must be given together with --ramp-up-start-rate and --ramp-up-end-rate");
         }
+    }
+
+    /** The names of the options that a server's benchmark cannot have. */
+    private List<String> inProcess() {
+        CommandSpec scheduling =
+                Objects.requireNonNull(commandLine().getCommandSpec().mixins().get("options"));
+        Stream<String> ofModel = Objects.requireNonNull(scheduling.mixins().get("model")).options().stream()
+                .map(OptionSpec::longestName);
+        return Stream.concat(ofModel, IN_PROCESS.stream()).toList();
     }
 
     private static void positive(@Nullable Double value, String name) {
@@ -213,11 +237,23 @@ final class BenchServeCommand extends RequestBenchmark {
         }
     }
 
+    private void require(String option, String... others) {
+        for (String other : others) {
+            if (isGiven(other) && !isGiven(option)) {
+                throw new IllegalArgumentException(other + " must be given together with " + option);
+            }
+        }
+    }
+
     /** Draws the requests of a run, or takes them from the trace. */
     private Function<RandomGenerator, List<PlannedRequest>> load() throws IOException {
         if (trace != null) {
             List<PlannedRequest> all = TraceFile.read(trace);
-            List<PlannedRequest> first = all.subList(0, requests == null ? all.size() : Math.min(requests, all.size()));
+            if (requests != null && requests > all.size()) {
+                throw new IllegalArgumentException(
+                        "requests must be <= the " + all.size() + " of the trace, got " + requests);
+            }
+            List<PlannedRequest> first = requests == null ? all : all.subList(0, requests);
             return random -> first;
         }
         Arrivals arrivals = rampUp == null || rampUpStartRate == null || rampUpEndRate == null
@@ -248,6 +284,10 @@ final class BenchServeCommand extends RequestBenchmark {
     private void measureServer(Report report, SchedulerBenchOptions.Plan plan, URI server) throws IOException {
         try (HttpTarget target =
                 new HttpTarget(server, Optional.ofNullable(servedModel), Optional.ofNullable(apiKey))) {
+            int contextLength = target.contextLength().orElse(DEFAULT_CONTEXT_LENGTH);
+            if (trace == null) {
+                options.checkContext(contextLength);
+            }
             report.setting("server", server.toString());
             report.setting("model", target.model());
             report.environment();
@@ -276,7 +316,3 @@ final class BenchServeCommand extends RequestBenchmark {
         return Workload.of(requests, prompts, contextLength, maxConcurrency, options.sampling(), random);
     }
 }
-            int contextLength = target.contextLength().orElse(DEFAULT_CONTEXT_LENGTH);
-            if (trace == null) {
-                options.checkContext(contextLength);
-            }

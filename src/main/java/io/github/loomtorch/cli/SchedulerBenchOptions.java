@@ -40,17 +40,6 @@ import picocli.CommandLine.Option;
 
 /** Options of the benchmarks that compare schedulers, and how these measure. */
 final class SchedulerBenchOptions {
-    /** The names of the options that a server's benchmark cannot have. */
-    static final List<String> IN_PROCESS = List.of(
-            "--model",
-            "--shape",
-            "--device",
-            "--dtype",
-            "--scheduler",
-            "--prompt-file",
-            "--speculate",
-            "--max-prefill-tokens-beside-decode");
-
     private static final int WARM_UP_TOKENS = 8;
     private static final Lengths DEFAULT_LENGTH = new Lengths.Fixed(128);
 

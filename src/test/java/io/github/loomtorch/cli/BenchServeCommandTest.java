@@ -10,10 +10,13 @@ import java.io.StringWriter;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
 
 /** {@code bench serve} against a server whose every answer is one token. */
 @Timeout(60)
@@ -22,6 +25,9 @@ class BenchServeCommandTest {
     private final StringWriter err = new StringWriter();
     private HttpServer server;
     private String url;
+
+    @TempDir
+    private Path directory;
 
     @BeforeEach
     void start() throws IOException {
@@ -64,5 +70,16 @@ class BenchServeCommandTest {
                         + " see loomtorch bench serve --help\n",
                 err.toString());
         assertEquals("", out.toString());
+    }
+
+    @Test
+    void moreRequestsThanTheTraceHasAreRefused() throws IOException {
+        Path trace = Files.writeString(
+                directory.resolve("t.csv"), "arrival_seconds,input_tokens,output_tokens\n0,3,4\n0,3,4\n");
+        assertEquals(2, run("bench", "serve", "--url", url, "--trace", trace.toString(), "--requests", "3"));
+        assertEquals(
+                "error: --requests must be <= the 2 of the trace, got 3; see loomtorch bench serve --help\n",
+                err.toString());
+        assertEquals(0, run("bench", "serve", "--url", url, "--trace", trace.toString(), "--requests", "2"));
     }
 }
