@@ -107,16 +107,15 @@ public final class Metrics {
         return perSecond.values().stream().mapToLong(Long::longValue).max().orElse(0);
     }
 
-    /** Most requests between being sent and their end. */
+    /** Most requests between being sent and their end, without those that were refused. */
     private static double maxConcurrent(Measurement run) {
-        long[] sent = run.requests().stream()
-                .mapToLong(RequestTrace::sentNanos)
-                .sorted()
-                .toArray();
-        long[] ends = run.requests().stream()
-                .mapToLong(RequestTrace::endNanos)
-                .sorted()
-                .toArray();
+        List<RequestTrace> accepted = run.requests().stream()
+                .filter(trace -> trace.status() != Status.REJECTED)
+                .toList();
+        long[] sent =
+                accepted.stream().mapToLong(RequestTrace::sentNanos).sorted().toArray();
+        long[] ends =
+                accepted.stream().mapToLong(RequestTrace::endNanos).sorted().toArray();
         int max = 0;
         int ended = 0;
         for (int i = 0; i < sent.length; i++) {

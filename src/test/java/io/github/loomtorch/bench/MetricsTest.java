@@ -111,6 +111,10 @@ class MetricsTest {
                 2,
                 metrics(1_000, trace(0, 100), trace(50, 150), trace(100, 200)).get("max_concurrent_requests"));
     }
+        assertEquals(
+                1,
+                metrics(1_000, trace(0, 100), unfinished(Status.REJECTED), unfinished(Status.REJECTED))
+                        .get("max_concurrent_requests"));
 
     @Test
     void runsAreMeasuredTogether() {
