@@ -3,7 +3,6 @@ package io.github.loomtorch.bench;
 import io.github.loomtorch.bench.RequestTrace.Status;
 import io.github.loomtorch.options.StepStats;
 import java.util.Arrays;
-import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -12,7 +11,6 @@ import java.util.function.ToDoubleFunction;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
 import java.util.stream.LongStream;
-import java.util.stream.Stream;
 
 /** Computes the numbers of measurements; {@link io.github.loomtorch.bench the package} defines them. */
 public final class Metrics {
@@ -52,22 +50,22 @@ public final class Metrics {
         metrics.put(
                 "max_concurrent_requests",
                 runs.stream().mapToDouble(Metrics::maxConcurrent).max().orElse(0));
-        Distribution.of(millis(completed, RequestTrace::ttftNanos)).addTo(metrics, "ttft_ms");
-        Distribution.of(millis(completed.stream().filter(trace -> trace.outputTokens() > 1), RequestTrace::tpotNanos))
-                .addTo(metrics, "tpot_ms");
-        Distribution.of(completed.stream()
-                        .flatMapToLong(Metrics::gaps)
-                        .mapToDouble(nanos -> nanos / 1e6)
-                        .toArray())
-                .addTo(metrics, "itl_ms");
-        Distribution.of(millis(completed, RequestTrace::e2elNanos)).addTo(metrics, "e2el_ms");
-        List<RequestTrace> started =
-                all.stream().filter(trace -> trace.timings().isPresent()).toList();
-        if (!started.isEmpty()) {
-            Distribution.of(millis(
-                            started, trace -> trace.timings().orElseThrow().startedNanos() - trace.arrivalNanos()))
-                    .addTo(metrics, "queue_wait_ms");
-        }
+        addMillis(metrics, "ttft_ms", completed.stream().mapToDouble(RequestTrace::ttftNanos));
+        addMillis(
+                metrics,
+                "tpot_ms",
+                completed.stream().filter(trace -> trace.outputTokens() > 1).mapToDouble(RequestTrace::tpotNanos));
+        addMillis(
+                metrics,
+                "itl_ms",
+                completed.stream().flatMapToLong(Metrics::gaps).asDoubleStream());
+        addMillis(metrics, "e2el_ms", completed.stream().mapToDouble(RequestTrace::e2elNanos));
+        addMillis(
+                metrics,
+                "queue_wait_ms",
+                all.stream()
+                        .filter(trace -> trace.timings().isPresent())
+                        .mapToDouble(trace -> trace.timings().orElseThrow().startedNanos() - trace.arrivalNanos()));
         addSteps(metrics, runs);
         addGpu(metrics, runs);
         return metrics;
@@ -88,12 +86,11 @@ public final class Metrics {
         return traces.stream().filter(trace -> trace.status() == status).count();
     }
 
-    private static double[] millis(Collection<RequestTrace> traces, ToDoubleFunction<RequestTrace> nanos) {
-        return millis(traces.stream(), nanos);
-    }
-
-    private static double[] millis(Stream<RequestTrace> traces, ToDoubleFunction<RequestTrace> nanos) {
-        return traces.mapToDouble(trace -> nanos.applyAsDouble(trace) / 1e6).toArray();
+    private static void addMillis(Map<String, Double> metrics, String name, DoubleStream nanos) {
+        double[] millis = nanos.map(value -> value / 1e6).toArray();
+        if (millis.length > 0) {
+            Distribution.of(millis).addTo(metrics, name);
+        }
     }
 
     /** Most tokens of a second, seconds counted from the start. */

@@ -77,11 +77,13 @@ final class PngReport {
         XYChart chart = chart("Throughput against latency", "output throughput, tokens/s", "median E2EL, ms");
         chart.getStyler().setXAxisMin(0.0);
         for (Report.Column column : columns) {
-            double[] x = {column.result().metrics().get("output_throughput")};
-            double[] y = {column.result().metrics().get("median_e2el_ms")};
-            XYSeries series = chart.addSeries(column.result().name(), x, y);
-            series.setMarker(SeriesMarkers.CIRCLE);
-            series.setLineStyle(SeriesLines.NONE);
+            Double x = column.result().metrics().get("output_throughput");
+            Double y = column.result().metrics().get("median_e2el_ms");
+            if (x != null && y != null) {
+                XYSeries series = chart.addSeries(column.result().name(), new double[] {x}, new double[] {y});
+                series.setMarker(SeriesMarkers.CIRCLE);
+                series.setLineStyle(SeriesLines.NONE);
+            }
         }
         return chart;
     }

@@ -24,7 +24,8 @@ final class Versions {
 
     /** The arguments of this process, the main class or jar first, without secrets. */
     static String command() {
-        return API_KEY.matcher(System.getProperty("sun.java.command", "unknown")).replaceAll("$1***");
+        return API_KEY.matcher(System.getProperty("sun.java.command", "unknown"))
+                .replaceAll("$1***");
     }
 
     static String libtorch() {

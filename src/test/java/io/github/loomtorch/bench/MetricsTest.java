@@ -2,6 +2,7 @@ package io.github.loomtorch.bench;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.loomtorch.bench.RequestTrace.Status;
 import io.github.loomtorch.options.StepStats;
@@ -110,11 +111,11 @@ class MetricsTest {
         assertEquals(
                 2,
                 metrics(1_000, trace(0, 100), trace(50, 150), trace(100, 200)).get("max_concurrent_requests"));
-    }
         assertEquals(
                 1,
                 metrics(1_000, trace(0, 100), unfinished(Status.REJECTED), unfinished(Status.REJECTED))
                         .get("max_concurrent_requests"));
+    }
 
     @Test
     void runsAreMeasuredTogether() {
@@ -152,8 +153,14 @@ class MetricsTest {
     void whatIsNotKnownIsLeftOut() {
         Map<String, Double> metrics = metrics(1_000, unfinished(Status.FAILED));
         assertFalse(metrics.containsKey("mean_queue_wait_ms"));
+        assertFalse(metrics.containsKey("mean_ttft_ms"));
+        assertFalse(metrics.containsKey("mean_e2el_ms"));
         assertFalse(metrics.containsKey("batch_occupancy"));
         assertFalse(metrics.containsKey("gpu_utilization"));
+        metrics = metrics(1_000, trace(0, 10)); // a single token
+        assertTrue(metrics.containsKey("mean_ttft_ms"));
+        assertFalse(metrics.containsKey("mean_tpot_ms"));
+        assertFalse(metrics.containsKey("p99_itl_ms"));
         Measurement cpu = Measurement.of(List.of(trace(0, 10)), 0, MILLI)
                 .with(List.of(step(1, 1, 0)), 1, 1, Optional.of(new GpuUse(0.5, 300, 2_000_000_000)));
         metrics = Metrics.of(List.of(cpu), Limits.NONE);
