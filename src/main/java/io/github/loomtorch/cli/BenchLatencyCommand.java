@@ -32,7 +32,6 @@ final class BenchLatencyCommand extends RequestBenchmark {
 
     @Override
     Report measure(PrintWriter out) throws IOException {
-        checkReport();
         int runs = runOptions.runs();
         int batchSize = runOptions.batchSize();
         Checks.atLeast(0, warmUpRuns, "warmUpRuns");

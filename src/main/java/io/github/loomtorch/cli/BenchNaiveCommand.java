@@ -73,7 +73,6 @@ final class BenchNaiveCommand extends RequestBenchmark {
 
     @Override
     Report measure(PrintWriter out) throws IOException {
-        checkReport();
         int runs = runOptions.runs();
         int batchSize = runOptions.batchSize();
         Checks.atLeast(1, prompts, "prompts");

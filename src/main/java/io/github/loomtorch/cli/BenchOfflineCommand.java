@@ -39,7 +39,6 @@ final class BenchOfflineCommand extends RequestBenchmark {
 
     @Override
     Report measure(PrintWriter out) throws IOException {
-        checkReport();
         Checks.atLeast(1, requests, "requests");
         Checks.atLeast(1, runs, "runs");
         options.check(maxBatchSize);

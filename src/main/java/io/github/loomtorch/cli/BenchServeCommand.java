@@ -161,7 +161,6 @@ final class BenchServeCommand extends RequestBenchmark {
 
     @Override
     Report measure(PrintWriter out) throws IOException {
-        checkReport();
         check();
         QueueOptions queue =
                 QueueOptions.builder().maxQueuedRequests(maxQueuedRequests).build();

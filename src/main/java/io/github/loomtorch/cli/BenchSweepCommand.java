@@ -52,7 +52,6 @@ final class BenchSweepCommand extends RequestBenchmark {
 
     @Override
     Report measure(PrintWriter out) throws IOException {
-        checkReport();
         List<Map<String, String>> points = points();
         List<Benchmark> benchmarks = new ArrayList<>();
         for (Map<String, String> point : points) { // all are parsed before the first is measured

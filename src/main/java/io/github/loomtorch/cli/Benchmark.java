@@ -2,7 +2,10 @@ package io.github.loomtorch.cli;
 
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -26,9 +29,32 @@ abstract class Benchmark implements Callable<Integer> {
 
     @Override
     public final Integer call() throws IOException {
+        checkFiles();
         Report report = measure(commandLine().getOut());
         write(report);
         return report.allCompleted() ? 0 : 1;
+    }
+
+    /** Refuses files that cannot be written, before anything is measured. */
+    void checkFiles() throws IOException {
+        checkFile(json);
+        checkFile(csv);
+    }
+
+    static void checkFile(@Nullable Path file) throws IOException {
+        if (file == null) {
+            return;
+        }
+        if (Files.isDirectory(file)) {
+            throw new IOException(file + ": expected a file, got a directory");
+        }
+        Path folder = Objects.requireNonNull(file.toAbsolutePath().getParent());
+        if (!Files.isDirectory(folder)) {
+            throw new IOException(folder + ": expected a directory, got nothing");
+        }
+        if (!Files.isWritable(Files.exists(file) ? file : folder)) {
+            throw new AccessDeniedException(file.toString());
+        }
     }
 
     /** Writes the files that were asked for. */

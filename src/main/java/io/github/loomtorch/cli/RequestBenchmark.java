@@ -21,8 +21,10 @@ abstract class RequestBenchmark extends Benchmark {
         }
     }
 
-    /** Refuses a name that is neither, before anything is measured. */
-    final void checkReport() {
+    @Override
+    final void checkFiles() throws IOException {
+        super.checkFiles();
+        checkFile(report);
         if (report != null && !Pictures.canWrite(report)) {
             throw new IllegalArgumentException("report must end in .html or .png, got " + report);
         }

@@ -17,6 +17,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** {@code bench serve} against a server whose every answer is one token. */
 @Timeout(60)
@@ -68,6 +70,28 @@ class BenchServeCommandTest {
         assertEquals(
                 "error: --input-len (61) + --output-len (4) must be <= contextLength (64), got 65;"
                         + " see loomtorch bench serve --help\n",
+                err.toString());
+        assertEquals("", out.toString());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"--json", "--csv", "--report"})
+    void filesThatCannotBeWrittenAreRefusedFirst(String option) throws IOException {
+        Path missing = directory.resolve("missing");
+        assertEquals(
+                1,
+                run(
+                        "bench",
+                        "serve",
+                        "--url",
+                        url,
+                        option,
+                        missing.resolve("r.html").toString()));
+        Path folder = Files.createDirectory(directory.resolve("folder.html"));
+        assertEquals(1, run("bench", "serve", "--url", url, option, folder.toString()));
+        assertEquals(
+                "error: " + missing + ": expected a directory, got nothing\nerror: " + folder
+                        + ": expected a file, got a directory\n",
                 err.toString());
         assertEquals("", out.toString());
     }
