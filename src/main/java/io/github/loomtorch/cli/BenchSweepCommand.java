@@ -60,7 +60,15 @@ final class BenchSweepCommand extends RequestBenchmark {
         String name = benchmark.getFirst();
         Report report = new Report(name, "Sweep of bench " + name, OptionalLong.empty(), out);
         for (int i = 0; i < points.size(); i++) {
-            report.add(measure(benchmarks.get(i), out), points.get(i));
+            try {
+                report.add(measure(benchmarks.get(i), out), points.get(i));
+            } catch (IOException | RuntimeException e) {
+                if (i > 0) {
+                    report.printRows(METRICS);
+                    write(report);
+                }
+                throw e;
+            }
             out.println();
         }
         report.printRows(METRICS);

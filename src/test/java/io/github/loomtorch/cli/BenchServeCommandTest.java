@@ -1,9 +1,11 @@
 package io.github.loomtorch.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
+import io.github.loomtorch.bench.ResultFile;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -12,6 +14,7 @@ import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -72,6 +75,24 @@ class BenchServeCommandTest {
                         + " see loomtorch bench serve --help\n",
                 err.toString());
         assertEquals("", out.toString());
+    }
+
+    @Test
+    void sweepWritesThePointsBeforeTheOneThatFails() throws IOException {
+        Path json = directory.resolve("r.json");
+        Path page = directory.resolve("r.html");
+        assertEquals(
+                1,
+                run(("bench sweep --over served-model=a,b --json " + json + " --report " + page + " serve --url " + url
+                                + " --requests 1 --input-len 2 --output-len 1")
+                        .split(" ")));
+        assertEquals("error: " + url + ": expected model b in /v1/models, got [a]\n", err.toString());
+        assertEquals(
+                List.of("server served-model=a"),
+                ResultFile.read(json).results().stream()
+                        .map(ResultFile.Result::name)
+                        .toList());
+        assertTrue(Files.exists(page));
     }
 
     @ParameterizedTest
