@@ -37,7 +37,7 @@ final class BenchLatencyCommand extends RequestBenchmark {
         Checks.atLeast(0, warmUpRuns, "warmUpRuns");
         options.check(batchSize);
         String title = runs + " runs of a batch of " + batchSize + ", after " + warmUpRuns + " to warm up";
-        Report report = new Report("latency", title, OptionalLong.of(options.seed()), out);
+        Report report = new Report(this, "latency", title, OptionalLong.of(options.seed()), out);
         report.workload("batch-size", batchSize);
         options.describe(report);
         Arrivals atOnce = Arrivals.at(Double.POSITIVE_INFINITY, 1);

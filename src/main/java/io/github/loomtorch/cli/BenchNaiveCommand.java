@@ -86,7 +86,7 @@ final class BenchNaiveCommand extends RequestBenchmark {
         for (String text : texts) {
             Checks.fits(tokenizer.encode(text), tokenizer, config);
         }
-        Report report = new Report("naive", "Asynchronous naive scheduler", params.seed(), out);
+        Report report = new Report(this, "naive", "Asynchronous naive scheduler", params.seed(), out);
         report.workload("prompts", prompts);
         report.workload("in-flight", inFlight);
         report.workload("max-new-tokens", params.maxNewTokens());

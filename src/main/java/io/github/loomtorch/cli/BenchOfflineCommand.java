@@ -43,7 +43,8 @@ final class BenchOfflineCommand extends RequestBenchmark {
         Checks.atLeast(1, runs, "runs");
         options.check(maxBatchSize);
         timeout.timeout();
-        Report report = new Report("offline", requests + " requests at once", OptionalLong.of(options.seed()), out);
+        Report report =
+                new Report(this, "offline", requests + " requests at once", OptionalLong.of(options.seed()), out);
         report.workload("requests", requests);
         options.describe(report);
         options.measure(

@@ -46,7 +46,11 @@ final class BenchPrefillCommand extends Benchmark {
         Checks.atLeast(1, promptLen, "promptLen");
         ModelOptions options = model.torch(prompts);
         Report report = new Report(
-                "prefill", "prefill of " + prompts + " prompts of " + promptLen + " tokens", OptionalLong.empty(), out);
+                this,
+                "prefill",
+                "prefill of " + prompts + " prompts of " + promptLen + " tokens",
+                OptionalLong.empty(),
+                out);
         report.workload("prompts", prompts);
         report.workload("prompt-len", promptLen);
         report.setting("model", model.describe());

@@ -74,7 +74,11 @@ final class BenchScoreCommand extends Benchmark {
                 .build();
         ModelOptions options = model.torch(2 * texts);
         Report report = new Report(
-                "score", "scores of " + texts + " texts of " + length + " tokens a step", OptionalLong.of(SEED), out);
+                this,
+                "score",
+                "scores of " + texts + " texts of " + length + " tokens a step",
+                OptionalLong.of(SEED),
+                out);
         report.workload("texts", texts);
         report.workload("length", length);
         report.workload("top", top);

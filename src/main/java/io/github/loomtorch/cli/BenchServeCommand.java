@@ -55,6 +55,8 @@ final class BenchServeCommand extends RequestBenchmark {
             "--max-queued-requests",
             "--timeout");
 
+    private static final List<String> OF_SERVER = List.of("--served-model", "--vocab-size", "--api-key");
+
     private static final int DEFAULT_REQUESTS = 100;
     private static final int DEFAULT_BATCH_SIZE = 16;
     private static final int DEFAULT_CONTEXT_LENGTH = 1024;
@@ -166,7 +168,7 @@ final class BenchServeCommand extends RequestBenchmark {
                 QueueOptions.builder().maxQueuedRequests(maxQueuedRequests).build();
         Function<RandomGenerator, List<PlannedRequest>> load = load();
         String title = url == null ? "Schedulers under load" : "Server under load";
-        Report report = new Report("serve", title, OptionalLong.of(options.seed()), out);
+        Report report = new Report(this, "serve", title, OptionalLong.of(options.seed()), out);
         describe(report);
         SchedulerBenchOptions.Plan plan = new SchedulerBenchOptions.Plan(
                 load, maxConcurrency, sharedPrefix, warmUpRequests, runs, maxBatchSize, timeout.timeout(), queue);
@@ -199,7 +201,7 @@ final class BenchServeCommand extends RequestBenchmark {
                 "--prompt-file");
         refuse("--ramp-up", "--request-rate");
         require("--ramp-up", "--ramp-up-start-rate", "--ramp-up-end-rate");
-        require("--url", "--served-model", "--vocab-size", "--api-key");
+        require("--url", OF_SERVER.toArray(String[]::new));
         options.check(maxBatchSize);
         timeout.timeout();
         positive(rampUpStartRate, "rampUpStartRate");
@@ -211,6 +213,15 @@ final class BenchServeCommand extends RequestBenchmark {
             throw new IllegalArgumentException(
                     "rampUp must be given together with --ramp-up-start-rate and --ramp-up-end-rate");
         }
+    }
+
+    @Override
+    Map<String, String> settings(boolean given) {
+        Map<String, String> settings = super.settings(given);
+        for (String option : url == null ? OF_SERVER : inProcess()) {
+            settings.remove(option.substring("--".length()));
+        }
+        return settings;
     }
 
     /** The names of the options that a server's benchmark cannot have. */

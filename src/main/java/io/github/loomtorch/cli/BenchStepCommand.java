@@ -51,8 +51,8 @@ final class BenchStepCommand extends Benchmark {
         batchSizes.forEach(batchSize -> Checks.atLeast(1, batchSize, "batchSize"));
         Checks.atLeast(1, context, "context");
         ModelOptions options = model.torch(Collections.max(batchSizes));
-        Report report =
-                new Report("step", "decode steps at a context of " + context + " tokens", OptionalLong.empty(), out);
+        Report report = new Report(
+                this, "step", "decode steps at a context of " + context + " tokens", OptionalLong.empty(), out);
         report.workload("context", context);
         report.setting("model", model.describe());
         try (Gpt2 loaded = model.load(options)) {

@@ -58,7 +58,7 @@ final class BenchSweepCommand extends RequestBenchmark {
             benchmarks.add(parse(point));
         }
         String name = benchmark.getFirst();
-        Report report = new Report(name, "Sweep of bench " + name, OptionalLong.empty(), out);
+        Report report = new Report(this, name, "Sweep of bench " + name, OptionalLong.empty(), out);
         for (int i = 0; i < points.size(); i++) {
             try {
                 report.add(measure(benchmarks.get(i), out), points.get(i));
@@ -73,6 +73,12 @@ final class BenchSweepCommand extends RequestBenchmark {
         }
         report.printRows(METRICS);
         return report;
+    }
+
+    /** Those of the benchmarks count. */
+    @Override
+    Map<String, String> settings(boolean given) {
+        return Map.of();
     }
 
     /** A wrong value is one of the benchmark's options, not of this command's. */

@@ -1,20 +1,57 @@
 package io.github.loomtorch.cli;
 
+import io.github.loomtorch.request.Speculation;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** A command that measures and writes what it found. */
 abstract class Benchmark implements Callable<Integer> {
+    /** What is written, does not change a result, is secret, or stands in results under another name. */
+    private static final Set<String> NO_SETTINGS = Set.of(
+            "--help",
+            "--version",
+            "--verbose",
+            "--json",
+            "--csv",
+            "--report",
+            "--output",
+            "--cache",
+            "--api-key",
+            "--seed",
+            "--url", // the setting server
+            "--served-model", // model
+            "--shape",
+            "--batch-size", // batch
+            "--max-batch-size",
+            "--max-prefill-tokens-beside-decode", // prefill
+            "--device", // of the machine
+            "--scheduler", // parameter of each result
+            "--requests", // the workload
+            "--request-rate",
+            "--burstiness",
+            "--ramp-up",
+            "--ramp-up-start-rate",
+            "--ramp-up-end-rate",
+            "--trace",
+            "--max-concurrency",
+            "--shared-prefix",
+            "--input-len",
+            "--output-len");
+
     @Spec
     private CommandSpec spec;
 
@@ -69,6 +106,27 @@ abstract class Benchmark implements Callable<Integer> {
 
     final CommandLine commandLine() {
         return spec.commandLine();
+    }
+
+    /** The settings that options say, by name: of those that were given, or of the others. */
+    Map<String, String> settings(boolean given) {
+        Map<String, String> settings = new LinkedHashMap<>();
+        for (OptionSpec option : spec.options()) {
+            String name = option.longestName();
+            Object value = option.getValue();
+            if (value != null && !NO_SETTINGS.contains(name) && isGiven(name) == given) {
+                settings.put(name.substring("--".length()), text(value));
+            }
+        }
+        return settings;
+    }
+
+    private static String text(Object value) {
+        return switch (value) {
+            case Enum<?> constant -> NamedConverter.nameOf(constant);
+            case Speculation speculation -> speculation.ngram() + ":" + speculation.candidates();
+            default -> value.equals(Integer.MAX_VALUE) ? "no bound" : value.toString();
+        };
     }
 
     /** Whether an option was given. */

@@ -38,17 +38,20 @@ final class Report {
     private final Map<String, String> versions = new LinkedHashMap<>();
     private final Map<String, String> workload = new LinkedHashMap<>();
     private final Map<String, String> settings = new LinkedHashMap<>();
+    private final Map<String, String> defaults = new LinkedHashMap<>(); // settings that are not printed
     private final List<Column> columns = new ArrayList<>();
 
     /** One result, with the requests and steps that it is of, if there are such. */
     record Column(ResultFile.Result result, List<Measurement> runs) {}
 
     /** Starts a report. Nothing is printed before {@link #environment()}, so that wrong options come alone. */
-    Report(String benchmark, String title, OptionalLong seed, PrintWriter out) {
+    Report(Benchmark command, String benchmark, String title, OptionalLong seed, PrintWriter out) {
         this.benchmark = benchmark;
         this.title = title;
         this.seed = seed;
         this.out = out;
+        settings.putAll(command.settings(true));
+        defaults.putAll(command.settings(false));
     }
 
     String title() {
@@ -62,11 +65,14 @@ final class Report {
     /** Adds a number or a word that must be equal in results that are compared. */
     void workload(String name, Object value) {
         workload.put(name, value.toString());
+        settings.remove(name);
+        defaults.remove(name);
     }
 
-    /** Adds a setting of the model or the schedulers. */
+    /** Adds a setting of the model or the schedulers that is not an option's value. */
     void setting(String name, String value) {
         settings.put(name, value);
+        defaults.remove(name);
     }
 
     /** Adds what measures, and prints all. */
@@ -133,6 +139,7 @@ final class Report {
         addCommon(isFirst, versions, other.versions);
         addCommon(isFirst, workload, other.workload);
         addCommon(isFirst, settings, other.settings);
+        addCommon(isFirst, defaults, other.defaults);
         for (Column column : other.columns) {
             Map<String, String> both = new LinkedHashMap<>(column.result.parameters());
             both.putAll(parameters);
@@ -210,6 +217,8 @@ final class Report {
     }
 
     ResultFile file() {
+        Map<String, String> all = new LinkedHashMap<>(settings);
+        all.putAll(defaults);
         return new ResultFile(
                 benchmark,
                 Instant.now(),
@@ -218,7 +227,7 @@ final class Report {
                 machine,
                 versions,
                 workload,
-                settings,
+                all,
                 columns.stream().map(Column::result).toList());
     }
 

@@ -1,6 +1,7 @@
 package io.github.loomtorch.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.sun.net.httpserver.HttpExchange;
@@ -15,6 +16,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.OptionalLong;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -22,6 +25,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import picocli.CommandLine.ParseResult;
 
 /** {@code bench serve} against a server whose every answer is one token. */
 @Timeout(60)
@@ -75,6 +79,48 @@ class BenchServeCommandTest {
                         + " see loomtorch bench serve --help\n",
                 err.toString());
         assertEquals("", out.toString());
+    }
+
+    private static Map<String, String> settings(String... args) {
+        ParseResult bench = Main.commandLine(new Main()).parseArgs(args).subcommand();
+        Benchmark command = (Benchmark) bench.subcommand().commandSpec().userObject();
+        Report report = new Report(command, "", "", OptionalLong.empty(), new PrintWriter(new StringWriter()));
+        report.workload("runs", 3);
+        report.setting("dtype", "float32");
+        return report.file().settings();
+    }
+
+    @Test
+    void settingsAreTheValuesOfAllOptionsButThoseOfTheWorkload() {
+        Map<String, String> settings = settings(
+                "bench serve --weights int8 --deterministic --no-cuda-graphs --page-size 32 --speculate ngram:4 --requests 5"
+                        .split(" "));
+        Map<String, String> expected = Map.of(
+                "weights", "int8",
+                "deterministic", "true",
+                "no-cuda-graphs", "true",
+                "page-size", "32",
+                "speculate", "2:4",
+                "kv-cache-fraction", "0.9",
+                "timeout", "0.05",
+                "max-queued-requests", "no bound",
+                "dtype", "float32");
+        expected.forEach((name, value) -> assertEquals(value, settings.get(name), name));
+        for (String name : List.of("runs", "requests", "api-key", "vocab-size", "json")) {
+            assertFalse(settings.containsKey(name), name);
+        }
+        assertEquals("dtype", settings("bench", "offline").get("weights"));
+    }
+
+    @Test
+    void settingsOfAServerAreNotThoseOfSchedulers() {
+        Map<String, String> settings =
+                settings("bench serve --url http://h:1 --api-key k --goodput-ttft-ms 9".split(" "));
+        assertEquals("9.0", settings.get("goodput-ttft-ms"));
+        assertEquals("50257", settings.get("vocab-size"));
+        for (String name : List.of("weights", "page-size", "timeout", "api-key")) {
+            assertFalse(settings.containsKey(name), name);
+        }
     }
 
     @Test
