@@ -91,10 +91,10 @@ final class InputLines implements AutoCloseable {
             return JSON.readTree(text);
         } catch (JsonProcessingException e) {
             BadJson bad = BadJson.of(e);
-            // Of a JSON value that is a line of the input only the column counts.
-            String column = bad.place().replaceFirst(" line \\d+", "");
             throw new IOException(
-                    ErrorText.cut(where() + column + ": expected " + wanted + ", got bad JSON: " + bad.reason(), text),
+                    ErrorText.cut(
+                            where() + bad.placeInLine() + ": expected " + wanted + ", got bad JSON: " + bad.reason(),
+                            text),
                     e);
         }
     }

@@ -6,10 +6,11 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 /**
  * What is wrong with a JSON text, without names of Jackson's settings and classes, which no user has. Immutable.
  *
- * @param place " line 2 column 5", or empty if it is not known
+ * @param line from 1; 0 if it is not known
+ * @param column from 1; 0 if it is not known
  * @param reason one line
  */
-public record BadJson(String place, String reason) {
+public record BadJson(int line, int column, String reason) {
     /**
      * Takes it from the failure of a parser.
      *
@@ -17,9 +18,21 @@ public record BadJson(String place, String reason) {
      * @return where and what
      */
     public static BadJson of(JsonProcessingException e) {
-        JsonLocation location = e.getLocation();
-        String place = location == null ? "" : " line " + location.getLineNr() + " column " + location.getColumnNr();
-        return new BadJson(place, reason(String.valueOf(e.getOriginalMessage())));
+        JsonLocation location = e.getLocation() == null ? JsonLocation.NA : e.getLocation();
+        return new BadJson(
+                Math.max(0, location.getLineNr()),
+                Math.max(0, location.getColumnNr()),
+                reason(String.valueOf(e.getOriginalMessage())));
+    }
+
+    /** {@return " line 2 column 5", or nothing if that is not known} */
+    public String place() {
+        return line == 0 ? "" : " line " + line + placeInLine();
+    }
+
+    /** {@return " column 5", or nothing if that is not known} */
+    public String placeInLine() {
+        return column == 0 ? "" : " column " + column;
     }
 
     private static String reason(String message) {

@@ -65,7 +65,7 @@ record Json(String where, JsonNode node) {
         } catch (JsonProcessingException e) {
             throw bad(where, BadJson.of(e), e);
         } catch (IOException e) { // of characters
-            throw bad(where, new BadJson("", String.valueOf(e.getMessage())), e);
+            throw bad(where, new BadJson(0, 0, String.valueOf(e.getMessage())), e);
         }
         return of(where, node);
     }

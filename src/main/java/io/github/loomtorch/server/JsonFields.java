@@ -34,7 +34,8 @@ record JsonFields(JsonNode object, String prefix) {
             return new JsonFields(node, "");
         } catch (JsonProcessingException e) {
             BadJson bad = BadJson.of(e);
-            throw ApiException.badRequest("the body must be JSON, got an error in" + bad.place() + ": " + bad.reason());
+            String in = bad.place().isEmpty() ? "" : " in" + bad.place();
+            throw ApiException.badRequest("the body must be JSON, got an error" + in + ": " + bad.reason());
         } catch (IOException e) { // bytes that are no text in the encoding that the body seems to have
             throw ApiException.badRequest("the body must be JSON in UTF-8, got an error: " + e.getMessage());
         }
