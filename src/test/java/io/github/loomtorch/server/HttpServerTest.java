@@ -195,17 +195,6 @@ class HttpServerTest {
     }
 
     @Test
-    void scoresThatCameTooLateAreNotCalledComplete() throws Exception {
-        try (FakeServer fake = new FakeServer()) {
-            JsonNode late = fake.complete("{'prompt': 'abc', 'max_tokens': 0, 'logprobs': 1, 'echo': true,"
-                            + " 'timeout_seconds': 1e-9}")
-                    .at("/choices/0");
-            assertEquals("abort", late.path("finish_reason").textValue());
-            assertEquals("deadline", late.path("stop_reason").textValue());
-        }
-    }
-
-    @Test
     void aStopStringAfterAnIgnoredEndOfTextIsNamed() throws Exception {
         try (FakeServer fake = new FakeServer(o -> o, q -> q, FakeCausalLm::drawing)) {
             boolean hadEndOfText = false;
