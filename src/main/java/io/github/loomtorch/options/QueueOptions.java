@@ -4,9 +4,8 @@ import java.time.Duration;
 import java.util.Objects;
 
 /**
- * How many requests may wait, and in which order they run. A request waits from submit until it runs, unless the batch
- * has a free slot for it: then it does not count. Its tokens are those of the prompt and {@code maxNewTokens}.
- * Immutable.
+ * How many requests may wait, and in which order they run. A request counts as waiting from submit until it runs,
+ * unless it finds a free slot of the batch. Its tokens are those of the prompt and {@code maxNewTokens}. Immutable.
  *
  * @param maxQueuedRequests most requests that wait, &gt;= 1
  * @param maxQueuedTokens most tokens of all requests that wait, &gt;= 1; an empty queue takes a request of any length

@@ -26,7 +26,7 @@ final class SubmissionQueue {
     private int queuedRequests;
     private long queuedTokens;
     private long runningTokens;
-    private int freeSlots; // of the batch; 0 while requests wait although the engine thread could have admitted them
+    private int freeSlots; // slots of the batch for requests to come; none while others wait, for pages or their turn
     private boolean closed;
     private boolean cancelsAll;
     private boolean ended; // nothing is ever taken out again
@@ -40,7 +40,7 @@ final class SubmissionQueue {
     /**
      * An empty queue.
      *
-     * @param freeSlots of the batch: for so many requests nobody waits
+     * @param freeSlots slots of the batch: so many requests do not count as waiting
      * @param wake called when the engine thread has something to do; not under the lock, which that thread then takes
      */
     SubmissionQueue(QueueOptions limits, int freeSlots, Runnable wake) {
@@ -116,7 +116,7 @@ final class SubmissionQueue {
         }
     }
 
-    /** A request that finds a free slot is taken in any case: it only waits for the engine thread's next turn. */
+    /** A request that finds a free slot of the batch is taken in any case: it runs with the next step. */
     private boolean isFullFor(int tokens) {
         return hasTooManyRequests()
                 || queuedRequests >= Math.max(1, freeSlots) && queuedTokens > limits.maxQueuedTokens() - tokens;
@@ -233,7 +233,7 @@ final class SubmissionQueue {
     /**
      * Tells submitters what the engine thread has now, beside the new requests.
      *
-     * @param unusedSlots of the batch
+     * @param unusedSlots slots of the batch in which nothing runs
      */
     void updateLoad(WaitingQueue waiting, long tokensRunning, int unusedSlots) {
         boolean hasRoom;
